@@ -38,11 +38,6 @@ pub mod fuzz;
 #[doc(hidden)]
 pub mod testing;
 
-pub(crate) use vbc_base::{clock, encoding, random, secret, trusted};
-pub(crate) use vbc_cassette as cassette;
-pub(crate) use vbc_http::{self as server, client, codec as http1, headers, problem};
-pub(crate) use vbc_simulator as simulator;
-
 pub use app::App;
 pub use config::Config;
 pub use store::TokenStore;

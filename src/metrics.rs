@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{Atomic, Gauge};
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::cassette::RecordingCounts;
+use vbc_cassette::RecordingCounts;
 
 /// Who wrote a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 
-use crate::trusted::{self, Flaw, PEM_BYTES};
+use vbc_base::trusted::{self, Flaw, PEM_BYTES};
 
 /// Why trust roots could not be loaded.
 #[derive(Debug, Error)]

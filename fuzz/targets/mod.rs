@@ -6,7 +6,7 @@
 pub use crate::config::fuzz::configuration;
 pub use crate::oauth::fuzz::token_response;
 pub use crate::proxy::fuzz::{answer_head, connection_header, links, verdict};
-pub use crate::server::fuzz::{h2_frames, request_head};
+pub use vbc_http::fuzz::{h2_frames, request_head};
 
 #[cfg(test)]
 mod tests {

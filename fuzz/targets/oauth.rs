@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::redact::Redactor;
 use super::response::{TokenResponse, read};
 use super::{AccessToken, ClientIdentity, Grant, Issued};
-use crate::clock::Timestamp;
-use crate::secret::Secret;
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 const SECRETS: [&str; 3] = ["fuzz-client-secret", "fuzz-refresh-token", "fuzz-password"];
 

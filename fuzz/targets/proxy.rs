@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::links;
 use super::upstream::testing::{self, ReadResponse, ScriptedUpstream};
 use super::verdict::{self, Verdict};
-use crate::headers;
+use vbc_http::headers;
 
 /// The input is header lines, which are stripped as those of a request.
 ///

@@ -16,7 +16,7 @@ use super::logins::{Denial, Initiator, LIFETIME, RedeemableLogin};
 use super::page::Page;
 use crate::credential::{LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationResponse, AuthorizeOptions};
-use crate::secret::{Secret, fingerprint};
+use vbc_base::secret::{Secret, fingerprint};
 use vbc_http::host_guard::requested_authority;
 
 /// Binds a login to the browser that started it. A redirect from another site brings the code, so

@@ -12,7 +12,7 @@ use super::Inner;
 use super::logins::{Initiator, Key, LastLogin, RedeemableLogin};
 use crate::credential::{CodeLogin, LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, unguessable};
-use crate::secret::Secret;
+use vbc_base::secret::Secret;
 use vbc_http::host_guard::{is_local_name, normal_host};
 
 /// The path of redirect URIs that lead to this listener.

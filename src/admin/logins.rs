@@ -13,8 +13,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Timestamp, after};
-use crate::secret::{Secret, fingerprint};
+use vbc_base::clock::{Timestamp, after};
+use vbc_base::secret::{Secret, fingerprint};
 
 /// The time for a login, from its start to its end.
 pub const LIFETIME: Duration = Duration::from_secs(10 * 60);

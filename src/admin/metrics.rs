@@ -12,9 +12,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Inner;
-use crate::clock::Timestamp;
 use crate::credential::{Credential, Snapshot};
 use crate::metrics::registry;
+use vbc_base::clock::Timestamp;
 
 pub(super) fn render(inner: &Arc<Inner>) -> String {
     let mut also: Registry = registry();

@@ -24,14 +24,14 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use url::Url;
 use vbc_http::host_guard::HostGuard;
 
-use crate::clock::{Clock, Timestamp};
 use crate::credential::Credential;
-use crate::http1::kept::read_all;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
-use crate::problem::Problem;
-use crate::server::{Abort, BodyError, Handler, Incoming, RequestRejection};
 use logins::Logins;
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_http::codec::kept::read_all;
+use vbc_http::problem::Problem;
+use vbc_http::{Abort, BodyError, Handler, Incoming, RequestRejection};
 
 pub use login::{credential_path, encode};
 pub use logins::{LIFETIME as LOGIN_LIFETIME, LastLogin};

@@ -12,8 +12,8 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::{Inner, problem, retry_later};
-use crate::clock::Timestamp;
 use crate::credential::{Credential, Unavailable};
+use vbc_base::clock::Timestamp;
 
 /// The response of `POST /credentials/{name}/refresh`.
 #[derive(Debug, Serialize, Deserialize)]

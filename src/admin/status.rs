@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Inner;
 use super::logins::LastLogin;
-use crate::cassette::RecordingCounts;
-use crate::clock::Timestamp;
 use crate::credential::{Credential, Snapshot};
 use crate::store::Issuance;
+use vbc_base::clock::Timestamp;
+use vbc_cassette::RecordingCounts;
 
 /// The state of a running proxy. Holds no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::logins::{Denial, Initiator, LIFETIME};
 use super::operate::json;
 use super::{Inner, login, problem};
-use crate::clock::Timestamp;
 use crate::credential::{LoginError, LoginSummary};
 use crate::oauth::{AuthorizationError, AuthorizationResponse};
-use crate::secret::Secret;
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 /// The response of `POST /credentials/{name}/login/answer`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,12 +11,12 @@ use super::connection::Connection;
 use super::listeners::{Socket, names};
 use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Examiner};
-use crate::clock::Clock;
 use crate::config::{Config, GrantKind, ListenAddress};
 use crate::credential::Credential;
 use crate::metrics::Metrics;
 use crate::oauth::AuthorizeOptions;
-use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream};
+use vbc_base::clock::Clock;
+use vbc_http::{Admission, DrainSignal, Limits, Peer, Stream};
 
 /// The callback port that the documentation tells operators to register.
 const USUAL_PORT: u16 = 8081;
@@ -109,13 +109,13 @@ impl Connector {
         let open = self.open.clone();
         let admin = self.admin.clone();
         if let Ok(admitted) = self.admission.clients.admit(&peer) {
-            let connection = server::connection(stream, limits(), self.signal.clone(), admin);
+            let connection = vbc_http::connection(stream, limits(), self.signal.clone(), admin);
             tokio::spawn(async move {
                 connection.await;
                 drop((admitted, open));
             });
         } else if let Ok(admitted) = self.admission.rejected_with_response.admit(&peer) {
-            let rejection = server::turn_away(stream, limits(), admin);
+            let rejection = vbc_http::turn_away(stream, limits(), admin);
             tokio::spawn(async move {
                 rejection.await;
                 drop((admitted, open));

@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 
 use crate::metrics::Load;
-use crate::server::{ConnectionPermit, Peer};
+use vbc_http::{ConnectionPermit, Peer};
 
 /// A connection that this thread's runtime owns.
 pub(super) enum Connection {

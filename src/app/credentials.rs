@@ -10,15 +10,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::start_error::StartError;
-use crate::clock::Clock;
 use crate::config::{self, Config, GrantKind};
 use crate::credential::{
     Credential, Login, LoginGuards, Options, login_key, record_finding, unusable_login_history,
 };
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, HttpClient};
-use crate::secret::fingerprint;
 use crate::store::{FileStore, Key, Keys, MemoryStore, SharedStore, StoreError};
 use crate::tls;
+use vbc_base::clock::Clock;
+use vbc_base::secret::fingerprint;
 
 /// At most this many exchanges that no request waits for are under way at once.
 const UNREQUESTED_EXCHANGES: usize = 16;

@@ -10,11 +10,11 @@ use super::CREDENTIAL_GRACE;
 use super::credentials::{close, start, token_tls};
 use super::start_error::StartError;
 use crate::admin::{Examiner, NoReport};
-use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::credential::Credential;
 use crate::doctor::{Check, Doctor, Report, Suite};
 use crate::tls;
+use vbc_base::clock::Clock;
 
 /// The outcome of an examination in this process.
 #[derive(Debug)]

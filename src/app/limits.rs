@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::admin_listener::AdminAdmission;
 use crate::config::Config;
-use crate::server::Admission;
-use crate::server::descriptors::{Descriptors, Division};
+use vbc_http::Admission;
+use vbc_http::descriptors::{Descriptors, Division};
 
 /// With fewer file descriptors a warning is logged.
 const FEW_DESCRIPTORS: u64 = 4096;

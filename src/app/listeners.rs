@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use super::connection::Connection;
 use super::start_error::StartError;
 use crate::config::{Listen, ListenAddress};
-use crate::server::{self, DrainSignal, UnixSocket};
+use vbc_http::{DrainSignal, UnixSocket};
 
 /// A bound socket, of clients or of the admin listener.
 pub(super) enum Socket {
@@ -25,14 +25,14 @@ impl Socket {
     ) -> Result<Vec<Self>, StartError> {
         match address {
             ListenAddress::Tcp(address) => {
-                let sockets = server::bind(*address, count).map_err(|source| StartError::Bind {
+                let sockets = vbc_http::bind(*address, count).map_err(|source| StartError::Bind {
                     address: *address,
                     key,
                     source,
                 })?;
                 Ok(sockets.into_iter().map(Self::Tcp).collect())
             }
-            ListenAddress::Unix(path) => server::bind_unix(path, mode)
+            ListenAddress::Unix(path) => vbc_http::bind_unix(path, mode)
                 .and_then(|socket| (0..count).map(|_| socket.share().map(Self::Unix)).collect())
                 .map_err(|source| StartError::BindUnix { path: path.clone(), key, source }),
         }
@@ -53,10 +53,10 @@ impl Socket {
     ) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => {
-                server::accept(listener, signal, |stream, peer| begin(Connection::Tcp(stream, peer))).await
+                vbc_http::accept(listener, signal, |stream, peer| begin(Connection::Tcp(stream, peer))).await
             }
             Self::Unix(socket) => {
-                server::accept(socket, signal, |stream, ()| begin(Connection::Unix(stream))).await
+                vbc_http::accept(socket, signal, |stream, ()| begin(Connection::Unix(stream))).await
             }
         }
     }

@@ -29,17 +29,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::clock::Clock;
 use crate::config::{self, Config, ListenAddress};
 use crate::credential::Credential;
 use crate::metrics::Metrics;
 use crate::proxy::{self, Hooks};
-use crate::server::{Drain, Tls, descriptors};
 use crate::tls;
 use admin_listener::AdminListener;
 use balance::Balance;
 use limits::ConnectionLimits;
 use listeners::Socket;
+use vbc_base::clock::Clock;
+use vbc_http::{Drain, Tls, descriptors};
 use worker::Worker;
 
 pub use credentials::{StoreFindings, examine_store};

@@ -14,12 +14,12 @@ use super::credentials::start;
 use super::examine::{doctor, examiner};
 use super::start_error::StartError;
 use crate::admin::Admin;
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::credential::Credential;
 use crate::metrics::Metrics;
-use crate::server::Drain;
 use crate::tls;
+use vbc_base::clock::Clock;
+use vbc_http::Drain;
 
 /// At most this many connections to the listener.
 const CONNECTIONS: usize = 64;

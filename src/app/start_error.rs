@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::oauth::EndpointError;
-use crate::server::{ListenTlsError, bind_advice, unix_bind_advice};
 use crate::store::StoreError;
 use crate::tls::TlsError;
+use vbc_http::{ListenTlsError, bind_advice, unix_bind_advice};
 
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]

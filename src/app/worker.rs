@@ -17,8 +17,8 @@ use super::listeners::Socket;
 use super::start_error::StartError;
 use crate::config::Config;
 use crate::proxy::{self, Proxy};
-use crate::server::descriptors::Descriptors;
-use crate::server::{self, Admission, DrainSignal, Limits, Peer, Stream, Tls};
+use vbc_http::descriptors::Descriptors;
+use vbc_http::{Admission, DrainSignal, Limits, Peer, Stream, Tls};
 
 /// At most this many connections over the limit get a 503 at the same time, per thread. Others are
 /// just closed, and so is one for which there is no spare file descriptor.
@@ -166,7 +166,7 @@ impl Connector {
                 let signal = self.signal.clone();
                 // Boxed, here and below: the runtime moves a future several times.
                 tokio::task::spawn_local(Box::pin(async move {
-                    server::open_tls(stream, &tls, limits, signal, handler).await;
+                    vbc_http::open_tls(stream, &tls, limits, signal, handler).await;
                     drop(slot);
                 }));
             }
@@ -177,7 +177,7 @@ impl Connector {
 
     fn serve_plain(&self, stream: impl Stream, peer: Peer, slot: Slot) {
         let handler = self.proxy.handler(peer);
-        let connection = Box::pin(server::open(stream, self.limits, self.signal.clone(), handler));
+        let connection = Box::pin(vbc_http::open(stream, self.limits, self.signal.clone(), handler));
         tokio::task::spawn_local(async move {
             connection.await;
             drop(slot);
@@ -202,7 +202,7 @@ impl Connector {
         }
         let Some(descriptor) = self.descriptors.take() else { return };
         let counted = (descriptor, self.rejected_with_response.count(), self.open.count());
-        let rejection = server::turn_away(stream, self.limits, self.proxy.handler(peer));
+        let rejection = vbc_http::turn_away(stream, self.limits, self.proxy.handler(peer));
         tokio::task::spawn_local(async move {
             rejection.await;
             drop(counted);

@@ -9,8 +9,8 @@ use crate::app::balance::Balance;
 use crate::app::{App, Ended};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::server::Drain;
-use crate::simulator::Simulator;
+use vbc_http::Drain;
+use vbc_simulator::Simulator;
 
 const REQUEST: &[u8] = b"GET /t/vbc.prod/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
 

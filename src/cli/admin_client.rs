@@ -14,8 +14,8 @@ use super::exit::Exit;
 use super::output::fail;
 use crate::admin::Status;
 use crate::app::{Closed, OfflineAdmin};
-use crate::client::{self, ClientError, Target};
 use crate::config::{Config, ListenAddress};
+use vbc_http::client::{self, ClientError, Target};
 
 /// The timeout of a request that needs only the proxy itself.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);

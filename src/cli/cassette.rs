@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use super::exit::Exit;
 use super::output::{fail, print_bytes, report};
 use super::{logging, recording};
-use crate::cassette::Cassette as Tape;
-use crate::cassette::har::{self, HarError, ImportCounts};
-use crate::clock::Clock;
 use crate::config::Log;
-use crate::{encoding, trusted};
+use vbc_base::clock::Clock;
+use vbc_base::{encoding, trusted};
+use vbc_cassette::Cassette as Tape;
+use vbc_cassette::har::{self, HarError, ImportCounts};
 
 /// Turn a cassette into a HAR, or a HAR into a cassette
 ///

@@ -12,10 +12,10 @@ use super::runtime;
 use super::signals::Signals;
 use crate::admin::{Status, credential_path};
 use crate::app::{self, Examined};
-use crate::client::{self, Target};
-use crate::clock::Clock;
 use crate::config::{Config, Findings, Loaded};
 use crate::doctor::{self, Check, Report, Style, Suite, Verdict};
+use vbc_base::clock::Clock;
+use vbc_http::client::{self, Target};
 
 /// Find out what is wrong with a credential, and what to do about it
 ///

@@ -23,8 +23,8 @@ use crate::admin::{
 use crate::app::{Closed, OfflineAdmin, StartError};
 use crate::config::{GrantKind, ListenAddress, Loaded, Store};
 use crate::credential::is_same_user;
-use crate::secret::Secret;
 use crate::store::StoreError;
+use vbc_base::secret::Secret;
 
 /// The interval at which the outcome of a login in the browser is polled.
 const POLL: Duration = Duration::from_millis(300);

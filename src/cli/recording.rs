@@ -9,11 +9,11 @@ use clap::{Args, ValueEnum};
 use super::exit::Exit;
 use super::output::fail;
 use crate::app::App;
-use crate::cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
-use crate::clock::Clock;
 use crate::config::Config;
 use crate::proxy::Hooks;
-use crate::secret::Secret;
+use vbc_base::clock::Clock;
+use vbc_base::secret::Secret;
+use vbc_cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptions, Recorder, Summary};
 
 #[derive(Debug, Args)]
 pub(crate) struct HookArgs {

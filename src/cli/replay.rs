@@ -12,9 +12,9 @@ use super::output::{fail, print};
 use super::recording::{MatchingArg, describe, refuse};
 use super::signals::Signals;
 use super::simulate::{ALLOW_ANONYMOUS, check_reach};
-use crate::cassette::{Cassette, Order, Player, Replay as Service};
 use crate::config::Log;
-use crate::server::bind_advice;
+use vbc_cassette::{Cassette, Order, Player, Replay as Service};
+use vbc_http::bind_advice;
 
 /// Serve recorded responses, without network
 ///

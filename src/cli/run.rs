@@ -301,7 +301,7 @@ impl RunLog {
 
 /// Creates a new file, for its owner only.
 fn create() -> std::io::Result<(File, PathBuf)> {
-    let number = u64::from_be_bytes(crate::random::bytes());
+    let number = u64::from_be_bytes(vbc_base::random::bytes());
     let path = std::env::temp_dir().join(format!("vbc-proxy-run-{number:016x}.log"));
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     Ok((file, path))

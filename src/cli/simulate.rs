@@ -11,8 +11,8 @@ use super::output::{fail, print, report};
 use super::signals::Signals;
 use super::{logging, runtime};
 use crate::config::{self, Config};
-use crate::server::bind_advice;
-use crate::simulator::{Field, FieldReport, Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
+use vbc_http::bind_advice;
+use vbc_simulator::{Field, FieldReport, Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
 
 /// Run the VBC simulator alone
 ///

@@ -10,8 +10,8 @@ use super::exit::Exit;
 use super::output::{fail, print};
 use super::runtime;
 use crate::admin::{CredentialStatus, RecordingStatus, Status as Report};
-use crate::client::{self, ClientError, Target};
-use crate::clock::{Clock, Timestamp};
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_http::client::{self, ClientError, Target};
 
 /// Show the state of a running proxy
 ///
@@ -181,7 +181,7 @@ fn explain(issuance: &str) -> &'static str {
 
 /// A duration in its two largest units: `3h 20m`, `45s`.
 fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = crate::clock::until(from, to).as_secs();
+    let seconds = vbc_base::clock::until(from, to).as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),

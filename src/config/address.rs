@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 /// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]

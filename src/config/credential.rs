@@ -18,8 +18,8 @@ use super::section::{Reader, Section};
 use super::{units, urls};
 use crate::credential::RefreshAt;
 use crate::oauth::ClientAuth;
-use crate::secret::{Secret, fingerprint};
-use crate::trusted::Flaw;
+use vbc_base::secret::{Secret, fingerprint};
+use vbc_base::trusted::Flaw;
 
 const SUFFIX: &str = "@vbc.prod";
 

@@ -9,7 +9,7 @@ use vbc_base::lines::Lines;
 use zeroize::Zeroizing;
 
 use super::error::{Finding, Location};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 pub(super) type Table = BTreeMap<String, Entry>;
 

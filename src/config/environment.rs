@@ -8,7 +8,7 @@ use super::error::Location;
 use super::schema::{self, Schema, Shape};
 use super::section::Reader;
 use super::variables::{Variable, Variables, not_text, trim};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 const PREFIX: &str = "VBC_PROXY_";
 

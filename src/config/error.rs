@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 /// The position of a finding. Locations in a file sort from top to bottom, and before the
 /// environment.

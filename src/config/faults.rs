@@ -12,7 +12,7 @@ use super::kind::{DAY, Kind, number, settings};
 use super::page::Page;
 use super::section::Reader;
 use super::{units, urls};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 const FORM: &str = "write for example \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
                     \"5% /t/** abort\" or \"20% /** delay 2s\"";

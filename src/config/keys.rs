@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 use super::error::remedy_for;
 use super::kind::Kind;
 use super::section::Section;
-use crate::encoding::{self, NotUtf8};
 use crate::store::StoreKey;
-use crate::trusted::{self, Flaw};
+use vbc_base::encoding::{self, NotUtf8};
+use vbc_base::trusted::{self, Flaw};
 
 const KEY_BYTES: usize = StoreKey::BYTES;
 /// Far more than anybody's keys.
@@ -164,7 +164,7 @@ mod tests {
         let text = format!(
             "# new\n{}\r\n\n  {}  # old\n{}\n{}\n",
             STANDARD.encode(one),
-            crate::secret::hex(&two).to_uppercase(),
+            vbc_base::secret::hex(&two).to_uppercase(),
             URL_SAFE.encode(three).trim_end_matches('='),
             STANDARD.encode(one),
         );

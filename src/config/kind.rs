@@ -17,7 +17,7 @@ use super::schema::{Schema, Shape};
 use super::section::{Reader, Section};
 use super::variables::Variables;
 use super::{units, urls};
-use crate::trusted::{self, Flaw, PEM_BYTES};
+use vbc_base::trusted::{self, Flaw, PEM_BYTES};
 
 /// The values of a key: how they are described in the documents, read, and printed without secrets.
 pub(super) struct Kind<T> {

@@ -15,7 +15,7 @@ use super::page::Page;
 use super::section::{Reader, Section};
 use super::tls::{ListenTls, tls_table};
 use super::{units, urls};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 /// More connections, or requests at once, than any machine of today serves.
 const MOST_CONNECTIONS: usize = 10_000_000;

@@ -13,8 +13,8 @@ use super::error::{Finding, Findings, Location, remedy_for};
 use super::section::Reader;
 use super::sections::SCHEMA;
 use super::variables::Variables;
-use crate::encoding::{self, NotUtf8};
-use crate::trusted::{self, Checks, Flaw};
+use vbc_base::encoding::{self, NotUtf8};
+use vbc_base::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
 

@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::kind::{Kind, choice, flag, settings, text};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 settings! {
     /// Logs go to standard error.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::document::Table;
 use super::kind::{DAY, Kind, MIB, TIB, settings, size, span};
 use super::section::{Reader, Section};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 settings! {
     /// A request that got a 401 is sent again with a new token, if its body was kept.

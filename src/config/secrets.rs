@@ -16,10 +16,10 @@ use super::kind::Kind;
 use super::page::Page;
 use super::section::Section;
 use super::variables::{self, Variable};
-use crate::clock::{self, Clock, Timestamp};
-use crate::encoding;
-use crate::secret::Secret;
-use crate::trusted::{self, Flaw};
+use vbc_base::clock::{self, Clock, Timestamp};
+use vbc_base::encoding;
+use vbc_base::secret::Secret;
+use vbc_base::trusted::{self, Flaw};
 
 /// More than any secret; a guard against the wrong file.
 const MAX_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use super::document::{Entry, Item, Table, Value};
 use super::error::{Finding, Location, not_available};
 use super::schema::{Schema, Shape};
 use super::variables::Variables;
-use crate::trusted::{self, Checks, Flaw, TrustedFile};
+use vbc_base::trusted::{self, Checks, Flaw, TrustedFile};
 
 /// State shared by all sections while a configuration is read.
 pub(super) struct Reader<'e> {

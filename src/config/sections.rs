@@ -18,7 +18,7 @@ use super::section::Reader;
 use super::store::{Store, StoreKeys};
 use super::upstream::{OAuth, Upstream};
 use super::urls::Origin;
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 /// All sections and keys.
 pub(super) const SCHEMA: Schema = Schema {

@@ -8,7 +8,7 @@ use super::keys::{KeyFile, key_file};
 use super::kind::{Kind, path, settings, text};
 use super::page::Page;
 use super::section::Reader;
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 /// `[store]`.
 #[derive(Clone, Debug)]

@@ -6,15 +6,15 @@ use super::error::Location;
 use super::kind::Kind;
 use super::page::Page;
 use super::section::Section;
-use crate::clock::{Clock, Timestamp};
-use crate::server::TlsIdentity;
-use crate::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_base::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
+use vbc_http::TlsIdentity;
 use zeroize::Zeroizing;
 
 /// `listen.tls`: the files, which are read again when they change.

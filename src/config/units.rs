@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 use vbc_base::units::{Quantity, SIZES, TIMES, show_duration, show_size};
 
 /// Reads `"10s"`, `"250ms"`, `"1h30m"`: larger units first, each of them once.

@@ -9,7 +9,7 @@ use super::document::Table;
 use super::kind::{DAY, Kind, MILLISECOND, ca_file, choice, flag, settings, span, text, url};
 use super::section::{Reader, Section};
 use super::urls::{self, Origin};
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 
 settings! {
     /// The API.

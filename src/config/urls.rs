@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::trusted::Flaw;
 use http::uri::Authority;
 use url::{Host, Position, Url};
+use vbc_base::trusted::Flaw;
 
 /// A scheme and an authority: where requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::trusted::Flaw;
+use vbc_base::trusted::Flaw;
 use zeroize::Zeroizing;
 
 /// Environment variables. A value may be a secret, so all are wiped when dropped.

@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::forced_refreshes;
-use crate::clock::{Timestamp, until};
+use vbc_base::clock::{Timestamp, until};
 
 /// What one request sends.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::clock_watch::earlier;
 use super::login_guard::LoginDecision;
-use crate::clock::{self, Timestamp};
 use crate::store::{ApplicationBlock, StoreError};
+use vbc_base::clock::{self, Timestamp};
 
 /// The first pause after a refused application. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::clock::{Clock, Timestamp};
+use vbc_base::clock::{Clock, Timestamp};
 
 /// A wall clock that lags by no more than this was not set back.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);

@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use super::bearer::Unavailable;
-use crate::clock::Timestamp;
-use crate::secret::Secret;
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 /// An authorization code, with what it must be redeemed with.
 #[derive(Clone, Debug)]

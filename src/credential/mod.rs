@@ -35,9 +35,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::clock::{Clock, Timestamp};
 use crate::oauth::Redeem;
-use crate::secret::Secret;
 use crate::store::{Key, Record, StoreError, TokenStore};
 pub use bearer::{Bearer, Replacement, Unavailable};
 pub use block_reason::{record_finding, unusable_login_history};
@@ -52,6 +50,8 @@ use rejected_prefixes::{Kind, RejectedPrefixes};
 pub use schedule::RefreshAt;
 use shared::Shared;
 pub use snapshot::Snapshot;
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_base::secret::Secret;
 
 /// How long a request waits for an exchange that another request has waited for in vain.
 const SHORT_WAIT: Duration = Duration::from_millis(800);

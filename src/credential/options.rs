@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::schedule::RefreshAt;
-use crate::secret::{Secret, fingerprint};
+use vbc_base::secret::{Secret, fingerprint};
 
 /// The options of a credential.
 #[derive(Debug, Clone)]

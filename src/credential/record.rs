@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::clock_watch::earlier;
-use crate::clock::Timestamp;
 use crate::store::{Key, Record, Reservation, StoreError, TokenStore};
+use vbc_base::clock::Timestamp;
 
 /// One record, and how much of it the store has.
 pub(super) struct StoredRecord {

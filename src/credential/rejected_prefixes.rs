@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::forced_refreshes::ForcedRefreshes;
-use crate::clock::{self, Timestamp};
+use vbc_base::clock::{self, Timestamp};
 
 /// How long a rejected prefix is remembered.
 pub const MEMORY: Duration = Duration::from_secs(60);

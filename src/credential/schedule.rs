@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::clock::{self, Timestamp};
 use crate::oauth::TokenSet;
+use vbc_base::clock::{self, Timestamp};
 
 /// The least time between scheduled refreshes. A token that ends sooner is replaced when a request
 /// needs it.

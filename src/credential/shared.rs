@@ -15,8 +15,8 @@ use super::options::Options;
 use super::published::Published;
 use super::rejected_prefixes::RejectedPrefixes;
 use super::snapshot::Snapshot;
-use crate::clock::{Clock, Timestamp};
-use crate::secret::Secret;
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_base::secret::Secret;
 
 /// The most messages that may wait. Their senders may be gone, but the messages are still handled.
 const MAILBOX: usize = 32 * 1024;

@@ -1,7 +1,7 @@
 //! The state of a credential for operators.
 
-use crate::clock::Timestamp;
 use crate::store::Issuance;
+use vbc_base::clock::Timestamp;
 
 /// The state of a credential.
 #[derive(Clone, Debug, Default)]

@@ -13,10 +13,10 @@ use url::{Position, Url};
 use super::report::Check;
 use super::suite::Suite;
 use super::{error_text, skew};
-use crate::client::{self, ClientError, Target};
-use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::credential::Bearer;
+use vbc_base::clock::{Clock, Timestamp};
+use vbc_http::client::{self, ClientError, Target};
 
 /// A host, as the configuration names it.
 #[derive(Clone, Debug)]

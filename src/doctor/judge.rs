@@ -13,7 +13,7 @@ use super::report::{Check, Quota};
 use super::skew::rounded;
 use super::suite::Suite;
 use super::{host, quota};
-use crate::clock::Timestamp;
+use vbc_base::clock::Timestamp;
 
 /// The token of the request.
 #[derive(Clone, Copy, Debug)]

@@ -22,12 +22,12 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use crate::clock::{self, Clock};
 use crate::config::{Config, GrantKind};
 use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{Bearer, Credential, Snapshot};
 use host::{Host, Site};
 use token::LoginState;
+use vbc_base::clock::{self, Clock};
 
 pub use findings::{accepted, beside_a_running_proxy, refused};
 use judge::TOKEN_REFUSED;

@@ -10,7 +10,7 @@ use jiff::fmt::strtime;
 use super::error_text::ErrorText;
 use super::report::{Check, Quota};
 use super::skew;
-use crate::clock::{self, Timestamp};
+use vbc_base::clock::{self, Timestamp};
 
 /// The quota that is used up, by a response. One deployment throttles with status 200, so the code
 /// decides too.

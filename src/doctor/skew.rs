@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::fmt::rfc2822;
 
 use super::report::{Check, Verdict};
-use crate::clock::Timestamp;
+use vbc_base::clock::Timestamp;
 
 /// A larger difference is reported.
 const NOTABLE: SignedDuration = SignedDuration::from_secs(60);

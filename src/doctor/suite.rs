@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 
-use crate::clock::Timestamp;
+use vbc_base::clock::Timestamp;
 
 /// One API of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

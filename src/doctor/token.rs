@@ -7,10 +7,10 @@ use jiff::SignedDuration;
 use super::error_text;
 use super::report::{Check, Verdict};
 use super::skew::rounded;
-use crate::clock::{self, Timestamp};
 use crate::config::GrantKind;
 use crate::credential::{Snapshot, Unavailable};
 use crate::store::Issuance;
+use vbc_base::clock::{self, Timestamp};
 
 const SSO: &str =
     "A user who signs in through single sign-on (SSO) cannot be used: the service does not support it";

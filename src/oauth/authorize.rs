@@ -9,8 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 use url::Url;
 
-use crate::random;
-use crate::secret::Secret;
+use vbc_base::random;
+use vbc_base::secret::Secret;
 
 /// The options of an authorization request.
 #[derive(Clone, Debug)]

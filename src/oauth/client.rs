@@ -8,7 +8,7 @@ use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
 use super::grant::Grant;
-use crate::secret::Secret;
+use vbc_base::secret::Secret;
 
 /// How the application identifies itself to the token endpoint (RFC 6749 §2.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

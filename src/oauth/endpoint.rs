@@ -18,8 +18,8 @@ use super::redact::Redactor;
 use super::response::{self, TokenResponse};
 use super::response_body::ResponseBody;
 use super::token::{AccessToken, Issued};
-use crate::clock::Clock;
-use crate::secret::fingerprint;
+use vbc_base::clock::Clock;
+use vbc_base::secret::fingerprint;
 
 /// Redeems grants: the token endpoint, or a script in a test.
 pub trait Redeem: Send + Sync + 'static {

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::super::response_body::MAX_BODY;
 use super::*;
-use crate::secret::Secret;
+use vbc_base::secret::Secret;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const ISSUED: &str = r#"{"access_token":"at","refresh_token":"rt","token_type":"Bearer","expires_in":86400}"#;

@@ -1,6 +1,6 @@
 //! What can be exchanged for a token set.
 
-use crate::secret::Secret;
+use vbc_base::secret::Secret;
 
 /// An authorization grant (RFC 6749 §1.3), ready to be redeemed.
 #[derive(Clone, Debug)]

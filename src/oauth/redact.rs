@@ -8,7 +8,7 @@ use url::form_urlencoded::byte_serialize;
 
 use super::client::ClientIdentity;
 use super::grant::Grant;
-use crate::secret::Secret;
+use vbc_base::secret::Secret;
 
 /// The longest text that is quoted from a server.
 const MAX_TEXT: usize = 200;

@@ -18,8 +18,8 @@ use super::judge::{self, Evidence};
 use super::redact::Redactor;
 use super::response_body::ResponseBody;
 use super::{AccessToken, Class, Grant, Issued, TokenError, retry_after};
-use crate::clock::Timestamp;
-use crate::secret::Secret;
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 /// The default of `expires_in`, which is only recommended (RFC 6749 §5.1). It is WSO2's own. If the
 /// token lives longer, the cost is an early refresh.

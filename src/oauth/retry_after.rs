@@ -7,7 +7,7 @@ use http::header::RETRY_AFTER;
 use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::TimeZone;
 
-use crate::clock::{self, Timestamp};
+use vbc_base::clock::{self, Timestamp};
 
 /// The longest wait. A server's wrong clock must not stop a credential for good.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::clock::{self, Timestamp};
-use crate::secret::Secret;
+use vbc_base::clock::{self, Timestamp};
+use vbc_base::secret::Secret;
 
 const SCHEME: &str = "Bearer ";
 

@@ -8,8 +8,8 @@ use super::connection::{Call, Connection, InFlight};
 use super::error::{self, Error};
 use super::links::Rewrite;
 use super::{gate, page};
-use crate::headers;
-use crate::server::Incoming;
+use vbc_http::Incoming;
+use vbc_http::headers;
 
 /// The decision on a request.
 pub(super) enum Admission<'a> {

@@ -15,13 +15,13 @@ use super::error::Error;
 use super::response_body::ResponseBody;
 use super::upstream::Switched;
 use super::{BoxError, Proxy};
-use crate::cassette::ResponseTap;
-use crate::headers::Survey;
-use crate::http1::block;
 use crate::metrics::Source;
-use crate::secret;
-use crate::server::LazyTimer;
-use crate::server::Peer;
+use vbc_base::secret;
+use vbc_cassette::ResponseTap;
+use vbc_http::LazyTimer;
+use vbc_http::Peer;
+use vbc_http::codec::block;
+use vbc_http::headers::Survey;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

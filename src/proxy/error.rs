@@ -11,8 +11,8 @@ use super::gate::GateRejection;
 use super::request_body::BodyFailure;
 use super::upstream::UpstreamError;
 use crate::credential::Unavailable;
-use crate::problem::Problem;
-use crate::server::RequestRejection;
+use vbc_http::RequestRejection;
+use vbc_http::problem::Problem;
 
 /// How long a client should wait after a short failure.
 const SOON: Duration = Duration::from_secs(1);

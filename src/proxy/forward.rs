@@ -17,11 +17,11 @@ use super::response_body::ResponseBody;
 use super::retry::{self, Next, Retry};
 use super::upstream::UpstreamBody;
 use super::{gate, page};
-use crate::headers::{self, ResponseSurvey};
-use crate::http1::fields;
 use crate::metrics::Source;
-use crate::server::{Abort, Incoming, LazyTimer};
 pub use hooks::Hooks;
+use vbc_http::codec::fields;
+use vbc_http::headers::{self, ResponseSurvey};
+use vbc_http::{Abort, Incoming, LazyTimer};
 
 /// Forwards one request. Every decision, in order.
 ///

@@ -15,8 +15,8 @@ use vbc_http::host_guard::{HostGuard, is_from_foreign_page, normal_host};
 
 use super::links::Target;
 use crate::config::{Config, ListenAddress};
-use crate::headers::Survey;
-use crate::problem::NAME;
+use vbc_http::headers::Survey;
+use vbc_http::problem::NAME;
 
 /// Why a request is not for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -26,7 +26,6 @@ use tokio::time::timeout;
 
 use super::BoxError;
 use crate::config::{Config, ListenAddress};
-use crate::headers::{ResponseSurvey, Survey};
 pub(super) use body::RewrittenBody;
 use body::Scan;
 pub(super) use decode::Coding;
@@ -34,6 +33,7 @@ use scan::Scanner;
 use share::Pool;
 pub(super) use target::Target;
 use validators::Conditions;
+use vbc_http::headers::{ResponseSurvey, Survey};
 
 /// A JSON response up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;

@@ -35,11 +35,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::{Config, ListenAddress};
 use crate::credential::{Credential, Reader};
-use crate::headers::Survey;
 use crate::metrics::Metrics;
-use crate::random;
-use crate::server::descriptors::Descriptors;
-use crate::server::{Abort, DrainSignal, Handler, Incoming, Peer, RequestRejection};
 use connection::{AccessLine, request_id};
 pub use connection::{Connection, Outgoing};
 use error::Error;
@@ -49,6 +45,10 @@ use links::Links;
 use request_body::Disk;
 use tunnel::Patience;
 use upstream::Upstream;
+use vbc_base::random;
+use vbc_http::descriptors::Descriptors;
+use vbc_http::headers::Survey;
+use vbc_http::{Abort, DrainSignal, Handler, Incoming, Peer, RequestRejection};
 
 /// An error of any kind.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

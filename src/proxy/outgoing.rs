@@ -7,8 +7,8 @@ use super::Proxy;
 use super::error::Error;
 use super::upstream::Head;
 use crate::credential::Bearer;
-use crate::headers::{self, Survey};
-use crate::server::{AsksForWebsocket, RawTarget, RequestRejection};
+use vbc_http::headers::{self, Survey};
+use vbc_http::{AsksForWebsocket, RawTarget, RequestRejection};
 
 const NOT_FOR_HTTP2: Error = Error::Refused(RequestRejection::Malformed(
     "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",

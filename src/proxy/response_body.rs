@@ -11,8 +11,8 @@ use http_body_util::Full;
 use super::BoxError;
 use super::links::RewrittenBody;
 use super::upstream::UpstreamBody;
-use crate::cassette::ReplayedBody;
-use crate::http1::KeptBytes;
+use vbc_cassette::ReplayedBody;
+use vbc_http::codec::KeptBytes;
 
 /// The body of a response.
 pub(super) enum ResponseBody {

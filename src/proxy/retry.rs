@@ -19,8 +19,8 @@ use super::upstream::{Head, UpstreamBody};
 use super::verdict::{self, Verdict};
 use crate::credential::Bearer;
 use crate::credential::rejected_prefixes::{self, Decision as Memory, Kind};
-use crate::http1::KeptBytes;
-use crate::problem::{self, Param};
+use vbc_http::codec::KeptBytes;
+use vbc_http::problem::{self, Param};
 
 /// How many bytes of a 401's body are read to judge it.
 const JUDGED_BYTES: usize = 16 * 1024;

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::time::Instant;
 
 use super::upstream::Switched;
-use crate::server::Abort;
-use crate::server::LazyTimer;
+use vbc_http::Abort;
+use vbc_http::LazyTimer;
 
 /// The bytes that are buffered for each direction.
 const BUFFER: usize = 16 * 1024;

@@ -232,7 +232,7 @@ fn a_file_in_the_place_of_the_directory_is_refused() {
 
 #[test]
 fn names_of_many_records_differ_and_all_count_as_records() {
-    let hex = |n: u32| crate::secret::fingerprint(&[&n.to_string()]);
+    let hex = |n: u32| vbc_base::secret::fingerprint(&[&n.to_string()]);
     let mut names = std::collections::HashSet::new();
     for n in 0..10_000 {
         // Login histories of one identity, and credentials whose identities begin alike.

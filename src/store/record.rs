@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::clock::Timestamp;
 use crate::oauth::TokenSet;
+use vbc_base::clock::Timestamp;
 
 /// The key of a record: a credential's name, and the identity it stands for.
 ///

@@ -12,7 +12,7 @@ use super::error::{RecordError, StoreError};
 use super::record::{Key, Record};
 use super::seal::{self, Keys};
 use super::wire::{self, OTHER_IDENTITY};
-use crate::secret;
+use vbc_base::secret;
 
 /// No record comes near this size. A larger file is not ours.
 pub(super) const MAX_FILE: u64 = 1024 * 1024;

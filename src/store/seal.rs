@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::error::{RecordError, StoreError};
 use super::record::Key;
 use super::wire;
-use crate::secret::hex;
+use vbc_base::secret::hex;
 
 /// Not a number: a version that knows only plain records must not read an envelope as an empty one.
 const FORMAT: &str = "sealed-1";

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::error::RecordError;
 use super::record::{ApplicationBlock, Issuance, Key, LoginHistory, Record, is_default};
-use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
-use crate::secret::Secret;
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 /// The format that is written. An unknown format is refused: its fields would be lost with the next
 /// write.

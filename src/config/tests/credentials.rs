@@ -7,7 +7,7 @@ use super::*;
 use crate::config::GrantKind;
 use crate::credential::RefreshAt;
 use crate::oauth::ClientAuth;
-use crate::trusted::{Checks, Flaw};
+use vbc_base::trusted::{Checks, Flaw};
 
 pub(super) const FOUR: [(&str, &str); 4] = [
     ("VBC_CLIENT_ID", "id"),

@@ -17,11 +17,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::clock_watch::{ClockWatch, earlier};
 use super::options::Login;
 use super::record::StoredRecord;
-use crate::clock::{self, Clock, Timestamp};
-use crate::secret::{Secret, fingerprint, salted_fingerprint};
 use crate::store::{Key, LoginHistory, Record, StoreError, TokenStore};
 pub(super) use permit::{BeginError, LoginPermit};
 pub(super) use rules::{LOCK, LoginDecision};
+use vbc_base::clock::{self, Clock, Timestamp};
+use vbc_base::secret::{Secret, fingerprint, salted_fingerprint};
 
 /// The tenant that the service appends to a user name. It may be missing.
 const SUFFIX: &str = "@vbc.prod";

@@ -7,12 +7,12 @@ use tokio::sync::MutexGuard;
 
 use super::rules::{self, LoginDecision};
 use super::{LoginGuard, Trouble, login_key};
-use crate::clock::Timestamp;
 use crate::credential::record::set_record_aside;
 use crate::oauth::Class;
-use crate::random;
-use crate::secret::hex;
 use crate::store::{LoginHistory, StoreError};
+use vbc_base::clock::Timestamp;
+use vbc_base::random;
+use vbc_base::secret::hex;
 
 /// A credential's access to its user's guard.
 #[derive(Clone)]

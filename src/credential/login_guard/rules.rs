@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::clock::{self, Timestamp};
 use crate::store::{LoginHistory, Trial, TrialOutcome};
+use vbc_base::clock::{self, Timestamp};
 
 /// WSO2 locks for 30 minutes from the last attempt. Five more keep ours out of them.
 pub(in crate::credential) const LOCK: Duration = Duration::from_secs(35 * 60);

@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 
 use super::permit::LoginTurn;
 use super::*;
-use crate::clock::until;
 use crate::store::{FileStore, MemoryStore};
+use vbc_base::clock::until;
 
 fn login(client: &str, password: &str) -> Login {
     Login::new("alice@vbc.prod".into(), password.into(), "openid".into(), client, &"s".into())

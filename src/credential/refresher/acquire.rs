@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::saving::not_begun;
 use super::{BlockReason, Need, Refresher};
-use crate::clock;
 use crate::credential::bearer::Unavailable;
 use crate::credential::block_reason::unusable_login_history;
 use crate::credential::login_guard::{self, BeginError, LoginDecision, LoginPermit};
 use crate::oauth::{Class, Grant, Redeem, TokenError};
+use vbc_base::clock;
 
 impl<R: Redeem> Refresher<R> {
     pub(super) async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Refresher;
-use crate::clock::Timestamp;
 use crate::credential::code_login::{CodeLogin, LoginError, LoginSummary, is_same_user};
 use crate::oauth::{AccessToken, Class, Grant, Issued, Redeem, TokenError};
-use crate::random;
+use vbc_base::clock::Timestamp;
+use vbc_base::random;
 
 /// The name of a user whom the server has not named.
 const NAMELESS: &str = "a user whom the server has not named";

@@ -7,14 +7,14 @@ use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::{BlockReason, Refresher};
-use crate::clock;
 use crate::credential::bearer::{Unavailable, ends_in};
 use crate::credential::block_reason::block_application;
 use crate::credential::exchanges;
 use crate::oauth::{Class, Grant, Issued, Redeem, TokenError, TokenSet};
-use crate::random;
-use crate::secret::{Secret, fingerprint};
 use crate::store::{Issuance, Record};
+use vbc_base::clock;
+use vbc_base::random;
+use vbc_base::secret::{Secret, fingerprint};
 
 impl<R: Redeem> Refresher<R> {
     /// Makes one exchange. Nothing else calls [`Redeem::redeem`].

@@ -29,12 +29,12 @@ use super::options::Options;
 use super::record::StoredRecord;
 use super::schedule::{Backoff, Warning};
 use super::shared::Shared;
-use crate::clock::{self, Clock, Timestamp};
 use crate::oauth::Redeem;
-use crate::random;
 use code_login::UnconfirmedLogin;
 use respond::WaitingList;
 pub(super) use saving::load_record;
+use vbc_base::clock::{self, Clock, Timestamp};
+use vbc_base::random;
 
 /// Timers stop while a machine is suspended, so the wall clock is checked after 1/`CHECKS` of each
 /// pause, within these limits. The upper limit lets ten thousand credentials leave a machine

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{BlockReason, Need, Refresher, TokenState};
-use crate::clock::{self, Timestamp};
 use crate::credential::schedule::{self, RefreshAt};
 use crate::oauth::Redeem;
-use crate::random;
+use vbc_base::clock::{self, Timestamp};
+use vbc_base::random;
 
 /// The pause of an exchange that is due and has to let another credential's go first.
 const TURN_AGAIN: Duration = Duration::from_secs(1);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{Need, Refresher};
-use crate::clock;
 use crate::credential::bearer::Unavailable;
 use crate::credential::code_login::is_same_subject;
 use crate::oauth::{Class, Grant, Issued, Redeem, TokenError};
-use crate::secret::{Secret, fingerprint};
+use vbc_base::clock;
+use vbc_base::secret::{Secret, fingerprint};
 
 /// The pause before an early refresh that could not be noted.
 const NOTE_AGAIN: Duration = Duration::from_secs(60);

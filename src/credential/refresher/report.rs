@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use super::{BlockReason, Refresher};
-use crate::clock::{self, Timestamp};
 use crate::credential::bearer::Bearer;
 use crate::credential::forced_refreshes;
 use crate::credential::login_guard::LoginPermit;
 use crate::credential::schedule::{self, Warning};
 use crate::oauth::Redeem;
-use crate::random;
+use vbc_base::clock::{self, Timestamp};
+use vbc_base::random;
 
 impl<R: Redeem> Refresher<R> {
     /// Publishes the token set, and plans its refresh.

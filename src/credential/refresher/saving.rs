@@ -13,7 +13,7 @@ use crate::credential::login_guard::{LoginPermit, Trouble};
 use crate::credential::options::Options;
 use crate::credential::record::StoredRecord;
 use crate::oauth::{Class, Redeem, TokenError};
-use crate::secret::fingerprint;
+use vbc_base::secret::fingerprint;
 
 /// The first pause before an unsaved record is stored again, and how often the pause doubles.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);

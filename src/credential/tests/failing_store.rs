@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::Clock;
 use crate::credential::rejected_prefixes::Kind;
 use crate::credential::{CodeLogin, Credential, Login, LoginGuards, Options, login_key};
 use crate::oauth::{Grant, Issued, Redeem, TokenError};
 use crate::store::{Key, MemoryStore, Record, Reservation, SharedStore, StoreError, StoreFuture, TokenStore};
+use vbc_base::clock::Clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 

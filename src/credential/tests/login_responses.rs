@@ -10,8 +10,8 @@ use url::Url;
 
 use super::*;
 use crate::oauth::{AuthorizationServer, ClientIdentity, Endpoint, Transport, TransportError};
-use crate::secret::Secret;
 use crate::store::{MemoryStore, Record};
+use vbc_base::secret::Secret;
 
 const TOKENS: &[u8] = br#"{"access_token":"at","refresh_token":"rt","expires_in":86400}"#;
 const MINUTE: Duration = Duration::from_secs(60);

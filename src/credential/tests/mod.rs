@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::clock::until;
 use crate::oauth::{Class, Grant, Issued, TokenError};
 use crate::store::{LoginHistory, MemoryStore, StoreFuture};
+use vbc_base::clock::until;
 
 /// One step of the endpoint's script. After its end every grant gets a fresh token set.
 #[derive(Clone, Copy)]

@@ -5,17 +5,17 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 
 use super::respond;
-use crate::cassette::{self, LARGEST_BODY, Outcome, Player, Recorder, Tape};
 use crate::config::{FaultEffect, Faults};
 use crate::credential::Credential;
-use crate::headers::Survey;
 use crate::metrics::Source;
-use crate::problem::Problem;
 use crate::proxy::connection::{AccessLine, Connection, Outgoing, X_REQUEST_ID, request_id};
 use crate::proxy::faults::{Injector, Plan};
 use crate::proxy::response_body::ResponseBody;
 use crate::proxy::{gate, page};
-use crate::server::{Abort, Incoming};
+use vbc_cassette::{LARGEST_BODY, Outcome, Player, Recorder, Tape};
+use vbc_http::headers::Survey;
+use vbc_http::problem::Problem;
+use vbc_http::{Abort, Incoming};
 
 /// Marks responses that a fault has touched, with the numbers of its rules.
 const FAULT: HeaderName = HeaderName::from_static("vbc-proxy-fault");
@@ -71,7 +71,7 @@ impl Hooks {
     }
 
     /// What has been replayed, if there is a cassette.
-    pub fn summary(&self) -> Option<cassette::Summary> {
+    pub fn summary(&self) -> Option<vbc_cassette::Summary> {
         self.player.as_ref().map(Player::summary)
     }
 }
@@ -154,10 +154,10 @@ impl Connection {
         let player = hooks.player.as_ref()?;
         let line = AccessLine::begin(&self.proxy, request);
         let body = request.body_mut().peek(LARGEST_BODY).await.ok()?;
-        let recorded = cassette::recorded_request(request, body.map(|body| body.to_vec()));
+        let recorded = vbc_cassette::recorded_request(request, body.map(|body| body.to_vec()));
         match player.play(&recorded) {
             Outcome::Play(record) => {
-                let replayed = cassette::response(record, &recorded, base, false)
+                let replayed = vbc_cassette::response(record, &recorded, base, false)
                     .map(|body| ResponseBody::Replayed(Box::new(body)));
                 let mut response = self.count(replayed, Source::Proxy, None);
                 response.headers_mut().insert(RECORD, HeaderValue::from(record.n));

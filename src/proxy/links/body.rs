@@ -12,8 +12,8 @@ use super::COLLECTED;
 use super::decode::{Coding, Decoder, Step};
 use super::scan::Scanner;
 use super::share::Share;
-use crate::http1::KeptBytes;
 use crate::proxy::BoxError;
+use vbc_http::codec::KeptBytes;
 
 /// A body with this many decoded bytes and no link passes unchanged: it may be a bomb.
 const BOMB: usize = 64 << 20;

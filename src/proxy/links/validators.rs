@@ -8,7 +8,7 @@
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 use http::{Method, Request};
 
-use crate::headers::Survey;
+use vbc_http::headers::Survey;
 
 /// The parts of a request on which its response depends.
 pub(super) struct Conditions {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::loss::ReplayLoss;
 use super::spool::{Disk, Spool};
-use crate::http1::KeptBytes;
+use vbc_http::codec::KeptBytes;
 
 /// One frame of a body.
 #[derive(Clone)]

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 
 use super::BoxError;
 use super::continue_gate::ContinueGate;
-use crate::cassette::RequestTap;
-use crate::headers;
-use crate::server::{Incoming, RequestRejection};
 use copy::{Copy, Piece, Position};
 pub(super) use loss::ReplayLoss;
 pub(super) use spool::Disk;
+use vbc_cassette::RequestTap;
+use vbc_http::headers;
+use vbc_http::{Incoming, RequestRejection};
 
 /// Why a request body could not be sent to its end.
 #[derive(Clone, Copy, Debug, Error)]

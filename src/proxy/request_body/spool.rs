@@ -25,8 +25,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::loss::ReplayLoss;
 use crate::config;
-use crate::http1::KeptBytes;
-use crate::server::descriptors::{Descriptor, Descriptors};
+use vbc_http::codec::KeptBytes;
+use vbc_http::descriptors::{Descriptor, Descriptors};
 
 /// The size of one write and of one read, in bytes.
 const BUFFER: usize = 256 * 1024;

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::error::UpstreamError;
 use super::h1::Switched;
 use super::{h1, h2};
-use crate::headers;
-use crate::server::LazyTimer;
+use vbc_http::LazyTimer;
+use vbc_http::headers;
 
 /// The body of an upstream's response. It is small, because it is moved often.
 pub(in crate::proxy) enum UpstreamBody {

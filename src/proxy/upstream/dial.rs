@@ -15,8 +15,8 @@ use super::error::{UpstreamError, tls_error};
 use super::h1;
 use super::slots::{Open, Slots};
 use crate::config::{self, UpstreamHttp};
-use crate::server::ReadinessCache;
-use crate::server::descriptors;
+use vbc_http::ReadinessCache;
+use vbc_http::descriptors;
 
 /// What the kernel buffers of unread bytes, per connection. HTTP/1.1 gets more once a response is
 /// read in large pieces. For HTTP/2 the window of each stream is the bound.

@@ -13,9 +13,9 @@ use super::attempt::{FailedAttempt, Failure};
 use super::error::{UpstreamError, is_unprocessed, stream_error};
 use super::pools::Lease;
 use super::upload_task::UploadTask;
-use crate::headers;
 use crate::proxy::BoxError;
 use crate::proxy::request_body::AttemptBody;
+use vbc_http::headers;
 
 /// Pieces below this size are merged, up to about the usual size of a frame.
 const SMALL: usize = 1024;

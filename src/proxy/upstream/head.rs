@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri};
 
 use crate::config::Origin;
 use crate::credential::Bearer;
-use crate::server::RawTarget;
+use vbc_http::RawTarget;
 
 /// The head of a request as it goes out, kept for further sendings.
 pub(in crate::proxy) struct Head {

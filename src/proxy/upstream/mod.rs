@@ -29,9 +29,6 @@ use tokio::time::Instant;
 use super::continue_gate::ContinueGate;
 use super::request_body::{AttemptBody, RequestBody};
 use crate::config;
-use crate::problem;
-use crate::server::LazyTimer;
-use crate::server::descriptors::Descriptors;
 use attempt::{FailedAttempt, Failure, Resend};
 pub(super) use body::UpstreamBody;
 use body::{ConnectionBody, StreamedBody};
@@ -43,6 +40,9 @@ pub(in crate::proxy) use h1::testing;
 pub(super) use head::Head;
 use pools::{Lease, Link, Pools};
 use slots::Slots;
+use vbc_http::LazyTimer;
+use vbc_http::descriptors::Descriptors;
+use vbc_http::problem;
 
 /// How long no expectation is sent to an upstream that ignored or refused one.
 const EXPECTATION_PAUSE: Duration = Duration::from_secs(300);

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::server::descriptors::{Descriptor, Descriptors, OWN};
+use vbc_http::descriptors::{Descriptor, Descriptors, OWN};
 
 /// How often a waiting request checks whether another thread has given back a descriptor.
 const CHECK: Duration = Duration::from_millis(50);

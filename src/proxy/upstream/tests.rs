@@ -6,7 +6,7 @@ use super::slots::Open;
 use super::testing::{ScriptedUpstream, request, stale_connection};
 use super::*;
 use crate::proxy::request_body::Disk;
-use crate::server::Incoming;
+use vbc_http::Incoming;
 
 fn upstream() -> Upstream {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

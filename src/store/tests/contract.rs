@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::Timestamp;
 use crate::oauth::{AccessToken, TokenSet};
-use crate::secret::Secret;
 use crate::store::{
     ApplicationBlock, Issuance, Key, LoginHistory, Record, SharedStore, StoreError, TokenStore, Trial,
     TrialOutcome,
 };
+use vbc_base::clock::Timestamp;
+use vbc_base::secret::Secret;
 
 pub(in crate::store) fn key(credential: &str, identity: &str) -> Key {
     Key { credential: credential.into(), identity: identity.into() }

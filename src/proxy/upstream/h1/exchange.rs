@@ -14,12 +14,12 @@ use super::head::Kind;
 use super::response::StreamedBody;
 use super::upload::{Stopped, Upload};
 use super::{Connection, Pool, Switched, Wire};
-use crate::http1::input::LEAST_READ;
-use crate::http1::{Framing, RemainingBody, block};
 use crate::proxy::continue_gate::ContinueGate;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
 use crate::proxy::upstream::attempt::{FailedAttempt, Failure};
 use crate::proxy::upstream::{Head, UpstreamError};
+use vbc_http::codec::input::LEAST_READ;
+use vbc_http::codec::{Framing, RemainingBody, block};
 
 /// The first read of a head, in bytes and on the stack. Most responses fit.
 const FIRST_READ: usize = 16 * 1024;

@@ -10,8 +10,8 @@ use hyper::ext::ReasonPhrase;
 use memchr::memchr;
 
 use super::super::error::UpstreamError;
-use crate::http1::fields::FieldPositions;
-use crate::http1::{Framing, syntax};
+use vbc_http::codec::fields::FieldPositions;
+use vbc_http::codec::{Framing, syntax};
 
 /// The largest head of a response, in bytes and in lines.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;

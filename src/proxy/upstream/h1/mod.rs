@@ -27,13 +27,13 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::slots::Open;
-use crate::http1::Input;
-use crate::server::ReadinessCache;
 pub(super) use exchange::{BodyStart, Exchange};
 use head::HeadReader;
 pub(super) use pool::Pool;
 use pool::ReadBudget;
 pub(super) use response::StreamedBody;
+use vbc_http::ReadinessCache;
+use vbc_http::codec::Input;
 
 /// The largest read of a long response. A client that does not read holds a few such pieces.
 const MOST_READ: usize = 256 * 1024;

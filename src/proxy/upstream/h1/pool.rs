@@ -9,10 +9,10 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{Connection, MOST_READ};
-use crate::http1::fields;
-use crate::http1::input::LEAST_READ;
 use crate::proxy::upstream::POOL_TIME;
 use crate::proxy::upstream::slots::Slots;
+use vbc_http::codec::fields;
+use vbc_http::codec::input::LEAST_READ;
 
 /// Idle connections kept per thread.
 const POOL_SIZE: usize = 512;

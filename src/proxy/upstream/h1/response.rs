@@ -8,11 +8,11 @@ use http_body::{Frame, SizeHint};
 
 use super::head::{HEAD_BYTES, HEAD_LINES};
 use super::{Connection, Pool, ReadBudget};
-use crate::http1::input::LEAST_READ;
-use crate::http1::{RemainingBody, Step};
 use crate::proxy::upstream::UpstreamError;
 use crate::proxy::upstream::upload_task::UploadTask;
-use crate::server::RequestRejection;
+use vbc_http::RequestRejection;
+use vbc_http::codec::input::LEAST_READ;
+use vbc_http::codec::{RemainingBody, Step};
 
 /// The body of a response. Read to its end, it returns its connection to the pool. Dropped before,
 /// it ends the connection.

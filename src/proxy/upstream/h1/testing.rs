@@ -18,7 +18,7 @@ use crate::credential::Bearer;
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::upstream::slots::{Open, Slots};
 use crate::proxy::upstream::{Head, UpstreamError};
-use crate::server::descriptors::Descriptors;
+use vbc_http::descriptors::Descriptors;
 
 /// An upstream that takes any request, and then sends its bytes in pieces of one size.
 pub(in crate::proxy) struct ScriptedUpstream {

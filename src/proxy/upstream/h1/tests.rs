@@ -356,7 +356,7 @@ async fn an_end_behind_a_failed_write_is_no_end() {
         far.write_all(b"part").await.unwrap();
         drop(far);
         let mut response =
-            StreamedBody::new(connection, crate::http1::RemainingBody::UntilClose, true, None, &pool());
+            StreamedBody::new(connection, vbc_http::codec::RemainingBody::UntilClose, true, None, &pool());
         let part = poll_fn(|cx| response.poll_frame(cx)).await.unwrap().unwrap();
         assert_eq!(part.data_ref().unwrap(), "part");
         let end = poll_fn(|cx| response.poll_frame(cx)).await;

@@ -10,10 +10,10 @@ use http::header;
 use http_body::Body;
 
 use super::{Stream, Wire};
-use crate::http1::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 use crate::proxy::request_body::AttemptBody;
 use crate::proxy::upstream::Head;
 use crate::proxy::upstream::upload_task::UploadTask;
+use vbc_http::codec::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 
 /// One sending of a request. It takes the next piece from the client once the last is written.
 pub(super) struct Upload<B: Body = AttemptBody>(MessageWriter<B>);

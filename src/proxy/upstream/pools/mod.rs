@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout};
 use super::dial::{Dialer, NewConnection};
 use super::error::UpstreamError;
 use super::h1;
-use crate::server::LazyTimer;
 pub(super) use h2::Lease;
+use vbc_http::LazyTimer;
 
 /// The most HTTP/2 connections of a thread. Further requests wait for a stream.
 const H2_CONNECTIONS: usize = 128;
@@ -291,7 +291,7 @@ mod tests {
     use super::super::slots::Slots;
     use super::*;
     use crate::config;
-    use crate::server::descriptors::Descriptors;
+    use vbc_http::descriptors::Descriptors;
 
     /// The pools of a thread whose upstream has this authority.
     fn pools_to(authority: Authority) -> Rc<Pools> {
