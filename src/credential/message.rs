@@ -21,10 +21,7 @@ pub(super) enum Message {
     Younger { max_age: Duration, respond_to: RespondTo<Bearer> },
     /// The refresh time has passed.
     Early,
-    /// An operator wants a new token set. `operated` is the count of [`Shared::operated`] when the
-    /// operator asked.
-    ///
-    /// [`Shared::operated`]: super::shared::Shared::operated
+    /// An operator wants a new token set. `operated` is `Shared::operated` when the operator asked.
     Refresh { operated: u64, respond_to: RespondTo<()> },
     /// An operator ends all blocks and pauses.
     Unlock { respond_to: RespondTo<bool> },

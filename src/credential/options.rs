@@ -1,4 +1,4 @@
-//! The options of a credential.
+//! The options and the login of a credential.
 
 use std::sync::Arc;
 use std::time::Duration;

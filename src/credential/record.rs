@@ -15,8 +15,7 @@ pub(super) struct StoredRecord {
     pub(super) record: Record,
     /// The revision in the store. It is below the record's while the record is unsaved.
     stored_revision: u64,
-    /// Room in the store for the next record. Boxed like the failure: an idle credential has
-    /// neither.
+    /// Room in the store for the next record. Boxed: an idle credential has none.
     reservation: Option<Box<Reservation>>,
     failure: Option<Box<Failure>>,
 }
@@ -40,8 +39,7 @@ impl StoredRecord {
         Self { store, key, stored_revision: record.revision, record, reservation: None, failure: None }
     }
 
-    /// Loads the record. One that cannot be read leaves the record as it is, with the reason in
-    /// [`unreadable`](Self::unreadable).
+    /// Loads the record. If it cannot be read, [`unreadable`](Self::unreadable) has the reason.
     ///
     /// A damaged record is set aside first if `replaceable`, that is, if a password can replace its
     /// tokens. Returns whether it was.
@@ -109,10 +107,7 @@ impl StoredRecord {
         }
     }
 
-    /// Makes sure that the outcome of an exchange can be stored.
-    ///
-    /// # Errors
-    /// The store has no room for it. The exchange must not begin.
+    /// Makes sure that the outcome of an exchange can be stored. On an error it must not begin.
     pub(super) async fn reserve(&mut self) -> Result<(), StoreError> {
         if self.reservation.is_some() {
             return Ok(());
@@ -136,10 +131,8 @@ impl StoredRecord {
         self.reservation = None;
     }
 
-    /// Writes the record under the next revision.
-    ///
-    /// A failure is logged, and the caller retries later: a token set that cannot be stored is
-    /// better used than thrown away.
+    /// Writes the record under the next revision. A failure is logged, and the caller retries: a
+    /// token set that cannot be stored is better used than thrown away.
     pub(super) async fn save(&mut self) {
         self.record.revision += 1;
         self.write().await;

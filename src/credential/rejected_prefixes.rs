@@ -93,8 +93,7 @@ impl RejectedPrefixes {
         }
     }
 
-    /// Counts a rejection by name of a token that is new, or that may not be replaced yet. Returns
-    /// whether a warning is due.
+    /// Counts a refused new token. Returns whether a warning is due.
     pub(super) fn note_new_refused(&mut self, now: Instant) -> bool {
         self.new_refused += 1;
         let is_due = self.warned.is_none_or(|at| now.duration_since(at) >= WARN_AGAIN);
@@ -177,10 +176,8 @@ impl RejectedPrefixes {
         }
     }
 
-    /// The request cannot be sent again, so it stays unknown whether the refresh helps.
-    ///
-    /// The refresh counts as one that did not: large uploads to a path that always gets 401 must
-    /// not rotate tokens without end.
+    /// The request cannot be sent again, so it stays unknown whether the refresh helps. It counts
+    /// as one that did not: uploads to a path that always gets 401 must not rotate without end.
     pub fn unproven(&mut self, prefix: &str, kind: Kind) {
         self.end_attempt(prefix, kind);
     }

@@ -57,9 +57,8 @@ impl LoginGuards {
         Arc::new(Self { store, clock, by_user: Mutex::default() })
     }
 
-    /// Registers a login, so that what becomes of its password elsewhere counts for it too.
-    ///
-    /// To be called for every credential before the first of them may log in.
+    /// Registers a login, so that what becomes of its password elsewhere counts for it too. It is
+    /// called for every credential before the first of them may log in.
     pub fn announce(&self, login: &Login) {
         let _ = self.permit(login);
     }
@@ -221,10 +220,9 @@ impl LoginGuard {
         all
     }
 
-    /// Computes the salted fingerprint of a secret.
-    ///
-    /// It recognizes a password that another application sent: one whose credential was added
-    /// later, or whose client secret has changed. `new_salt` is for a history that has no salt.
+    /// Computes the salted fingerprint of a secret. It recognizes a password that another
+    /// application sent: one whose credential was added later, or whose client secret has changed.
+    /// `new_salt` is for a history that has no salt.
     async fn add_salted_fingerprint(&self, fingerprint: &str, new_salt: Option<String>) {
         let stored = self.with_history(|history, _| rules::salt(history).map(str::to_owned));
         let (salt, password) = {

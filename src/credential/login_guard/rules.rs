@@ -53,7 +53,6 @@ impl LoginDecision {
         self.until_mut().copied()
     }
 
-    /// The time at which it ends, for a clock that was set back.
     pub(in crate::credential) fn until_mut(&mut self) -> Option<&mut Timestamp> {
         match self {
             Self::Allowed | Self::Refused | Self::Exhausted => None,
@@ -141,9 +140,8 @@ fn is_of(trial: &Trial, secret: &[String]) -> bool {
     has_any(secret, &trial.secret)
 }
 
-/// Whether a login secret may be tried at `now`.
-///
-/// `secret` has every fingerprint of the secret, including those of other credentials.
+/// Whether a secret may be tried at `now`. `secret` has all its fingerprints, including those of
+/// other credentials.
 pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) -> LoginDecision {
     if has_any(&history.refused, secret) {
         return LoginDecision::Refused;
@@ -183,9 +181,8 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
     }
 }
 
-/// Notes a login that is about to be sent. It is stored first, so that a crash cannot hide it.
-///
-/// What is learnt under one fingerprint of `secret` counts for all.
+/// Notes a login that is about to be sent. What is learnt under one fingerprint of `secret` counts
+/// for all.
 pub(super) fn begin(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
     // A lock is the account's: another secret's one try in it does not free those that had theirs.
     add(&mut history.attempted, secret);

@@ -221,9 +221,8 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// Moves all planned times along with a wall clock that was set back. Otherwise a refresh token
-    /// could end by the server's clock before it is refreshed by ours.
-    ///
-    /// To be called before a time of the present clock is stored anywhere.
+    /// could end by the server's clock before it is refreshed by ours. To be called before a time
+    /// of the present clock is stored anywhere.
     fn follow_clock(&mut self) -> bool {
         let Some(back) = self.watch.set_back(&self.clock) else { return false };
         tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");

@@ -13,9 +13,8 @@ use vbc_base::secret::{Secret, fingerprint};
 const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 impl<R: Redeem> Refresher<R> {
-    /// Exchanges the refresh token. Returns whether a usable token is there now.
-    ///
-    /// If not, a login is next.
+    /// Exchanges the refresh token. Returns whether a usable token is there now; if not, a login is
+    /// next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
         // Twice: another process may have rotated a refused refresh token. The store then has its
         // successor.
@@ -98,10 +97,8 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// Notes in the store that the refresh token of a living access token is about to be presented.
-    /// A crash in between then counts as a lost response.
-    ///
-    /// # Errors
-    /// It cannot be noted, and no token is needed yet. The refresh token is not presented.
+    /// A crash in between then counts as a lost response. An error means that it cannot be noted,
+    /// that no token is needed yet, and that the refresh token is not presented.
     async fn note_presented(&mut self, need: Need) -> Result<(), Unavailable> {
         let pending = std::mem::replace(&mut self.stored.record.refresh_pending, true);
         if self.noted_pending {
@@ -118,9 +115,8 @@ impl<R: Redeem> Refresher<R> {
         Ok(())
     }
 
-    /// Keeps a living access token after a lost response, and uses it to its end.
-    ///
-    /// A server that detects reuse would end it if the refresh token were presented again.
+    /// Keeps a living access token after a lost response, and uses it to its end. A server that
+    /// detects reuse would end it if the refresh token were presented again.
     async fn keep_living_token(&mut self, error: &TokenError) -> Result<bool, Unavailable> {
         tracing::warn!(
             credential = %self.shared.name, %error,

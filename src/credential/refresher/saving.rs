@@ -80,11 +80,8 @@ impl<R: Redeem> Refresher<R> {
         Ok(true)
     }
 
-    /// Makes sure that the outcome of an exchange can be stored.
-    ///
-    /// # Errors
-    /// The store has no room for it. The exchange must not begin: a single-use grant would be lost
-    /// with the process.
+    /// Makes sure that the outcome of an exchange can be stored. On an error the exchange must not
+    /// begin: a single-use grant would be lost with the process.
     pub(super) async fn reserve(&mut self) -> Result<(), TokenError> {
         self.stored.reserve().await.map_err(|error| {
             let reason = error.describe();
