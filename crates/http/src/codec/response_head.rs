@@ -9,8 +9,7 @@ use vbc_base::clock::Clock;
 
 use super::message::{Framing, write_decimal, write_line};
 use super::request_head::RequestHead;
-use super::syntax::lists;
-use crate::headers::length;
+use super::syntax::{decimal, lists};
 
 /// What a response depends on in its request.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +110,7 @@ fn write_fields(headers: &HeaderMap, out: &mut Vec<u8>) -> FieldSummary {
     for (name, value) in headers {
         match *name {
             header::CONTENT_LENGTH => {
-                summary.length = summary.length.or_else(|| length(value));
+                summary.length = summary.length.or_else(|| decimal(value.as_bytes()));
                 continue;
             }
             header::TRANSFER_ENCODING => continue,
