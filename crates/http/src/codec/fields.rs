@@ -51,8 +51,8 @@ pub fn forget() {
 }
 
 impl FieldPositions {
-    /// How many lines there are.
-    pub fn len(&self) -> usize {
+    /// The number of lines.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 

@@ -28,12 +28,14 @@ pub struct Input {
     large: bool,
 }
 
-impl Input {
-    /// An empty input. It has no buffer until it is read into.
-    pub fn new() -> Self {
+/// An empty input. It has no buffer until it is read into.
+impl Default for Input {
+    fn default() -> Self {
         Self { bytes: BytesMut::new(), at_once: LEAST_READ, large: false }
     }
+}
 
+impl Input {
     /// The size of the next read of a body.
     pub fn at_once(&self) -> usize {
         self.at_once
@@ -124,7 +126,7 @@ mod tests {
 
     /// An input that has grown to large reads.
     fn large() -> Input {
-        let mut input = Input::new();
+        let mut input = Input::default();
         while piece(&mut input, 0, None).len() < PIECE {}
         input
     }
@@ -139,7 +141,7 @@ mod tests {
         let second = piece(&mut input, 2, Some(BytesMut::with_capacity(PIECE)));
         assert_eq!(second.as_ptr(), place);
         let buffer = input.take_buffer();
-        assert!(buffer.is_some() && input.take_buffer().is_none() && Input::new().take_buffer().is_none());
+        assert!(buffer.is_some() && input.take_buffer().is_none() && Input::default().take_buffer().is_none());
         drop(second);
         let mut next = large();
         next.take_buffer();

@@ -350,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_asked_for_while_the_reader_takes_nothing_and_pieces_go_out_together() {
         let (mut near, mut far) = duplex(4096);
-        let mut message = MessageWriter::new(Scratch::new(), Framing::Chunked, Endless(0));
+        let mut message = MessageWriter::new(Scratch::default(), Framing::Chunked, Endless(0));
         let mut poll = |message: &mut MessageWriter<Endless>| {
             let cx = &mut Context::from_waker(std::task::Waker::noop());
             for _ in 0..5 {
@@ -373,7 +373,7 @@ mod tests {
         let (mut near, mut far) = duplex(1 << 20);
         let mut buffer = bytes::BytesMut::zeroed(100_000);
         let body = http_body_util::Full::new(buffer.split().freeze());
-        let mut message = MessageWriter::new(Scratch::new(), Framing::Sized(100_000), body);
+        let mut message = MessageWriter::new(Scratch::default(), Framing::Sized(100_000), body);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         assert!(message.poll_fill(cx).is_ready() && !buffer.try_reclaim(100_000));
         assert!(message.poll_drain(cx, &mut near).is_ready() && buffer.try_reclaim(100_000));

@@ -190,7 +190,7 @@ impl HeadReader {
     }
 
     fn count(&self, limits: &Limits) -> Result<(), RequestRejection> {
-        if self.positions.len() >= limits.headers { Err(RequestRejection::HeadTooLarge) } else { Ok(()) }
+        if self.positions.count() >= limits.headers { Err(RequestRejection::HeadTooLarge) } else { Ok(()) }
     }
 
     fn header(&mut self, name: &[u8], value: &[u8], http_11: bool) -> Result<(), RequestRejection> {

@@ -47,7 +47,7 @@ impl Messages {
                 }
                 Body::Chunked(chunked) => {
                     match chunked.next(rest, self.limits.head_bytes, self.limits.headers) {
-                        Err(broken) => return (done, heads, Err(broken.into())),
+                        Err(broken) => return (done, heads, Err(broken)),
                         Ok((framing, next)) => {
                             done += framing;
                             match next {

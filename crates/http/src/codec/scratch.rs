@@ -15,9 +15,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Scratch(Vec<u8>);
 
-impl Scratch {
-    /// An empty one.
-    pub fn new() -> Self {
+impl Default for Scratch {
+    fn default() -> Self {
         Self(SPARE.take())
     }
 }

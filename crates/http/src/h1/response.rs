@@ -38,7 +38,7 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
     /// set.
     pub(super) fn new(front: &[u8], response: Response<B>, context: ResponseContext, date: bool) -> Self {
         let (parts, body) = response.into_parts();
-        let mut out = Scratch::new();
+        let mut out = Scratch::default();
         out.extend_from_slice(front);
         let plan = write_response_head(&parts, body.size_hint().exact(), context, date, &mut out);
         fields::recycle(parts.headers);

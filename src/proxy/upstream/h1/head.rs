@@ -142,7 +142,7 @@ impl HeadReader {
         value: &[u8],
         status: Status,
     ) -> Result<(), UpstreamError> {
-        if self.positions.len() >= HEAD_LINES {
+        if self.positions.count() >= HEAD_LINES {
             return Err(UpstreamError::HeadTooLarge);
         }
         self.positions.push(start, line, name, value);

@@ -117,7 +117,7 @@ impl Connection {
     pub(super) fn new(stream: impl Stream + 'static, open: Open) -> Self {
         let wire = Wire {
             stream: Box::new(stream),
-            input: Input::new(),
+            input: Input::default(),
             head: HeadReader::default(),
             has_large_buffer: false,
             uploads: false,

@@ -29,7 +29,7 @@ pub(super) enum Stopped {
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     /// Writes nothing yet.
     pub(super) fn new(head: &Head, own_lines: &[u8], asks: bool, body: B) -> Self {
-        let mut front = Scratch::new();
+        let mut front = Scratch::default();
         let had_length = write_head(head, own_lines, asks, &mut front);
         let framing = match body.size_hint().exact() {
             None => {

@@ -37,7 +37,7 @@ pub(super) struct Link<S>(Mutex<Wire<S>>);
 impl<S: Stream> Link<S> {
     /// `first` has been read from the stream already.
     pub(super) fn new(stream: S, first: BytesMut, limits: Limits) -> Self {
-        let mut input = Input::new();
+        let mut input = Input::default();
         input.bytes = first;
         Self(Mutex::new(Wire {
             stream,
