@@ -19,12 +19,15 @@ use super::variables::Variables;
 use super::{units, urls};
 use vbc_base::trusted::{self, Flaw, PEM_BYTES};
 
+type ReadKey<T> = dyn Fn(&mut Section<'_, '_>, &str) -> Option<T> + Send + Sync;
+type PrintKey<T> = dyn Fn(&mut Page, &str, &T) + Send + Sync;
+
 /// The values of a key: how they are described in the documents, read, and printed without secrets.
 pub(super) struct Kind<T> {
     /// For example `a duration from 1ms to 1d`.
     pub(super) description: String,
-    read: Box<dyn Fn(&mut Section<'_, '_>, &str) -> Option<T> + Send + Sync>,
-    print: Box<dyn Fn(&mut Page, &str, &T) + Send + Sync>,
+    read: Box<ReadKey<T>>,
+    print: Box<PrintKey<T>>,
 }
 
 impl<T> Kind<T> {

@@ -141,7 +141,9 @@ mod tests {
         let second = piece(&mut input, 2, Some(BytesMut::with_capacity(PIECE)));
         assert_eq!(second.as_ptr(), place);
         let buffer = input.take_buffer();
-        assert!(buffer.is_some() && input.take_buffer().is_none() && Input::default().take_buffer().is_none());
+        assert!(
+            buffer.is_some() && input.take_buffer().is_none() && Input::default().take_buffer().is_none()
+        );
         drop(second);
         let mut next = large();
         next.take_buffer();
