@@ -33,7 +33,10 @@ impl Crate {
                 fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let file = read(&source, &name);
             for (child, named) in &file.children {
-                left.push(([&name[..], &[child.clone()]].concat(), file_of(&path, child, named.as_deref())));
+                left.push((
+                    [&name[..], std::slice::from_ref(child)].concat(),
+                    file_of(&path, child, named.as_deref()),
+                ));
             }
             let for_tests = file.for_tests.iter();
             all.for_tests.extend(for_tests.map(|(child, named)| file_of(&path, child, named.as_deref())));

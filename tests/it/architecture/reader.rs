@@ -135,10 +135,10 @@ impl<'a> Reader<'a> {
         }
         let mut previous = None;
         while let Some(kind) = self.peek(0) {
-            if let (Some(Kind::Word("mod")), Kind::Word(name)) = (previous, kind) {
-                if self.is_mark(1, ';') {
-                    self.file.for_tests.insert(name.to_owned(), path.take());
-                }
+            if let (Some(Kind::Word("mod")), Kind::Word(name)) = (previous, kind)
+                && self.is_mark(1, ';')
+            {
+                self.file.for_tests.insert(name.to_owned(), path.take());
             }
             previous = Some(kind);
             self.skip_balanced();

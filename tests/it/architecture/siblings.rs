@@ -49,7 +49,7 @@ fn circle(level: &Level, start: &str) -> Option<Vec<String>> {
                 return Some(way);
             }
             if seen.insert(next.clone()) {
-                left.push_back([&way[..], &[next.clone()]].concat());
+                left.push_back([&way[..], std::slice::from_ref(next)].concat());
             }
         }
     }
