@@ -40,7 +40,7 @@ fn resolved() -> Vec<Value> {
 /// also lists weak dependencies that are not enabled.
 fn built(edges: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", edges, "--all-features", "--prefix", "none"])
+        .args(["tree", "--workspace", "--locked", "--edges", edges, "--all-features", "--prefix", "none"])
         .args(["--format", "{p}", "--target", "x86_64-unknown-linux-gnu"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -71,8 +71,10 @@ fn name(package: &Value) -> &str {
     package["name"].as_str().unwrap()
 }
 
+/// Whether it is a member of the workspace.
 fn is_ours(package: &Value) -> bool {
-    name(package) == "vbc-proxy"
+    let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+    package["source"].is_null() && manifest.starts_with(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Whether an SPDX expression is satisfied by `allowed`. `/` is the old spelling of `OR`.
@@ -176,7 +178,16 @@ fn tests_use_a_banned_crate_only_where_the_rules_say_through_whom() {
 /// The packages that depend on one of this name themselves.
 fn users(name: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", "normal,build,dev", "--all-features", "--prefix", "depth"])
+        .args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--edges",
+            "normal,build,dev",
+            "--all-features",
+            "--prefix",
+            "depth",
+        ])
         .args(["--format", " {p}", "--target", "x86_64-unknown-linux-gnu", "--invert", name])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
