@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 //!
-//! To add one: a file with a `clap::Args` struct and a `run` that fails with an [`Exit`], a variant
+//! To add one: a file with a `clap::Args` struct and a `run` that fails with an `Exit`, a variant
 //! in `Command`, an arm in `run`. A subcommand takes no secret as an argument. Its result goes to
 //! standard output, everything else to standard error.
 
@@ -35,7 +35,7 @@ use exit::Exit;
 /// An authenticating proxy for the Vonage Business Communications (VBC) API.
 ///
 /// Your tools send plain requests to the proxy, without any credentials. The proxy adds an access
-/// token, which it keeps fresh, forwards to https://api.vonage.com and streams the response back.
+/// token, which it keeps fresh, forwards to api.vonage.com and streams the response back.
 #[derive(Debug, Parser)]
 #[command(name = "vbc-proxy", version, max_term_width = WIDEST, after_help = HELP, arg_required_else_help = true)]
 struct Cli {
