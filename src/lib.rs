@@ -30,7 +30,8 @@ pub mod app;
 #[doc(hidden)]
 pub mod cli;
 
-// The fuzz targets see internals, so they are modules of what they test. Their files are in `fuzz/`.
+// The fuzz targets see internals, so they are modules of what they test. Their files are in
+// `fuzz/`.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 #[path = "../fuzz/targets/mod.rs"]

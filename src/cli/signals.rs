@@ -55,7 +55,8 @@ impl Signals {
 
     /// Catches these signals.
     pub(super) fn catch(signals: &[Signal]) -> Result<Self, Exit> {
-        // Caught, so that a write beyond the limit of file sizes fails and does not end the process.
+        // Caught, so that a write beyond the limit of file sizes fails and does not end the
+        // process.
         drop(caught(Signal::XFSZ)?);
         let (sender, arrived) = unbounded_channel();
         for &signal in signals {

@@ -89,7 +89,8 @@ impl<T> fmt::Debug for Endpoint<T> {
 }
 
 impl<T: Transport> Endpoint<T> {
-    /// The endpoint of one credential. `username` is removed from messages even if a grant lacks it.
+    /// The endpoint of one credential. `username` is removed from messages even if a grant lacks
+    /// it.
     pub fn new(
         server: Arc<AuthorizationServer<T>>,
         client: Arc<ClientIdentity>,

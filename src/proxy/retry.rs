@@ -108,8 +108,8 @@ impl Outcome {
 
 /// A request that has got a 401, and what has been tried for it since.
 ///
-/// [`after_401`] is called for each 401, and [`accepted`](Self::accepted) once a sending got another
-/// status.
+/// [`after_401`] is called for each 401, and [`accepted`](Self::accepted) once a sending got
+/// another status.
 pub(super) struct Retry<'a> {
     proxy: &'a Proxy,
     /// The verdict on the first 401.

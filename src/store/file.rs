@@ -100,7 +100,8 @@ impl FileStore {
     /// full disk is no error.
     ///
     /// # Errors
-    /// [`StoreError::NotWritable`] if this user may not write; [`StoreError::Io`] for another reason.
+    /// [`StoreError::NotWritable`] if this user may not write; [`StoreError::Io`] for another
+    /// reason.
     pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
         probe_or_parent(directory)
     }

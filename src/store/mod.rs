@@ -70,8 +70,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// return.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the stored revision is not `expected`; nothing was written. After
-    /// [`StoreError::Io`] the same swap may be tried again, also with a newer record.
+    /// [`StoreError::Conflict`] if the stored revision is not `expected`; nothing was written.
+    /// After [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
 
     /// Makes sure that a record for `key` can be stored later. A grant is redeemed only after this.

@@ -1,4 +1,4 @@
-//! Encryption at rest: what stays secret, and what is refused.
+//! Encryption of stored records: what stays secret, and what is refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,8 @@ fn every_byte(directory: &Path) -> Vec<u8> {
     all
 }
 
-/// Looks for the tokens of a record: plain, as base64 at each of the three offsets, and hexadecimal.
+/// Looks for the tokens of a record: plain, as base64 at each of the three offsets, and
+/// hexadecimal.
 #[track_caller]
 fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
     let all = every_byte(directory);

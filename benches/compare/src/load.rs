@@ -22,8 +22,8 @@ use crate::stats::{median, percentile};
 const PIECE: usize = 256 * 1024;
 /// What passes before anything counts.
 const WARMING: Duration = Duration::from_millis(150);
-/// A 99th percentile is that of so long a time, and of those the median, where that is so many
-/// requests as a rule; else that of the round.
+/// The 99th percentile is the median over slices of this length, if a slice usually has at least
+/// [`MANY`] requests. Otherwise it is that of the round.
 const SLICE: Duration = Duration::from_millis(50);
 const MANY: usize = 500;
 

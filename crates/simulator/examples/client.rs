@@ -11,7 +11,8 @@ const LOGIN: &str = "grant_type=password&scope=openid&username=dora@vbc.prod&pas
                      &client_id=sim-client&client_secret=sim-secret";
 
 /// The client under test. It logs in and sends a request; after a 401 it sends the request again
-/// with a new token. Your client would get `sim.url()`; this one calls the service without a socket.
+/// with a new token. Your client would get `sim.url()`; this one calls the service without a
+/// socket.
 async fn account(service: &Service, token: &mut Option<String>) -> Result<u16, &'static str> {
     for _ in 0..2 {
         let bearer = match token {

@@ -27,7 +27,7 @@ const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 pub(super) enum NewConnection {
     /// HTTP/1.1 is spoken on it.
     H1(h1::Connection),
-    /// HTTP/2 is to be spoken on this stream, and nothing has been sent yet.
+    /// A stream for HTTP/2, on which nothing has been sent yet.
     H2(Box<dyn h1::Stream>, Open),
 }
 

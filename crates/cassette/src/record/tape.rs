@@ -143,8 +143,8 @@ impl RequestTap {
 
 /// An exchange whose request has arrived.
 ///
-/// [`begin`](Self::begin) takes the head of a request, [`request_tap`](Self::request_tap) copies its
-/// body, and [`response`](Self::response) continues. Dropped before that, it is not recorded.
+/// [`begin`](Self::begin) takes the head of a request, [`request_tap`](Self::request_tap) copies
+/// its body, and [`response`](Self::response) continues. Dropped before that, it is not recorded.
 pub struct Tape {
     pub(super) recorder: Arc<Recorder>,
     pub(super) at: Timestamp,

@@ -295,8 +295,8 @@ macro_rules! or_unlisted {
     };
 }
 
-/// Method, suites and path; the shape of a response; the parameters, if any; the shape of a request,
-/// if any.
+/// Method, suites and path; the shape of a response; the parameters, if any; the shape of a
+/// request, if any.
 macro_rules! operations {
     ($($method:ident $suites:ident $path:literal
         => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {

@@ -39,9 +39,9 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Binds an address. With `timing`, pieces of responses come at their recorded times. `hosts` are
-    /// further names that it serves, besides addresses, names without a dot, and the names under
-    /// which the recording's clients reached the proxy.
+    /// Binds an address. With `timing`, pieces of responses come at their recorded times. `hosts`
+    /// are further names that it serves, besides addresses, names without a dot, and the names
+    /// under which the recording's clients reached the proxy.
     ///
     /// # Errors
     /// If the address cannot be bound.

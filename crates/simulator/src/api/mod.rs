@@ -1,4 +1,5 @@
-//! The suites that the gateway protects. To add one: a file with its routes, and a line in [`SUITES`].
+//! The suites that the gateway protects. To add one: a file with its routes, and a line in
+//! [`SUITES`].
 
 pub(crate) mod accept;
 mod hal;

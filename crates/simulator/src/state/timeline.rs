@@ -1,6 +1,6 @@
 //! The timeline: faults at times after the start, by the simulator's clock.
 //!
-//! Nothing runs in the background. Whatever is due happens when the state is next locked, so that
+//! Nothing runs in the background. Due events happen when the state is next locked, so that
 //! tests only need to advance the clock.
 
 use std::time::Duration;

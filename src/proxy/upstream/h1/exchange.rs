@@ -35,7 +35,7 @@ const TURN: usize = 64 * 1024;
 pub(in crate::proxy::upstream) struct Exchange {
     /// `None` once there is a response.
     connection: Option<Connection>,
-    /// The rest of the request that is to be written, with its body.
+    /// The unwritten rest of the request, with its body.
     upload: Option<Upload>,
     request: RequestBody,
     /// Something has been received, valid or not, or the client did not send the body that it

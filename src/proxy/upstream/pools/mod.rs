@@ -127,7 +127,7 @@ impl Pools {
         if self.shares.get() { None } else { self.h1.ready(idempotent, now) }
     }
 
-    /// An HTTP/1.1 connection for one request. It is a `new` one if used ones are to be avoided.
+    /// An HTTP/1.1 connection for one request. With `new`, no pooled connection is taken.
     pub(super) async fn h1(&self, idempotent: bool, new: bool) -> Result<h1::Connection, UpstreamError> {
         let mut end = None;
         loop {
