@@ -4,7 +4,7 @@
 mod modules;
 mod reader;
 mod siblings;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
                     self.brace(mark);
                     self.at += 1;
                 }
-                Kind::Text(_) => self.at += 1,
+                Kind::Text(_) | Kind::Comment(_) => self.at += 1,
             }
         }
     }

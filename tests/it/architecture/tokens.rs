@@ -1,14 +1,16 @@
-//! Rust source as tokens, without comments.
+//! Rust source as tokens.
 
 /// A token and its line, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Token<'a> {
-    pub(super) line: usize,
-    pub(super) kind: Kind<'a>,
+pub(crate) struct Token<'a> {
+    pub(crate) line: usize,
+    pub(crate) kind: Kind<'a>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
+    /// A comment, its marks included.
+    Comment(&'a str),
     /// A name, a keyword or a number.
     Word(&'a str),
     /// The content of a string literal, escapes included.
@@ -17,8 +19,15 @@ pub(super) enum Kind<'a> {
     Mark(char),
 }
 
-/// The tokens of a file that compiles.
-pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
+/// The tokens of a file that compiles, without comments.
+pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
+    let mut found = tokens_and_comments(source);
+    found.retain(|token| !matches!(token.kind, Kind::Comment(_)));
+    found
+}
+
+/// The tokens of a file that compiles. Each line of line comments is one token.
+pub(crate) fn tokens_and_comments(source: &str) -> Vec<Token<'_>> {
     let mut rest = source;
     let mut line = 1;
     let mut found = Vec::new();
@@ -33,13 +42,15 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// The length of the first token, and what it is where it is code.
+/// The length of the first token, and its kind. Whitespace and characters have none.
 fn next(rest: &str, first: char) -> (usize, Option<Kind<'_>>) {
     if rest.starts_with("//") {
-        return (rest.find('\n').unwrap_or(rest.len()), None);
+        let end = rest.find('\n').unwrap_or(rest.len());
+        return (end, Some(Kind::Comment(&rest[..end])));
     }
     if rest.starts_with("/*") {
-        return (rest.find("*/").map_or(rest.len(), |end| end + 2), None);
+        let end = rest.find("*/").map_or(rest.len(), |end| end + 2);
+        return (end, Some(Kind::Comment(&rest[..end])));
     }
     if let Some((opening, closing)) = string(rest) {
         let length = if closing == "\"" { escaped(&rest[opening..]) } else { rest[opening..].find(&closing) };
@@ -106,4 +117,9 @@ fn comments_strings_and_characters_hide_no_code() {
         (2, Kind::Word("j")),
     ];
     assert_eq!(found, expected);
+    let comments = tokens_and_comments(source).into_iter().filter_map(|token| match token.kind {
+        Kind::Comment(comment) => Some(comment),
+        _ => None,
+    });
+    assert_eq!(comments.collect::<Vec<_>>(), ["// b", "/* c */"]);
 }
