@@ -1,8 +1,8 @@
 //! The only wall clock.
 //!
-//! Code that needs the time holds a [`Clock`]; nothing else reads the system's time (a clippy
-//! lint). A clock made by [`Clock::tokio`] follows tokio's time, also while that is paused. Any
-//! clock can be shifted, as the simulator's `clock_advance` and tests do.
+//! Code that needs the time holds a [`Clock`]; a clippy lint bans other reads of the system's time.
+//! A clock from [`Clock::tokio`] follows tokio's time, also while that is paused. Any clock can be
+//! shifted, as tests and the simulator's `clock_advance` do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ pub use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// A source of wall-clock time. Clones are one pointer each, and share their shift.
+/// A source of wall-clock time. A clone is one pointer and shares the shift.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
@@ -39,10 +39,12 @@ impl Clock {
         Self::of(Source::System)
     }
 
-    /// A clock that starts at the system's time and advances with tokio's, so that paused time
-    /// moves it.
+    /// A clock that starts at the system's time and advances with tokio's. While tokio's time is
+    /// paused, it moves only when that is advanced.
     ///
-    /// Must be called inside a tokio runtime.
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub fn tokio() -> Self {
         Self::of(Source::Tokio { origin: tokio::time::Instant::now(), at: system_now() })
     }
@@ -54,7 +56,8 @@ impl Clock {
         Self(Arc::new(Inner { source, shifted, shift, moved }))
     }
 
-    /// The time now. It stops at the first and the last moment that a [`Timestamp`] can name.
+    /// The current time. A shifted clock stops at the first and the last moment that a
+    /// [`Timestamp`] can represent.
     pub fn now(&self) -> Timestamp {
         if !self.0.shifted.load(Ordering::Acquire) {
             return self.0.source.now();
@@ -78,14 +81,14 @@ impl Clock {
         by
     }
 
-    /// Resolves when this clock has reached `at`, because time passed or the clock was moved.
+    /// Resolves when this clock has reached `at`, whether time passed or the clock was moved.
     /// Cancel safe.
     pub async fn reaches(&self, at: Timestamp) {
         loop {
             let mut moved = std::pin::pin!(self.0.moved.notified());
             moved.as_mut().enable();
             let left = until(self.now(), at);
-            // A timer that has ended is enough: the source may differ slightly from tokio's time.
+            // An expired timer is enough: the source may differ slightly from tokio's time.
             if left.is_zero() || tokio::time::timeout(left, moved).await.is_err() {
                 return;
             }
@@ -111,18 +114,19 @@ impl Source {
     }
 }
 
-/// The instant `by` after (or before) `at`, held at the ends of time.
+/// The instant `by` after `at`, or before it if `by` is negative. Saturates at the ends of
+/// [`Timestamp`].
 pub fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
     let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
     at.checked_add(by).unwrap_or(end)
 }
 
-/// The instant `by` after `at`, held at the end of time instead of overflowing.
+/// The instant `by` after `at`. Saturates at [`Timestamp::MAX`].
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     moved(at, SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX))
 }
 
-/// How long from `from` until `to`; zero when `to` has passed.
+/// The time from `from` until `to`; zero if `to` is earlier.
 pub fn until(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The bytes of a file as text: UTF-8, with or without a byte order mark.
+//! Decodes the bytes of a file as UTF-8 text, with or without a byte order mark.
 
 use zeroize::Zeroizing;
 
@@ -9,9 +9,9 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub enum NotUtf8 {
     /// They are UTF-16.
     Utf16,
-    /// They are not text.
+    /// They contain a NUL byte, so they are not text.
     Binary,
-    /// They may be in an encoding with one byte per character.
+    /// They may be in an encoding with one byte per character, such as Latin-1.
     Other {
         /// The first line that is not UTF-8, from 1.
         line: usize,
@@ -19,7 +19,7 @@ pub enum NotUtf8 {
 }
 
 impl NotUtf8 {
-    /// The fault of the file with that name. It quotes nothing from the file.
+    /// The message about a file with this name. It quotes nothing from the file.
     pub fn of(self, name: &str) -> String {
         match self {
             Self::Utf16 => format!("{name} is UTF-16, not UTF-8"),
@@ -28,7 +28,7 @@ impl NotUtf8 {
         }
     }
 
-    /// What to do about it.
+    /// The next step for the user, in the imperative.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Utf16 => {
@@ -39,10 +39,10 @@ impl NotUtf8 {
     }
 }
 
-/// Reads the bytes as text, without a byte order mark.
+/// Decodes the bytes, without a byte order mark. The text is zeroed when it is dropped.
 ///
 /// # Errors
-/// When they are not UTF-8.
+/// If the bytes are not UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotUtf8> {
     if is_utf_16(bytes) {
         return Err(NotUtf8::Utf16);
@@ -58,7 +58,8 @@ pub fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, NotUtf8> {
     }
 }
 
-/// By the byte order mark, or because every other byte at the beginning is 0, as in ASCII text.
+/// Whether the bytes are UTF-16: they have its byte order mark, or every other byte at the
+/// beginning is 0, as in ASCII text.
 fn is_utf_16(bytes: &[u8]) -> bool {
     const LOOKED_AT: usize = 64;
     let pairs = || bytes.chunks_exact(2).take(LOOKED_AT);

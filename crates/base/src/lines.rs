@@ -1,9 +1,9 @@
-//! Lines and columns of a text.
+//! Finds the line and column of a position in a text.
 
-/// Counts the lines and characters of a text once, so that many positions in it can be looked up.
+/// The line starts and character counts of a text, counted once for many look-ups.
 pub struct Lines<'t> {
     bytes: &'t [u8],
-    /// The position of each line.
+    /// The byte position at which each line starts.
     lines: Vec<usize>,
     /// The number of characters before every 1,024th byte.
     characters: Vec<usize>,
@@ -12,7 +12,7 @@ pub struct Lines<'t> {
 impl<'t> Lines<'t> {
     const STRIDE: usize = 1024;
 
-    /// Counts a text.
+    /// Counts the lines and characters of a text.
     pub fn of(text: &'t str) -> Self {
         let bytes = text.as_bytes();
         let newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
@@ -24,8 +24,8 @@ impl<'t> Lines<'t> {
         Self { bytes, lines, characters }
     }
 
-    /// The line and the column (in characters) of a byte, both from 1. A position after the text
-    /// is its end.
+    /// The line and the column of a byte position, both from 1. Columns count characters. A
+    /// position beyond the text counts as its end.
     pub fn position(&self, byte: usize) -> (usize, usize) {
         let byte = byte.min(self.bytes.len());
         let line = self.lines.partition_point(|start| *start <= byte);

@@ -1,22 +1,22 @@
-//! Random bytes and numbers, from the same library as everything cryptographic.
+//! Random bytes and numbers, from the library that also does the cryptography (aws-lc).
 
 /// `N` random bytes.
 ///
-/// Zeros if the operating system's generator fails, which it does not after start-up. That would
-/// cost jitter and distinct request ids. Secrets are not made from these bytes.
+/// All zero if the operating system's generator fails, which it does not after start-up. Use them
+/// for jitter and ids. For secrets use [`secret`].
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes
 }
 
-/// `N` random bytes for a secret; `None` where the operating system gives none.
+/// `N` random bytes for a secret. `None` if the operating system's generator fails.
 pub fn secret<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
 }
 
-/// A number in `0.0..1.0`.
+/// A random number in `0.0..1.0`.
 pub fn unit() -> f64 {
     f64::from(u32::from_be_bytes(bytes())) / (f64::from(u32::MAX) + 1.0)
 }

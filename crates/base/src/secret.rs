@@ -1,4 +1,4 @@
-//! Strings that must not be shown.
+//! Strings that must not appear in logs, messages or files.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aws_lc_rs::{digest, pbkdf2};
 use zeroize::Zeroizing;
 
-/// A secret. `Debug` prints `[redacted]`; there is neither `Display` nor `Serialize`. Clones share
-/// one copy, which is zeroed when the last clone is dropped.
+/// A secret. `Debug` prints `[redacted]`; there is no `Display` and no `Serialize`. Clones share
+/// one copy, which is zeroed when the last clone is dropped. Equality is not constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
@@ -18,7 +18,7 @@ impl Secret {
         Self(Arc::new(Zeroizing::new(value.into())))
     }
 
-    /// The value itself. To be called only where the value is sent or stored.
+    /// The value itself. Call this only to send or store it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -49,9 +49,9 @@ impl From<&str> for Secret {
     }
 }
 
-/// The first 16 bytes of SHA-256 over `parts`, in hexadecimal. Distinguishes values without
-/// revealing a strong one. Each part is preceded by its length, so that `["ab", "c"]` and `["a",
-/// "bc"]` differ.
+/// The first 16 bytes of SHA-256 over `parts`, in hexadecimal. It distinguishes values without
+/// revealing them, as long as they are hard to guess. Each part is preceded by its length, so
+/// `["ab", "c"]` and `["a", "bc"]` differ.
 pub fn fingerprint(parts: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
@@ -61,11 +61,11 @@ pub fn fingerprint(parts: &[&str]) -> String {
     hex(&context.finish().as_ref()[..16])
 }
 
-/// Iterations of [`salted_fingerprint`]: tens of milliseconds.
+/// Iterations of [`salted_fingerprint`]. They take tens of milliseconds.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
-/// PBKDF2-HMAC-SHA256 over `parts`: the first 16 bytes, in hexadecimal. Each guess at a weak secret
-/// costs as much as one call. Blocks for that long.
+/// PBKDF2-HMAC-SHA256 over `parts`: 16 bytes, in hexadecimal. Blocks for tens of milliseconds. Each
+/// guess at a weak secret costs an attacker the same time.
 pub fn salted_fingerprint(salt: &str, parts: &[&str]) -> String {
     let length = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
     let mut input = Zeroizing::new(Vec::with_capacity(length));

@@ -1,10 +1,10 @@
 //! Trusted files: configuration, secrets, keys and certificates.
 //!
-//! [`read`] checks the file it has opened, so that it cannot be swapped between check and use.
-//! Symbolic links are followed, because Kubernetes mounts secrets through them. The rules apply to
-//! their target.
+//! [`read`] checks the file that it has opened, so the file cannot be swapped between check and
+//! use. Symbolic links are followed, because Kubernetes mounts secrets through them. The rules
+//! apply to their target.
 //!
-//! Data files (cassettes, scenarios, HAR files) are not trusted and not read here.
+//! Data files (cassettes, scenarios, HAR files) are not trusted and are not read here.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -28,13 +28,13 @@ const GROUP_READ: u32 = 0o040;
 const GROUP_WRITE: u32 = 0o020;
 const STICKY: u32 = 0o1000;
 
-/// A fault of a file or of a value in the configuration, and its remedy.
+/// A fault of a file or of a configuration value, and its remedy. `Display` writes both.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}; {remedy}")]
 pub struct Flaw {
-    /// The fault. That of a file names the file.
+    /// The fault. For a file it contains the file's path.
     pub message: String,
-    /// What to do about it.
+    /// The next step for the user, in the imperative.
     pub remedy: String,
 }
 
@@ -53,20 +53,20 @@ pub struct TrustedFile {
     pub checks: Checks,
 }
 
-/// The findings about owner and permissions of an opened file.
+/// The findings about the owner and permissions of an opened file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
-    /// Another user could have changed the content, which must not be used.
+    /// Another user could have changed the content, so it must not be used.
     pub flaws: Vec<Flaw>,
     /// Another user can read the content, which matters for a secret.
     pub exposed: Option<Flaw>,
 }
 
 impl TrustedFile {
-    /// The content; wiped when dropped.
+    /// The content, which is zeroed when it is dropped.
     ///
     /// # Errors
-    /// The first flaw, if there is one.
+    /// The first flaw, if any. Use [`into_parts`](Self::into_parts) to report all of them.
     pub fn trusted(self) -> Result<Zeroizing<Vec<u8>>, Flaw> {
         match self.checks.flaws.into_iter().next() {
             Some(flaw) => Err(flaw),
@@ -84,8 +84,8 @@ impl TrustedFile {
 /// end.
 ///
 /// # Errors
-/// When it cannot be read, or is larger than `limit` bytes ([`ErrorKind::FileTooLarge`]), or is a
-/// pipe or a device of another user: reading one may never end.
+/// If the file cannot be read. [`ErrorKind::FileTooLarge`] if it is larger than `limit` bytes. A
+/// pipe or device of another user is an error too: reading it may never end.
 pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
     let file = open(path)?;
     let metadata = file.metadata()?;
@@ -96,8 +96,7 @@ pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
 /// Opens a file for reading. Waits for the writer of a pipe only if the pipe belongs to this user
 /// or root.
 fn open(path: &Path) -> io::Result<File> {
-    // Opens only the name: a pipe without a writer does not block this, and a writer does not
-    // notice.
+    // Opens only the name: a pipe without a writer does not block this, and a writer sees nothing.
     let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
     let found = named.metadata()?;
     if found.is_file() {
@@ -110,22 +109,22 @@ fn open(path: &Path) -> io::Result<File> {
     }
     if !found.is_dir() && found.uid() != 0 && found.uid() != us() {
         let owner = Accounts::of_system().user(found.uid());
-        let message = format!("it is no regular file, and belongs to user {owner}");
+        let message = format!("it is not a regular file and belongs to user {owner}; use a file of your own");
         return Err(io::Error::new(ErrorKind::InvalidInput, message));
     }
-    // The file that was checked; another one may have its name by now.
+    // Opens the file that was checked; another one may have its name by now.
     File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
 }
 
-/// The user this process runs as.
+/// The effective user of this process.
 fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The content as text, without copying it. A byte order mark stays.
+/// Converts the content to text without copying it. A byte order mark stays.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidData`] when it is not UTF-8.
+/// [`ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     match String::from_utf8(std::mem::take(&mut *content)) {
         Ok(text) => Ok(Zeroizing::new(text)),
@@ -136,7 +135,8 @@ pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     }
 }
 
-/// Reads without leaving copies in memory: a growing vector would free its old content unwiped.
+/// Reads without leaving copies in memory: a growing vector would free its old content without
+/// zeroing it.
 fn read_all(mut file: &File, length: u64, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // A pipe has no length.
     const LEAST: usize = 4095;
@@ -176,7 +176,7 @@ impl Facts {
         Self { owner: metadata.uid(), group: metadata.gid(), mode: metadata.permissions().mode() }
     }
 
-    /// Those of a directory, reduced to the rights to replace files in it. In a sticky directory
+    /// Reduces the mode of a directory to the rights to replace files in it. In a sticky directory
     /// like /tmp, nobody can replace the files of others.
     fn of_directory(self) -> Self {
         let replacing = if self.mode & STICKY == 0 { OTHERS_WRITE | GROUP_WRITE } else { 0 };
@@ -228,17 +228,18 @@ impl Facts {
     }
 }
 
-/// Why another user can replace files in a directory, by the rules for files.
+/// The reason why another user can replace files in a directory, if there is one. The rules are
+/// those for files.
 ///
 /// # Errors
-/// When it is missing, or a directory above it may not be entered.
+/// If the directory is missing, or a directory above it cannot be entered.
 pub fn directory_flaw(directory: &Path) -> io::Result<Option<Flaw>> {
     let facts = Facts::of(&fs::metadata(directory)?).of_directory();
     Ok(facts.judge(us(), directory, Accounts::of_system).flaws.into_iter().next())
 }
 
-/// The directories that a file is reached through: the one of its name, and the one of each link's
-/// target. Their paths contain no links.
+/// The directories that a file is reached through: its own, and that of each link's target. Their
+/// paths contain no links.
 pub fn directories(path: &Path) -> Vec<PathBuf> {
     /// The limit of the system.
     const MOST_LINKS: usize = 40;
@@ -259,16 +260,17 @@ fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether every user may replace the file at `path`, because one of its [`directories`] or one
-/// above is writable for all. `None` otherwise, or where the file system is mounted read-only.
+/// A warning if every user can replace the file at `path`, because `directory` (one of its
+/// [`directories`]) or one above is writable by everyone. `None` if that file system is mounted
+/// read-only.
 ///
-/// This is a warning and no flaw: another file there must still pass [`read`], so it belongs to
-/// this user.
+/// It is no reason to reject the file: a file put in its place must still pass [`read`], so it must
+/// belong to this user or root.
 pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {
     let open = directory.ancestors().find(|directory| is_open(directory))?.display();
     Some(Flaw {
         message: format!(
-            "everyone on this machine can replace {}: {open} is writable for all",
+            "everyone on this machine can replace {}: {open} is writable by everyone",
             path.display()
         ),
         remedy: format!("chmod o-w {open}"),
@@ -286,13 +288,14 @@ fn is_read_only(directory: &Path) -> bool {
     statvfs(directory).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Opens a file that only this process writes: with mode 0600, not through a link, and no file of
-/// another owner or kind.
+/// Opens a file for output, created with mode 0600 if it is missing. It must be a regular file of
+/// this user, and is not opened through a link.
 ///
-/// An existing file stays as it is. The caller restricts its permissions once it knows the content.
+/// An existing file keeps its content and permissions. The caller restricts the permissions once it
+/// knows the content.
 ///
 /// # Errors
-/// When it cannot be opened, or is not a regular file of this user.
+/// If it cannot be opened, or is not a regular file of this user.
 pub fn open_output(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -315,13 +318,13 @@ pub fn open_output(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-const IS_LINK: &str = "it is a symbolic link, which is not followed; name the file itself";
+const IS_LINK: &str = "it is a symbolic link, which is not followed here; name the file itself";
 
-/// Writes a file for its owner alone. An existing regular file is replaced as a whole. Another kind
-/// of file is not.
+/// Writes a file that only its owner can read. An existing regular file is replaced as a whole; no
+/// other kind of file is.
 ///
 /// # Errors
-/// When it cannot be written, or another kind of file is in its place.
+/// If it cannot be written, or another kind of file is there.
 pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write;
     match fs::symlink_metadata(path) {
@@ -333,7 +336,7 @@ pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
         Ok(_) | Err(_) => {}
     }
     let directory = parent_of(path);
-    // Created with 0600. The move does not follow a link that has been put in its place meanwhile.
+    // Created with mode 0600. The rename does not follow a link that was put there meanwhile.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;

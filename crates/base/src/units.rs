@@ -1,8 +1,8 @@
-//! Durations and sizes as people write them: `1h30m`, `64KiB`.
+//! Durations and sizes in configuration files and options: `1h30m`, `64KiB`.
 
 use std::time::Duration;
 
-/// A unit and how many of the smallest unit it is.
+/// The name of a unit, and its value in the smallest unit.
 pub type Unit = (&'static str, u64);
 
 /// The units of durations, in milliseconds, in ascending order.
@@ -22,15 +22,15 @@ pub const SIZES: &[Unit] = &[
 
 /// A text split into numbers with units.
 ///
-/// Blanks may separate number and unit, and the parts. The order of the units is free: a caller can
-/// ask for it with [`is_descending`](Self::is_descending).
+/// Blanks are allowed between a number and its unit, and between the parts. Units may be in any
+/// order; [`is_descending`](Self::is_descending) checks the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity {
     parts: Vec<(u64, u64)>,
 }
 
 impl Quantity {
-    /// Reads a text. `None`: it is empty, or not of numbers with these units.
+    /// Parses a text. `None` if it is empty, or not a sequence of numbers with these units.
     pub fn parse(text: &str, units: &[Unit]) -> Option<Self> {
         let mut rest = text.trim();
         let mut parts = Vec::new();
@@ -47,17 +47,17 @@ impl Quantity {
         (!parts.is_empty()).then_some(Self { parts })
     }
 
-    /// The units, each as how many of the smallest one it is.
+    /// The value of each part's unit in the smallest unit.
     pub fn units(&self) -> impl Iterator<Item = u64> {
         self.parts.iter().map(|(_, factor)| *factor)
     }
 
-    /// Whether larger units come first, each of them once.
+    /// Whether larger units come first, and none is repeated.
     pub fn is_descending(&self) -> bool {
         self.parts.is_sorted_by(|(_, before), (_, after)| before > after)
     }
 
-    /// The sum in the smallest unit. `None`: it is too large.
+    /// The sum in the smallest unit. `None` if it is too large.
     pub fn total(&self) -> Option<u64> {
         self.parts
             .iter()
@@ -65,12 +65,12 @@ impl Quantity {
     }
 }
 
-/// Reads a duration with units in any order. `None`: it is none, or too long.
+/// Parses a duration with units in any order. `None` if it is not a duration, or too long.
 pub fn duration(text: &str) -> Option<Duration> {
     Quantity::parse(text, TIMES)?.total().map(Duration::from_millis)
 }
 
-/// Writes a duration, to the millisecond: `1h30m`.
+/// Formats a duration with millisecond precision: `1h30m`.
 pub fn show_duration(value: Duration) -> String {
     let mut rest = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     if rest == 0 {
@@ -86,7 +86,7 @@ pub fn show_duration(value: Duration) -> String {
     text
 }
 
-/// Writes a size in the largest unit that divides it: `64KiB`.
+/// Formats a size in the largest unit that divides it: `64KiB`.
 pub fn show_size(bytes: u64) -> String {
     let largest = SIZES.iter().rev().filter(|(unit, _)| unit.len() != 2);
     for (unit, factor) in largest {

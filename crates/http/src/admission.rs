@@ -1,4 +1,4 @@
-//! Limits of connections over all threads: in all, and from one peer.
+//! Connection limits across all threads: one in total, and one for each peer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,22 +11,22 @@ use parking_lot::Mutex;
 use crate::Peer;
 use crate::descriptors::{Descriptor, Descriptors};
 
-/// The counts of peers are sharded, so that threads that accept at once seldom wait for each other.
+/// Peer counts are sharded, so that threads that accept at the same time rarely contend.
 const SHARDS: usize = 16;
 
-/// Counts the connections of all threads, when they begin and when they end.
+/// Counts the open connections of all threads.
 #[derive(Debug)]
 pub struct Admission {
     open: AtomicUsize,
     most: usize,
     most_per_peer: usize,
-    /// Descriptors that are shared with others; `None` where a reserve is kept for these
-    /// connections.
+    /// The pool that each connection takes a descriptor from. `None` if these connections have a
+    /// reserve of their own.
     descriptors: Option<Arc<Descriptors>>,
     peers: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
 }
 
-/// The right to one connection, which counts until this is dropped.
+/// The right to one connection. The connection counts until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     admission: Arc<Admission>,
@@ -34,7 +34,7 @@ pub struct ConnectionPermit {
     _descriptor: Option<Descriptor>,
 }
 
-/// The limit that a connection is over.
+/// The limit that one more connection would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionLimit {
     /// `listen.max_connections`, or the limit of file descriptors.
@@ -44,13 +44,13 @@ pub enum ConnectionLimit {
 }
 
 impl Admission {
-    /// At most `most` connections at once, and `most_per_peer` from one peer that is not loopback.
-    /// For peers 0 is no limit.
+    /// Allows `most` connections at once, `most_per_peer` of them from one peer. 0 means no limit
+    /// for peers; loopback and unix sockets never have one.
     pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
         Self::sharing(most, most_per_peer, None)
     }
 
-    /// As [`new`](Self::new), for connections that take from these descriptors.
+    /// Like [`new`](Self::new); each connection also takes one of these descriptors.
     pub fn sharing(most: usize, most_per_peer: usize, descriptors: Option<Arc<Descriptors>>) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
@@ -61,10 +61,10 @@ impl Admission {
         })
     }
 
-    /// Admits a connection of this peer, if no limit is reached.
+    /// Admits a connection from this peer.
     ///
     /// # Errors
-    /// The limit that it is over. Then it does not count.
+    /// The limit that is reached. The rejected connection does not count.
     pub fn admit(self: &Arc<Self>, peer: &Peer) -> Result<ConnectionPermit, ConnectionLimit> {
         self.count(match peer {
             Peer::Tcp(address) => subject(address.ip()),
@@ -77,7 +77,7 @@ impl Admission {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(ConnectionLimit::All);
         }
-        // Dropping the permit gives the count back from here on.
+        // From here on, dropping the permit undoes the count.
         let mut permit = ConnectionPermit { admission: Arc::clone(self), peer: None, _descriptor: None };
         if let Some(peer) = peer.filter(|_| self.most_per_peer > 0) {
             let mut peers = self.shard(peer).lock();
@@ -116,8 +116,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// The address that counts for a peer: none on loopback, and in IPv6 its /64, which belongs to one
-/// host.
+/// The address that a peer is counted under; `None` for loopback. An IPv6 peer counts as its /64
+/// network, which may belong to a single host.
 fn subject(peer: IpAddr) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     match peer {

@@ -1,8 +1,8 @@
 //! A small HTTP client for the command line: one request, one connection.
 //!
-//! It talks to listeners on this machine and, for a diagnosis, to other hosts. Its errors separate
-//! the causes that a user would check. The data plane has a client with a pool, and the token
-//! endpoint has reqwest.
+//! It reaches listeners on this machine and, for diagnosis, other hosts. Its errors distinguish the
+//! causes that a user would check. It keeps no connections and follows no redirects. The data plane
+//! has a pooled client of its own, and token requests go through reqwest.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +20,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// The largest response that is read.
+/// The largest response body that is read.
 const RESPONSE_BYTES: usize = 64 << 20;
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// A listener on this machine. One on every address is reached on loopback.
+    /// A listener on this machine. An unspecified address (`0.0.0.0`, `[::]`) is reached through
+    /// loopback.
     Tcp(SocketAddr),
     /// A listener on a unix socket.
     Unix(PathBuf),
     /// Another host.
     Origin {
-        /// The configuration of TLS; `None` for plain HTTP.
+        /// TLS settings; `None` for plain HTTP.
         tls: Option<Arc<rustls::ClientConfig>>,
         /// A name or an address; an IPv6 address with or without brackets.
         host: String,
@@ -45,43 +46,43 @@ pub enum Target {
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The name has no address.
-    #[error("the name {host} cannot be resolved: {source}")]
+    #[error("cannot resolve the host name {host}: {source}")]
     Lookup {
         /// The name.
         host: String,
         /// The error of the resolver.
         source: io::Error,
     },
-    /// Nobody listens there. For a unix socket: the file is missing, or nobody listens on it.
-    #[error("the connection is refused: {0}")]
+    /// Nothing listens there. For a unix socket: its file is missing, or nothing listens on it.
+    #[error("nothing is listening: {0}")]
     Refused(#[source] io::Error),
-    /// The connection fails for another reason.
-    #[error("it cannot be connected to: {0}")]
+    /// Connecting failed for another reason.
+    #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
-    /// The server's certificate is not accepted.
-    #[error("its certificate is not accepted: {0}")]
+    /// The server's certificate was rejected.
+    #[error("the server's certificate was rejected: {0}")]
     Certificate(#[source] rustls::Error),
-    /// TLS fails for another reason.
-    #[error("TLS with it fails: {0}")]
+    /// The TLS handshake failed for another reason.
+    #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
-    /// The response is not complete in time.
-    #[error("no answer in {0:?}")]
+    /// The response was not complete in time.
+    #[error("no response within {0:?}")]
     Timeout(Duration),
-    /// The response is not HTTP/1.1, or it breaks off.
-    #[error("what it answers cannot be understood: {0}")]
+    /// The response is not HTTP/1.1, or it broke off.
+    #[error("the response is not valid HTTP, or broke off: {0}")]
     Protocol(#[source] hyper::Error),
-    /// The response is longer than any that is expected.
-    #[error("the answer is longer than {RESPONSE_BYTES} bytes")]
+    /// The response is longer than any expected one.
+    #[error("the response is longer than {RESPONSE_BYTES} bytes")]
     TooLong,
 }
 
 /// Sends a request and reads the whole response, within `patience`.
 ///
-/// Only path and query of the request's URI are used. A request without `Host` gets that of the
-/// target.
+/// Only the path and query of the URI are used. A missing `Host` is filled in from the target.
+/// Dropping the future closes the connection.
 ///
 /// # Errors
-/// [`ClientError`] where there is no response. A response of any status is no error.
+/// [`ClientError`] if no complete response arrives. A response with an error status is `Ok`.
 pub async fn send(
     target: &Target,
     request: Request<Bytes>,
@@ -137,7 +138,7 @@ async fn exchange(
         let body = Limited::new(body, RESPONSE_BYTES).collect().await.map_err(reading)?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     };
-    // Ends the connection when this future is dropped, too.
+    // Closes the connection even if this future is dropped.
     let _driver = AbortOnDrop(driver.abort_handle());
     response.await
 }
@@ -150,8 +151,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Checks that this user or root listens on a unix socket. Another user who has put a socket there
-/// must get no request.
+/// Checks that the listener of a unix socket runs as this user or root. A socket that another user
+/// planted there must not receive the request.
 fn check_peer(stream: &UnixStream) -> io::Result<()> {
     // A socket pair belongs to the user of this process.
     let (ourselves, _other) = UnixStream::pair()?;
@@ -160,14 +161,14 @@ fn check_peer(stream: &UnixStream) -> io::Result<()> {
     if peer == own || peer == 0 {
         return Ok(());
     }
-    let found = format!("user {peer} listens there, and neither user {own} nor root");
+    let found = format!("the socket belongs to user {peer}, not to user {own} or root; no request was sent");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, found))
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientError> {
     let failed = |source| ClientError::Lookup { host: host.to_owned(), source };
     let found: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(failed)?.collect();
-    if found.is_empty() { Err(failed(io::Error::other("it has no address"))) } else { Ok(found) }
+    if found.is_empty() { Err(failed(io::Error::other("no address found"))) } else { Ok(found) }
 }
 
 async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, ClientError> {
@@ -236,7 +237,7 @@ mod tests {
         Request::get(uri).body(Bytes::new()).unwrap()
     }
 
-    /// Sends these bytes as the response to a request; gives the request.
+    /// Sends these bytes as the response to a request. Returns the request.
     async fn respond(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {

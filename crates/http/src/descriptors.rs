@@ -6,23 +6,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for the store, the token endpoint, name look-ups, certificates, logs and the runtime of the
-/// control plane.
+/// Reserved for the store, the token endpoint, name look-ups, certificates, logs and the runtime of
+/// the control plane.
 const RESERVE: usize = 64;
 
-/// The descriptors of a data plane thread's runtime. Listeners come on top.
+/// The descriptors that the runtime of a data plane thread needs, without its listeners.
 const PER_WORKER: usize = 4;
 
-/// Upstream connections of each thread that do not depend on the others' use.
+/// Upstream connections that each thread can always open, however many the others use.
 pub const OWN: usize = 2;
 
 /// The bounds for connections of the admin listener, which get a sixteenth of all descriptors.
 const ADMIN: (usize, usize) = (8, 256);
 
-/// The least number for connections. The process starts even if the limit is too low for it.
+/// Connections get at least this many. The process starts even if the limit is too low for that.
 const LEAST: usize = 16;
 
-/// Raises the soft limit to the hard one, and gives the limit in force. A failure is logged.
+/// Raises the soft limit to the hard one, and returns the limit in force. A failure is logged.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -30,11 +30,11 @@ pub fn raise() -> u64 {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => {
-            tracing::debug!(from = current, to = maximum, "the limit of file descriptors was raised");
+            tracing::debug!(from = current, to = maximum, "raised the limit of file descriptors");
             maximum.unwrap_or(u64::MAX)
         }
         Err(error) => {
-            tracing::warn!(%error, "the limit of file descriptors cannot be raised");
+            tracing::warn!(%error, "cannot raise the limit of file descriptors");
             current.unwrap_or(u64::MAX)
         }
     }
@@ -46,15 +46,15 @@ pub fn ran_out(error: &std::io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|errno| raw == Some(errno.raw_os_error()))
 }
 
-/// The number of worker threads where none is configured: one for each core, as long as their own
-/// descriptors stay within a quarter of the limit.
+/// The default number of worker threads: one for each core, or fewer if their own descriptors would
+/// take more than a quarter of the limit.
 pub fn default_workers(limit: u64, cores: usize, addresses: usize) -> usize {
     let each = PER_WORKER + addresses + OWN;
     let most = usize::try_from(limit / 4).unwrap_or(usize::MAX) / each;
     cores.min(most.max(1))
 }
 
-/// The division of the descriptors.
+/// How the descriptors are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Division {
     /// Connections of the admin listener.
@@ -65,8 +65,8 @@ pub struct Division {
     /// The highest limit of client connections that can be configured. A tenth is left for the
     /// upstream.
     pub most_clients: usize,
-    /// Client connections, upstream connections and bodies in files together, without each thread's
-    /// [own](OWN).
+    /// The total for client connections, upstream connections and bodies in files, not counting
+    /// each thread's [own](OWN).
     pub shared: usize,
 }
 
@@ -95,8 +95,7 @@ pub struct Descriptors {
     left: AtomicUsize,
 }
 
-/// The right to one descriptor, until this is dropped. To be dropped after the descriptor is
-/// closed.
+/// The right to one descriptor, until this is dropped. Drop it after closing the descriptor.
 #[derive(Debug)]
 pub struct Descriptor(Arc<Descriptors>);
 
@@ -106,7 +105,7 @@ impl Descriptors {
         Arc::new(Self { left: AtomicUsize::new(most) })
     }
 
-    /// Takes the right to one; `None` when none is left.
+    /// Takes the right to one descriptor; `None` when all are in use.
     pub fn take(self: &Arc<Self>) -> Option<Descriptor> {
         let one_less = |left: usize| left.checked_sub(1);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);

@@ -23,13 +23,13 @@ use crate::{Abort, DrainSignal, Handler, Incoming, Limits, RequestRejection, Str
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The size of the first read: most heads are whole.
+/// The size of the first read: most heads fit.
 const FIRST_READ: usize = 2048;
 
-/// A stream whose first bytes have been read already. Reading gives them first.
+/// A stream whose first bytes have been read already. Reading returns them first.
 struct PeekedStream<S> {
     stream: S,
-    /// Bytes that were read and not given out yet.
+    /// Bytes that were read from the stream and not passed on yet.
     first: BytesMut,
 }
 
@@ -104,21 +104,22 @@ impl<S: Stream> Stream for TlsStream<PeekedStream<S>> {
 enum Protocol {
     Http1,
     Http2,
-    /// Unknown: the beginning of a preface of HTTP/2 was not complete in time.
+    /// Unknown: the client started a preface of HTTP/2 and did not complete it in time.
     Late,
     /// None: the client sent nothing, or not in time.
     None,
 }
 
-/// Drives one connection to its end, in whichever version of HTTP the client speaks.
+/// Drives one connection to its end, in the version of HTTP that the client speaks.
 ///
-/// A silent connection ends after `first_byte_timeout`, one that stops within the preface after
-/// `header_timeout`. Must be called on a local runtime, which runs the streams of HTTP/2 as tasks.
+/// A silent connection ends after `first_byte_timeout`. One that stops within the preface of HTTP/2
+/// gets a rejection after `header_timeout`. Must run inside a [`LocalSet`](tokio::task::LocalSet)
+/// or local runtime: each stream of HTTP/2 is spawned as a local task.
 pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     serve(PeekedStream::new(ReadinessCache::new(stream)), &limits, &mut drain, handler).await;
 }
 
-/// Takes references, so that a silent connection does not keep their targets twice.
+/// Takes references, so that the future of a silent connection does not store these values twice.
 async fn serve<H: Handler>(
     mut stream: PeekedStream<impl Stream>,
     limits: &Limits,
@@ -132,7 +133,7 @@ async fn serve<H: Handler>(
         // Boxed: it is rare and large.
         Protocol::Http2 => Box::pin(h2::connection(stream, *limits, drain.clone(), handler)).await,
         Protocol::Late => {
-            // It gets the response to a late head; its time is over.
+            // It gets the response to a late head: no time is left.
             let limits = Limits { header_timeout: Duration::ZERO, ..*limits };
             Box::pin(h1::connection(stream.stream, stream.first, &limits, drain, &handler)).await;
         }
@@ -150,7 +151,7 @@ async fn detect<S: Stream>(
         read = timeout(limits.first_byte_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
         () = drained(drain) => {
             let read = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
-            // It ends as every idle connection does.
+            // It is closed like any idle connection.
             if !matches!(read, Poll::Ready(Ok(true))) { return Protocol::Http1 }
             true
         }
@@ -172,14 +173,14 @@ async fn detect<S: Stream>(
     timeout(limits.header_timeout, rest).await.unwrap_or(Protocol::Late)
 }
 
-/// Resolves when the drain has begun and requests that arrived before can be read.
+/// Resolves after the drain has started, once requests that arrived earlier can be read.
 async fn drained(drain: &mut DrainSignal) {
     // The only registration of this connection with the drain.
     poll_fn(|cx| drain.poll_begun(cx)).await;
     tokio::task::yield_now().await;
 }
 
-/// Drives one connection of a TLS listener: the handshake within `header_timeout`, then as
+/// Drives one connection of a TLS listener: first the handshake, within `header_timeout`, then like
 /// [`open`].
 ///
 /// A client that speaks plain HTTP gets a 400 in plain HTTP.
@@ -216,7 +217,7 @@ pub async fn open_tls<H: Handler>(
     }
 }
 
-/// Rejects everything: the client speaks plain HTTP to a TLS listener.
+/// Rejects every request: the client speaks plain HTTP to a TLS listener.
 struct PlainToTls<H>(H);
 
 impl<H: Handler> Handler for PlainToTls<H> {
@@ -225,7 +226,7 @@ impl<H: Handler> Handler for PlainToTls<H> {
     const DATE: bool = H::DATE;
 
     async fn handle(&self, _: Request<Incoming>) -> Result<Response<H::Body>, Abort> {
-        let why = "this is plain HTTP, and the listener speaks TLS; use https";
+        let why = "the client sent plain HTTP, but this listener speaks TLS; use https";
         let mut response = self.0.reject(RequestRejection::Malformed(why));
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(response)

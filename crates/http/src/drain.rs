@@ -6,11 +6,11 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::watch;
 
-/// The side that begins a drain.
+/// The side that starts a drain.
 #[derive(Debug)]
 pub struct Drain(watch::Sender<bool>);
 
-/// The side that learns of it. Each connection has its own.
+/// The side that is notified of a drain. Each connection has its own.
 pub struct DrainSignal {
     receiver: watch::Receiver<bool>,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -18,13 +18,13 @@ pub struct DrainSignal {
 }
 
 impl Drain {
-    /// A drain that has not begun, and its first signal.
+    /// Creates a drain that has not started, and its first signal.
     pub fn new() -> (Self, DrainSignal) {
         let (sender, receiver) = watch::channel(false);
         (Self(sender), DrainSignal { receiver, waiting: None, registered: None })
     }
 
-    /// Begins the drain; it cannot be revoked.
+    /// Starts the drain. It cannot be revoked.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }
@@ -37,20 +37,20 @@ impl Clone for DrainSignal {
 }
 
 impl DrainSignal {
-    /// Whether the drain has begun. Takes no lock, so it is cheap enough for every request.
+    /// Whether the drain has started. Takes no lock, so it is cheap enough for every request.
     pub fn has_begun(&self) -> bool {
-        // The value changes once, and this receiver never marks it as seen. An error counts as
-        // begun: nobody is left to begin the drain.
+        // The value changes once, and this receiver never marks it as seen. An error means that the
+        // `Drain` was dropped, which starts the drain too.
         !matches!(self.receiver.has_changed(), Ok(false))
     }
 
-    /// Waits for the drain to begin. Dropping the [`Drain`] begins it too.
+    /// Waits for the drain to start. Dropping the [`Drain`] starts it too. Cancel safe.
     pub async fn begun(&self) {
         let _ = self.receiver.clone().wait_for(|begun| *begun).await;
     }
 
-    /// As [`begun`](Self::begun), for a connection that checks whenever it is polled. Once its
-    /// waker is registered, a check reads only the version of the channel.
+    /// Polls for the start of the drain, for a connection that checks whenever it is polled. Once
+    /// its waker is registered, a check only reads the version of the channel.
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.has_begun() {
             return Poll::Ready(());
@@ -64,8 +64,8 @@ impl DrainSignal {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
-        // Without a budget: at the end of a task's turn it would be pending without a registered
-        // waker.
+        // Outside tokio's cooperative budget: with the budget used up, the poll would return
+        // `Pending` without registering the waker.
         pin!(tokio::task::unconstrained(waiting.as_mut())).poll(cx)
     }
 }

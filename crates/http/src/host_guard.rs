@@ -1,11 +1,13 @@
-//! Which requests a listener on this machine serves: those to a host of its own and, where they
-//! change something, those that no foreign page has made.
+//! Protects listeners without a password from web pages.
 //!
-//! Such listeners ask for no password, and every page open in a browser on this machine can send
-//! requests to them. A page under a name of its own that resolves to our address (DNS rebinding)
-//! cannot make the browser send another `Host`. No page can hide where it comes from (`Origin`,
-//! `Sec-Fetch-Site`). The proxy, the admin listener, the replay and the simulator's control plane
-//! all use these rules; each writes its own responses.
+//! A listener serves only requests for a host of its own. A request that changes something must not
+//! come from a page of another site.
+//!
+//! Every page open in a browser on this machine can send requests to such a listener. A page can
+//! give its own host name the listener's address (DNS rebinding), but the browser still sends that
+//! name as `Host`. No page can hide where it comes from (`Origin`, `Sec-Fetch-Site`). The proxy,
+//! the admin listener, the replay and the simulator's control plane use these rules; each writes
+//! its own responses.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,21 +15,21 @@ use std::net::IpAddr;
 use http::uri::{Authority, InvalidUri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-/// Where a request comes from, set by the browser and out of reach of its pages.
+/// Which site a request comes from. The browser sets it, and its pages cannot change it.
 pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Why a request is not served.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// It is for a host that is not one of ours.
+    /// It is for a host that this listener does not serve.
     Host,
     /// It would change something, and a page of another site has made it.
     Page,
 }
 
-/// The hosts that a listener goes by.
+/// The hosts that a listener serves.
 ///
-/// Localhost and its subdomains, loopback addresses and the given names always belong to it.
+/// They always include localhost and its subdomains, loopback addresses and the given names.
 #[derive(Clone, Debug)]
 pub struct HostGuard {
     names: BTreeSet<String>,
@@ -37,8 +39,8 @@ pub struct HostGuard {
 }
 
 impl HostGuard {
-    /// For a listener on these addresses. An unspecified one stands for every address of the
-    /// machine, which is safe: rebinding needs a name.
+    /// For a listener on these addresses. An unspecified address stands for every IP address, which
+    /// is safe: rebinding needs a name.
     pub fn new(names: impl IntoIterator<Item = String>, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let addresses: Vec<IpAddr> = addresses.into_iter().collect();
         Self {
@@ -49,13 +51,14 @@ impl HostGuard {
         }
     }
 
-    /// For tools of tests and developers: also every address, and every name without a dot, as
-    /// containers and services in CI have. Nobody else can register such a name.
+    /// For test and development tools. Also serves every IP address, and every name without a dot,
+    /// such as those of containers and CI services. Nobody can register such a name.
     pub fn lenient(names: impl IntoIterator<Item = String>) -> Self {
         Self { any_address: true, undotted: true, ..Self::new(names, []) }
     }
 
-    /// Whether this host is one of ours, in any spelling and without a port.
+    /// Whether the listener serves this host. Case, brackets and a final dot do not matter; a port
+    /// is not allowed.
     pub fn owns(&self, host: &str) -> bool {
         let host = normal_host(host);
         if is_local_name(&host) || self.names.contains(&host) {
@@ -90,8 +93,8 @@ pub fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
     if changes && is_from_foreign_page(headers) { Err(Foreign::Page) } else { Ok(()) }
 }
 
-/// Whether a page of another site has made the request. `false` where no page has: the user typed
-/// the address, or the client is no browser.
+/// Whether a page of another site made the request. `false` if no page did: the user typed the
+/// address, or the client is not a browser.
 pub fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     // `none`: the user typed the address.
@@ -124,7 +127,7 @@ pub fn normal_host(host: &str) -> String {
     host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase()
 }
 
-/// Whether browsers take this name for the machine itself without resolving it (RFC 6761 §6.3).
+/// Whether browsers take this name for the local machine without resolving it (RFC 6761 §6.3).
 pub fn is_local_name(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
@@ -137,7 +140,7 @@ mod tests {
         lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
-    /// A guard for a listener on this address, which also goes by `ours.example`.
+    /// A guard for a listener on this address that also serves `ours.example`.
     fn listening(address: &str) -> HostGuard {
         HostGuard::new(["ours.example".to_owned()], [address.parse().unwrap()])
     }

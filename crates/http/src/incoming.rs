@@ -1,4 +1,4 @@
-//! Bodies of requests, as handlers get them.
+//! Bodies of requests, as handlers receive them.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,8 +18,8 @@ use crate::lazy_timer::LazyTimer;
 /// Why a request's body ended early.
 #[derive(Debug, Error)]
 pub enum BodyError {
-    /// The client broke off.
-    #[error("the client broke off")]
+    /// The client closed or reset the connection.
+    #[error("the client disconnected")]
     Disconnected,
     /// The same on HTTP/2, or the client broke the framing.
     #[error(transparent)]
@@ -75,11 +75,11 @@ impl Incoming {
         Self { source: Source::Http2(Box::new(body)), peeked: None }
     }
 
-    /// Reads ahead up to `most` bytes, which stay in the body. Gives the whole body, or `None`
-    /// where it is longer. To be called before the body is read.
+    /// Reads ahead up to `most` bytes, which stay in the body. Returns the whole body, or `None` if
+    /// it is longer. Call it before the body is read. Not cancel safe: bytes already read are lost.
     ///
     /// # Errors
-    /// As reading.
+    /// The errors of reading the body.
     pub async fn peek(&mut self, most: usize) -> Result<Option<Bytes>, BodyError> {
         let mut data = BytesMut::new();
         let mut trailers = None;
@@ -153,7 +153,7 @@ impl fmt::Debug for Incoming {
 
 /// The connection that a body of HTTP/1 comes from.
 pub(crate) trait BodySource: Send + Sync {
-    /// The next frame of the body with this number; an error for any body but the current one.
+    /// The next frame of the body with this number. An error for every body except the current one.
     fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<BodyPiece, BodyError>>>;
 }
 
@@ -164,11 +164,11 @@ pub(crate) struct BodyPiece {
     pub(crate) last: bool,
 }
 
-/// A body of HTTP/1, read from its connection when it is asked for.
+/// A body of HTTP/1, read from its connection when it is polled.
 pub(crate) struct Http1Body {
     source: Arc<dyn BodySource>,
     turn: u32,
-    /// The rest of a length that the head announced.
+    /// The unread rest of the length that the head announced.
     left: Option<u64>,
     ended: bool,
 }

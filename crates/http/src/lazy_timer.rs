@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct LazyTimer(Cell<Option<Timer>>);
 
 impl LazyTimer {
-    /// Ready once `deadline` has passed. Earlier wake-ups happen: callers just poll again.
+    /// Ready once `deadline` has passed. The task may be woken earlier; it then polls again.
     pub fn poll_deadline(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         self.with(|slot| {
             let timer = slot.get_or_insert_with(|| Timer::until(deadline));
@@ -47,7 +47,7 @@ impl LazyTimer {
         self.with(|slot| slot.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx))
     }
 
-    /// Gives the timer up; nothing is woken any more.
+    /// Drops the timer. No task is woken any more.
     pub fn clear(&self) {
         self.0.take();
     }
@@ -106,8 +106,8 @@ impl Timer {
         if registered && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Without a budget: a task that has used up its turn would get "pending" from a sleep that
-        // has not been registered. Waits often begin at the end of a turn.
+        // Outside tokio's cooperative budget: with the budget used up, the sleep would return
+        // `Pending` without registering. Waits often start with the budget used up.
         let polled = pin!(unconstrained(self.sleep.as_mut())).poll(cx);
         if polled.is_pending() && !registered {
             self.task = Some(cx.waker().clone());
@@ -125,7 +125,7 @@ mod tests {
         let timer = LazyTimer::default();
         let mut works = true;
         let waiting = poll_fn(|cx| {
-            // Work until the turn is used up; there is none in the next turn.
+            // Works until the budget is used up. The next turn has no work.
             while std::mem::take(&mut works) {
                 works = pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready();
             }

@@ -1,10 +1,79 @@
-//! Serving HTTP, for every listener: the proxy, the admin routes, the replay and the simulator.
+//! HTTP servers for `vbc-proxy`: a strict HTTP/1 codec, HTTP/2, listeners, limits and drain.
 //!
-//! A listener is bound ([`bind`], [`bind_unix`]) and accepted from ([`accept`]). Each stream is
-//! driven by [`connection`] (HTTP/1) or [`open`] (HTTP/1 or HTTP/2, as the client likes). The
-//! caller spawns these where it wants: on its own thread (`spawn_local`) or, for HTTP/1 alone, on
-//! the shared runtime. A request that RFC 9112 or 9113 does not allow reaches the [`Handler`] as a
-//! [`RequestRejection`], so that one place writes every response.
+//! Use it where every ambiguous request must be rejected, idle connections must cost little memory,
+//! and one place must write every response. The proxy, the admin routes, the replay and the
+//! simulator are served with it. It has no stable interface for other projects.
+//!
+//! # Example
+//!
+//! A server that responds with the path of the request, and a request to it:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use vbc_http::{Abort, Drain, Handler, Incoming, Limits, RequestRejection};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type Body = Full<Bytes>;
+//!
+//!     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Abort> {
+//!         Ok(Response::new(request.uri().path().to_owned().into()))
+//!     }
+//!
+//!     fn reject(&self, rejection: RequestRejection) -> Response<Full<Bytes>> {
+//!         let mut response = Response::new(rejection.to_string().into());
+//!         *response.status_mut() = StatusCode::BAD_REQUEST;
+//!         response
+//!     }
+//! }
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let listener = vbc_http::bind("127.0.0.1:0".parse()?, 1)?.remove(0);
+//!     let target = vbc_http::client::Target::Tcp(listener.local_addr()?);
+//!
+//!     let (drain, signal) = Drain::new();
+//!     let serving = tokio::spawn(vbc_http::accept(listener, signal.clone(), move |stream, _peer| {
+//!         tokio::spawn(vbc_http::connection(stream, Limits::default(), signal.clone(), Echo));
+//!     }));
+//!
+//!     let request = Request::get("/hello").body(Bytes::new())?;
+//!     let response = vbc_http::client::send(&target, request, Duration::from_secs(5)).await?;
+//!     assert_eq!(response.body(), "/hello");
+//!
+//!     drain.begin();
+//!     serving.await??;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Main types, in order of use
+//!
+//! 1. [`bind`] and [`bind_unix`] make a [`Listener`]. [`accept`] passes on its connections until
+//!    the [`Drain`] starts.
+//! 2. [`Admission`] limits the number of connections. [`turn_away`] rejects one beyond the limit.
+//! 3. [`connection`] drives one connection (HTTP/1 only). [`open`] also speaks HTTP/2, and
+//!    [`open_tls`] both over [`Tls`]; these two need a local runtime. [`Limits`] has the deadlines
+//!    and sizes.
+//! 4. The [`Handler`] responds to each request. [`Incoming`] is the request's body. A request that
+//!    RFC 9112 or 9113 does not allow reaches the handler as a [`RequestRejection`].
+//! 5. [`host_guard`], [`headers`] and [`problem`] hold the rules that several handlers share.
+//! 6. [`client`] sends single requests. [`codec`] is HTTP/1 without sockets, for other clients.
+//!
+//! # Features
+//!
+//! `testing` adds the entry points of fuzz targets, and constructors that only tests call. Off by
+//! default.
+//!
+//! # What it does not do
+//!
+//! It has no routing, middleware, compression, HTTP/3 or upgrade to h2c. It does not pool client
+//! connections. It runs on Unix only, and spawns no task for a connection: the caller does.
 
 mod admission;
 pub mod client;
@@ -63,16 +132,16 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Between two reads of a request body, and for a write without progress.
     pub body_timeout: Duration,
-    /// How long an HTTP/1 connection stays open after the client has ended its side, while nothing
-    /// can be written to it.
+    /// How long an HTTP/1 connection stays open after the client has ended its side, while the
+    /// response has nothing to write.
     pub half_close_grace: Duration,
-    /// Request line and header section together.
+    /// The largest request line and header section together.
     pub head_bytes: usize,
-    /// Field lines of a head.
+    /// The most field lines of a head.
     pub headers: usize,
-    /// The request target.
+    /// The longest request target.
     pub target_bytes: usize,
-    /// Requests on the connection; 0 is no limit.
+    /// The most requests on the connection; 0 means no limit.
     pub requests: u32,
     /// Whether each HTTP/1 request carries its [`RawHead`].
     pub keep_heads: bool,
@@ -95,23 +164,23 @@ impl Default for Limits {
     }
 }
 
-/// Tells a connection to end by a reset: without a response, or as the error of a response's body.
+/// Makes a connection end by a reset: instead of a response, or as the error of a response's body.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
 
-/// The head of a request byte for byte, with the empty line. An extension of requests under
-/// [`Limits::keep_heads`].
+/// The head of a request byte for byte, including the final empty line. A request has this
+/// extension if [`Limits::keep_heads`] is set.
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
 
-/// Path and query as received, where they have bytes that [`http::Uri`] does not carry. An
-/// extension of such requests, whose URI has those bytes percent-encoded.
+/// Path and query as received, if they have bytes that [`http::Uri`] rejects. An extension of such
+/// requests; their URI has those bytes percent-encoded.
 #[derive(Clone, Debug)]
 pub struct RawTarget(pub Bytes);
 
 impl RawTarget {
-    /// The target of a request as received, for people to read.
+    /// The target of a request as received, for display. Invalid UTF-8 is replaced.
     pub fn shown(request: &http::request::Parts) -> Cow<'_, str> {
         match request.extensions.get() {
             Some(Self(raw)) => String::from_utf8_lossy(raw),
@@ -120,7 +189,7 @@ impl RawTarget {
     }
 }
 
-/// An extension of requests for a websocket whose connection can become one.
+/// An extension of requests for a websocket, on connections that can become one.
 #[derive(Clone, Copy, Debug)]
 pub struct AsksForWebsocket;
 
@@ -132,22 +201,26 @@ pub trait Handler: 'static {
         + Unpin
         + 'static;
 
-    /// Whether responses without `Date` get one: from an origin server, not from a proxy.
+    /// Whether responses without `Date` get one. An origin server sets this; a proxy does not.
     const DATE: bool = true;
 
     /// Responds to a request.
     ///
+    /// # Errors
+    /// [`Abort`] resets the connection instead of responding.
+    ///
+    /// # Cancellation
     /// The future is dropped when the client goes away. Work that must not be lost belongs in a
     /// task.
     fn handle(&self, request: Request<Incoming>)
     -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
 
-    /// Takes over a connection after [`handle`](Self::handle) has responded with 101, which it may
-    /// only where the request [asks for a websocket](AsksForWebsocket). Reading begins after that
-    /// request.
+    /// Takes over a connection after [`handle`](Self::handle) has responded with 101. Only a
+    /// request that [asks for a websocket](AsksForWebsocket) allows that response. Reading starts
+    /// after that request.
     ///
     /// # Errors
-    /// [`Abort`] where the connection must end by a reset.
+    /// [`Abort`] ends the connection by a reset.
     fn tunnel(
         &self,
         client: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -156,10 +229,10 @@ pub trait Handler: 'static {
         async { Err(Abort) }
     }
 
-    /// The connection has become idle: frees what only an exchange needs.
+    /// Called when the connection becomes idle. Frees the state that only an exchange needs.
     fn idle(&self) {}
 
-    /// The response to a request that was rejected. The connection ends after it.
+    /// Creates the response to a rejected request. The connection ends after that response.
     fn reject(&self, rejection: RequestRejection) -> Response<Self::Body>;
 }
 

@@ -1,4 +1,4 @@
-//! Reading on after the last write, so that the client gets it.
+//! Reads on after the last write, so that the last response reaches the client.
 
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::lazy_timer::LazyTimer;
 
-/// How many bytes a closing connection still reads, and for how long.
+/// The most bytes that a closing connection still reads, and for how long.
 const BYTES: usize = 1 << 20;
 const TIME: Duration = Duration::from_secs(2);
 

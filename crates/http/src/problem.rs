@@ -99,7 +99,7 @@ pub fn proxy_status(params: &[(&str, Param)], details: &str) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(NAME))
 }
 
-/// Whole seconds, at least 1: retrying at once is what the client did already.
+/// Whole seconds, rounded up, at least 1: an immediate retry would only fail again.
 fn retry_after_seconds(after: Duration) -> u64 {
     after.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX)
 }

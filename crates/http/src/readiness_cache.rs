@@ -1,7 +1,7 @@
 //! Sockets that are not polled again before they have woken the task.
 //!
 //! A connection is polled for many reasons, and each time it checks whether the other side has
-//! gone. Polling a socket that has nothing costs as much as parsing a header.
+//! gone. Polling an empty socket is as expensive as parsing a header.
 
 use std::io;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Stream;
 
-/// A stream that remembers that it had nothing to read, until it wakes the task.
+/// A stream that remembers that it had nothing to read, until it wakes its task.
 ///
 /// Reads go to the inner stream only after a wake-up, or from a task that has not read before.
 /// Writes pass through.
 pub struct ReadinessCache<S> {
     stream: S,
-    /// The alarm that the inner stream rings, and its waker. Made once: remade for each wait, it
-    /// would keep pages from going back to the system while the connection is idle.
+    /// The alarm that the inner stream rings, and its waker. Allocated once: an allocation for each
+    /// wait would keep pages from returning to the system while the connection is idle.
     alarm: Option<(Arc<Alarm>, Waker)>,
     /// The reading task, to notice when another one reads.
     task: Option<Waker>,
@@ -160,7 +160,7 @@ mod tests {
     async fn whoever_reads_is_woken_also_where_another_asked_before() {
         let (mut far, near) = duplex(64);
         let mut stream = ReadinessCache::new(near);
-        // Another task reads in vain, and ends.
+        // Another task reads without result, and ends.
         let asks = async {
             let asked = poll_fn(|cx| {
                 let mut buffer = [0; 8];

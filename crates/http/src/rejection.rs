@@ -1,11 +1,11 @@
-//! Why a request is rejected, in whichever version of HTTP.
+//! Why a request is rejected, in any version of HTTP.
 
 use thiserror::Error;
 
-/// Why a request was rejected before it became one, or in the middle of its body.
+/// Why a request was rejected: before it was complete, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RequestRejection {
-    /// Not valid HTTP; the text says what is wrong, and quotes nothing.
+    /// Not valid HTTP. The text says why, and quotes nothing from the request.
     #[error("{0}")]
     Malformed(&'static str),
     /// The request target is over the limit.
@@ -21,6 +21,6 @@ pub enum RequestRejection {
     #[error("the request body stopped arriving")]
     BodyTimeout,
     /// The limit of connections is reached; nothing was read from this one.
-    #[error("there are too many connections; nothing was read from this one")]
+    #[error("too many connections are open; nothing was read from this one")]
     TooManyConnections,
 }

@@ -14,15 +14,15 @@ use tokio::task::unconstrained;
 
 /// A stream of bytes to a client.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes the coming close a reset, where the transport has one.
+    /// Makes the next close send a reset, if the transport has resets.
     fn reset_on_close(&self);
 
     /// Whether the client is known to have reset the connection, or to read no more. Registers no
     /// waker.
     fn has_been_reset(&self) -> bool;
 
-    /// Whether an end has to be announced before the close, as under TLS. Otherwise a close says
-    /// it.
+    /// Whether the end must be announced before the close, as TLS does (`close_notify`). Otherwise
+    /// the close announces it.
     fn sends_close_notify(&self) -> bool {
         true
     }
@@ -55,7 +55,7 @@ impl Stream for UnixStream {
     }
 }
 
-/// Whether the runtime knows that a socket takes nothing more.
+/// Whether the runtime knows that the socket can no longer be written to.
 fn is_write_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     let polled = pin!(unconstrained(ready)).poll(&mut Context::from_waker(Waker::noop()));
     matches!(polled, Poll::Ready(Ok(ready)) if ready.is_write_closed())
@@ -66,7 +66,7 @@ fn is_write_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
 pub enum Peer {
     /// Over TCP, from this address.
     Tcp(SocketAddr),
-    /// Over a unix socket, by a user whom the permissions of its file admit.
+    /// Over a unix socket. The permissions of its file decide who can connect.
     Unix,
 }
 

@@ -1,4 +1,4 @@
-//! TLS towards clients, with a certificate that can be replaced while the listener serves.
+//! TLS for clients, with a certificate that can be replaced while the listener serves.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 /// How often the files are checked.
 const CHECK: Duration = Duration::from_secs(3);
 
-/// Why TLS towards clients cannot be set up.
+/// Why TLS for clients cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenTlsError {
     /// The identity cannot be loaded.
@@ -92,10 +92,11 @@ impl Tls {
         Ok(Self { load, current, state: Mutex::new(state) })
     }
 
-    /// Loads the identity again and uses it if it has changed. May block for a moment.
+    /// Loads the identity again, and uses it for new handshakes if it has changed. May block for a
+    /// moment.
     ///
-    /// Certificate and key are replaced one after the other. An error is therefore logged only when
-    /// the second check in a row finds it.
+    /// Certificate and key files are replaced one after the other. An error is therefore logged
+    /// only if two checks in a row find it.
     pub fn reload(&self) -> ReloadOutcome {
         let mut state = self.state.lock();
         let outcome = match (self.load)() {
@@ -113,14 +114,14 @@ impl Tls {
             Ok((config, fingerprint)) => {
                 *self.current.write() = config;
                 *state = ReloadState { used: fingerprint, failure: None };
-                tracing::info!("the certificate of the listener was replaced");
+                tracing::info!("replaced the certificate of the listener");
                 ReloadOutcome::Replaced
             }
             Err(error) => {
                 let message = error.to_string();
                 let before = state.failure.take().filter(|failure| failure.message == message);
                 if before.as_ref().is_some_and(|failure| !failure.logged) {
-                    tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
+                    tracing::warn!(%error, "cannot use the new certificate; the old one stays in use");
                 }
                 state.failure = Some(ReloadFailure { message, logged: before.is_some() });
                 ReloadOutcome::Kept
@@ -143,7 +144,8 @@ impl Tls {
     }
 }
 
-/// Session tickets get new keys too, so that no session outlives the trust it began with.
+/// Session tickets get new keys too, so that no session outlives the certificates it was accepted
+/// under.
 fn settings(identity: TlsIdentity) -> Result<Arc<ServerConfig>, ListenTlsError> {
     let provider = Arc::new(default_provider());
     let builder =

@@ -1,7 +1,7 @@
 //! Users and groups from /etc/passwd and /etc/group.
 //!
-//! Accounts of a directory service are not in these files, and asking for them safely needs a C
-//! library.
+//! Accounts of a directory service, such as LDAP, are not in these files. Looking them up safely
+//! needs a C library.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The files of this machine; empty where they are missing, as in a container without users.
+    /// The files of this machine. A missing file counts as empty, as in a container without users.
     pub(super) fn of_system() -> Self {
         let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Self {
@@ -54,10 +54,10 @@ impl Accounts {
             .map_or_else(|| id.to_string(), |(name, ..)| name.into())
     }
 
-    /// Whether `group` is the primary group of `owner` and has no other member. With such a
-    /// user-private group a umask of 002 opens files to nobody.
+    /// Whether `group` is the primary group of `owner` and has no other member. Files that such a
+    /// group can write to, as under umask 002, are open to nobody else.
     ///
-    /// For an owner who is not listed, the group with the same number counts.
+    /// An owner who is not listed owns the group with the same number.
     pub(super) fn is_own_group(&self, owner: u32, group: u32) -> bool {
         let names: Vec<&str> =
             self.users().filter(|(_, id, _)| *id == owner).map(|(name, ..)| name).collect();

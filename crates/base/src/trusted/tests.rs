@@ -142,7 +142,7 @@ fn a_pipe_of_a_stranger_is_refused_without_waiting_for_its_writer() {
     let path = pipe(directory.path());
     std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
     let (done, ended) = std::sync::mpsc::channel();
-    // A thread that waits for a writer would end with the process.
+    // A thread that waits for a writer ends only with the process.
     std::thread::spawn(move || done.send(read(&path, 10)));
     let error = ended.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap_err();
     assert_eq!(error.to_string(), "it is no regular file, and belongs to user 54321");

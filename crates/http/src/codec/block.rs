@@ -4,13 +4,14 @@ use std::cell::RefCell;
 
 use bytes::{Bytes, BytesMut};
 
-/// The size of a block of copies of heads. Small, since one copy that is kept keeps its block.
+/// The size of a block that copies of heads share. Small, since one long-lived copy keeps its whole
+/// block alive.
 const BLOCK: usize = 4096;
 
 /// Larger copies have an allocation of their own.
 const SMALL: usize = 1024;
 
-/// The same for bodies, which are freed with their exchange.
+/// The same two limits for bodies, which are freed with their exchange.
 const BODY_BLOCK: usize = 16 * 1024;
 const SMALL_BODY: usize = 5 * 1024;
 
@@ -19,7 +20,8 @@ thread_local! {
     static BODIES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// Copies a head. Two allocations for each head would cost a tenth of a request's instructions.
+/// Copies a head. Allocating each copy (two for a head) would cost a tenth of a request's
+/// instructions.
 pub fn keep(bytes: &[u8]) -> Bytes {
     if bytes.len() > SMALL {
         return Bytes::copy_from_slice(bytes);
@@ -27,7 +29,7 @@ pub fn keep(bytes: &[u8]) -> Bytes {
     HEADS.with_borrow_mut(|buffer| copy(bytes, buffer, BLOCK).freeze())
 }
 
-/// Copies a body, or its beginning: more can be read after it.
+/// Copies the beginning of a body. The caller may append to the copy.
 pub fn keep_body(bytes: &[u8]) -> BytesMut {
     if bytes.len() > SMALL_BODY {
         return BytesMut::from(bytes);
@@ -37,7 +39,7 @@ pub fn keep_body(bytes: &[u8]) -> BytesMut {
 
 fn copy(bytes: &[u8], buffer: &mut BytesMut, block: usize) -> BytesMut {
     if buffer.capacity() < bytes.len() {
-        // Reuses the block if none of its copies is left.
+        // Reuses the block if all of its copies have been dropped.
         buffer.reserve(block);
     }
     buffer.extend_from_slice(bytes);

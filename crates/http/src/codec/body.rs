@@ -1,4 +1,4 @@
-//! The body of a message, out of the bytes that have been read.
+//! Reads the body of a message from received bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -16,11 +16,11 @@ pub enum RemainingBody {
     Chunked(Box<ChunkedReader>),
     /// Everything up to the end of the connection.
     UntilClose,
-    /// Unknown: the body was rejected and cannot be read on.
+    /// Unknown: the body was rejected and cannot be read any further.
     Rejected(RequestRejection),
 }
 
-/// What the next bytes of a body are.
+/// The next part of a body.
 pub enum Step {
     /// A piece of the body.
     Data(Bytes),
@@ -59,8 +59,8 @@ impl RemainingBody {
         matches!(self, Self::Sized(0))
     }
 
-    /// Takes the next part of the body out of `input`, data by `take`. `overhead` and `lines` limit
-    /// chunk extensions and trailers.
+    /// Takes the next part of the body out of `input`. `take` removes a number of data bytes from
+    /// its start. `overhead` (bytes) and `lines` limit chunk extensions and trailers.
     ///
     /// # Errors
     /// When the body is invalid.

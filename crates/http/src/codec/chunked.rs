@@ -1,5 +1,5 @@
-//! The framing of chunked bodies (RFC 9112 §7.1): where data is, where the body ends, and what is
-//! rejected as ambiguous.
+//! The framing of chunked bodies (RFC 9112 §7.1): finds the data and the end of the body, and
+//! rejects ambiguous framing.
 
 use super::syntax::{is_field_byte, is_token};
 use crate::RequestRejection;
@@ -7,7 +7,7 @@ use crate::RequestRejection;
 /// The most bytes of chunk extensions and trailers in one body.
 const OVERHEAD: usize = 15 * 1024;
 
-/// Follows a chunked body: framing byte by byte, data in bulk.
+/// Follows a chunked body. Framing is read byte by byte, data in bulk.
 #[derive(Debug, Default)]
 pub struct ChunkedReader {
     state: State,
@@ -18,7 +18,7 @@ pub struct ChunkedReader {
     trailers: usize,
     /// The trailer section as received.
     section: Vec<u8>,
-    /// White space after a size is accepted.
+    /// Accept white space after a size.
     lenient: bool,
 }
 
@@ -53,19 +53,23 @@ enum State {
 }
 
 impl ChunkedReader {
-    /// For the body of a response: some servers pad the size of a chunk. The body is framed again
-    /// towards the client, which therefore cannot read it differently.
+    /// A reader for response bodies, which accepts the white space that some servers send after a
+    /// size. This is safe: the proxy frames the body again for its client.
     pub fn lenient() -> Self {
         Self { lenient: true, ..Self::default() }
     }
 
-    /// The lines of the trailer section, without the empty one.
+    /// The lines of the trailer section, without the final empty line.
     pub fn take_section(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.section)
     }
 
-    /// Reads framing up to the next data, or to the end of the body. Gives the length of the
-    /// framing and what follows it. `overhead` in bytes and `lines` of trailers are limits.
+    /// Reads framing up to the next data, or to the end of the body. Returns the length of the
+    /// framing and what follows it. `overhead` limits the bytes of chunk extensions and trailers,
+    /// `lines` the number of trailers.
+    ///
+    /// # Errors
+    /// The framing is invalid, or a limit is exceeded.
     pub fn next(
         &mut self,
         bytes: &[u8],
@@ -89,8 +93,8 @@ impl ChunkedReader {
         Ok((bytes.len(), Next::Unknown))
     }
 
-    /// The length of the framing that ends the body right after a chunk and without trailers. Lets
-    /// a reader send the end together with the last piece.
+    /// The length of the framing that ends the body, if it follows this chunk directly and has no
+    /// trailers. It lets a reader pass on the end together with the last piece.
     pub fn ends(&self, bytes: &[u8]) -> Option<usize> {
         const END: &[u8] = b"\r\n0\r\n\r\n";
         (self.state == State::DataCr && bytes.starts_with(END)).then_some(END.len())
@@ -140,13 +144,17 @@ impl ChunkedReader {
                 State::TrailerValue
             }
             (State::TrailerLf, b'\n') => State::TrailerStart,
-            // `Data` does not come here: `next` skips it.
-            _ => return Err(RequestRejection::Malformed("a trailer line is not: name, colon, value")),
+            // `Data` cannot occur here: `next` handles it.
+            _ => {
+                return Err(RequestRejection::Malformed(
+                    "a trailer line does not have the form `name: value`",
+                ));
+            }
         };
         Ok(false)
     }
 
-    /// A byte of a size, or of what may follow one.
+    /// Handles a byte of a chunk size, or the byte after it.
     fn size_byte(&mut self, byte: u8) -> Result<State, RequestRejection> {
         const SIZE: RequestRejection =
             RequestRejection::Malformed("a chunk size is not a hexadecimal number");

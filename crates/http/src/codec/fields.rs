@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::syntax;
 
-/// Where the field lines of a head are. Lines are added by [`push`](Self::push), and turned into a
-/// map by [`take`](Self::take).
+/// The positions of the field lines of a head. [`push`](Self::push) adds a line, and
+/// [`take`](Self::take) turns all lines into a map.
 #[derive(Debug, Default)]
 pub struct FieldPositions(Vec<FieldPosition>);
 
-/// Where name and value of a field are: beginning and end in bytes of the head.
+/// The positions of a field's name and value: start and end, as byte offsets in the head.
 #[derive(Debug)]
 struct FieldPosition {
     name: (u32, u32),
@@ -27,13 +27,14 @@ const MAPS: usize = 64;
 const LINES: usize = 32;
 
 thread_local! {
-    /// An unused list: a connection keeps none between two heads.
+    /// An unused list. A connection holds no list between two heads.
     static SPARE: Cell<Vec<FieldPosition>> = const { Cell::new(Vec::new()) };
     /// Unused maps, which are empty.
     static SPARE_MAPS: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes back a map of [`FieldPositions::take`]. A fresh map costs more than reading a line.
+/// Takes back a map from [`FieldPositions::take`] for reuse. A fresh map costs more than reading a
+/// line.
 pub fn recycle(mut headers: HeaderMap) {
     if (1..=LINES).contains(&headers.capacity()) {
         headers.clear();
@@ -45,7 +46,7 @@ pub fn recycle(mut headers: HeaderMap) {
     }
 }
 
-/// Frees the maps that [`recycle`] keeps on this thread. For a thread without traffic.
+/// Frees the maps that [`recycle`] keeps on this thread. Call it when the thread has no traffic.
 pub fn forget() {
     SPARE_MAPS.take();
 }
@@ -69,8 +70,8 @@ impl FieldPositions {
         });
     }
 
-    /// The fields of `head`, in a map with capacity for `more`. `None` where a name is longer than
-    /// the type can hold.
+    /// Takes the fields of `head`, as a map with capacity for `more` further ones. `None` if a name
+    /// is too long for [`HeaderName`].
     pub fn take(&mut self, head: &Bytes, more: usize) -> Option<HeaderMap> {
         let mut headers = SPARE_MAPS.with_borrow_mut(Vec::pop).unwrap_or_default();
         headers.reserve(self.0.len() + more);
@@ -83,7 +84,7 @@ impl FieldPositions {
         Some(headers)
     }
 
-    /// Forgets every line.
+    /// Removes every line.
     pub fn clear(&mut self) {
         let mut positions = std::mem::take(&mut self.0);
         positions.clear();
@@ -114,8 +115,8 @@ fn name_of(name: &[u8]) -> Option<HeaderName> {
     })
 }
 
-/// The fields of the trailer section that a [`ChunkedReader`](super::chunked::ChunkedReader) gives.
-/// `None` where a line is invalid.
+/// The fields of a trailer section from a [`ChunkedReader`](super::chunked::ChunkedReader). `None`
+/// if a line is invalid.
 pub fn trailers(section: &[u8]) -> Option<HeaderMap> {
     let mut trailers = HeaderMap::new();
     for line in section.split(|byte| *byte == b'\n') {

@@ -14,17 +14,17 @@ pub const LEAST_READ: usize = 8 * 1024;
 /// Buffers from this size are reused: fresh ones cost a page fault and a zeroed page each.
 const LARGE: usize = 64 * 1024;
 
-/// Bytes that were read and not consumed, and the size of the next read. It grows while reads fill
-/// their buffer, since larger pieces cost less.
+/// Bytes that were read and not consumed, and the size of the next read. The size grows while reads
+/// fill their buffer, since larger pieces cost less.
 ///
-/// Between two exchanges [`take_buffer`](Self::take_buffer) gives the buffer up, and
-/// [`reuse`](Self::reuse) puts it into use again.
+/// Between two exchanges [`take_buffer`](Self::take_buffer) gives up the buffer.
+/// [`reuse`](Self::reuse) puts such a buffer to use again.
 #[derive(Debug)]
 pub struct Input {
     /// The bytes that were received and not consumed yet.
     pub bytes: BytesMut,
     at_once: usize,
-    /// The buffer has been large enough to be reused.
+    /// The buffer grew large enough to be worth reusing.
     large: bool,
 }
 
@@ -41,7 +41,7 @@ impl Input {
         self.at_once
     }
 
-    /// Reads once, about `most` bytes or fewer; 0 at the end.
+    /// Reads once, at most `most` bytes. Returns the number of bytes; 0 at the end.
     pub fn poll_read<R: AsyncRead + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,9 +81,9 @@ impl Input {
         }
     }
 
-    /// Takes over a buffer that another connection [gave up](Self::take_buffer), if the next read
-    /// is large and the own buffer too small. Not while earlier pieces in that buffer are still in
-    /// use.
+    /// Takes over a spare buffer that another connection [gave up](Self::take_buffer), if the next
+    /// read is large and this buffer is too small. A spare is not used while pieces in it are still
+    /// alive.
     pub fn reuse(&mut self, budget: usize, spare: impl FnOnce() -> Option<BytesMut>) {
         let at_once = self.at_once.min(budget);
         if at_once >= LARGE
@@ -96,7 +96,8 @@ impl Input {
         }
     }
 
-    /// Gives the buffer up between two exchanges, for reuse if it is large.
+    /// Gives up the buffer between two exchanges. Returns it if it is large enough to be worth
+    /// reusing.
     pub fn take_buffer(&mut self) -> Option<BytesMut> {
         // An empty handle may still keep the memory of earlier bytes.
         let buffer = std::mem::take(&mut self.bytes);

@@ -1,18 +1,19 @@
-//! Bytes that are kept under a limit, which counts the memory they take.
+//! Bytes that are kept in memory, under a limit on the memory that they take.
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
 use smallvec::SmallVec;
 
-/// The bounds of a block's size, which is half of what is kept already.
+/// The bounds of a block's size. Between them a block is half as large as all earlier ones
+/// together.
 const LEAST_BLOCK: usize = 1024;
 const LARGEST_BLOCK: usize = 256 * 1024;
 
-/// Bytes in the order they came, in few blocks of memory.
+/// Bytes in order of arrival, in few blocks of memory.
 ///
-/// Pieces are copied into blocks. References to them would cost more: a piece of one byte would
-/// take an allocation and a handle, and keep the buffer it was read into. Only a large first piece
-/// is kept as it is ([`push`](Self::push)), since it is the whole of many bodies.
+/// Pieces are copied into blocks. Keeping references would cost more: a one-byte piece would take a
+/// handle and keep its whole read buffer alive. Only a large first piece is kept without a copy
+/// ([`push`](Self::push)), since it often is the whole body.
 ///
 /// [`push`](Self::push) and [`append`](Self::append) add at the end. [`at`](Self::at) and
 /// [`sealed`](Self::sealed) read without taking. [`pop`](Self::pop) takes from the beginning;
@@ -26,12 +27,13 @@ pub struct KeptBytes {
     tail: BytesMut,
     len: usize,
     cost: usize,
-    /// No block is allocated beyond this total unless more has to be kept.
+    /// Blocks are sized to stay within this total. Only bytes beyond it make them exceed it.
     most: usize,
 }
 
 impl KeptBytes {
-    /// For at most `most` bytes. Keeping more works, at the cost of whole blocks.
+    /// For at most `most` bytes. Adding more works, but then [`cost`](Self::cost) may exceed the
+    /// limit by a whole block.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
@@ -46,14 +48,14 @@ impl KeptBytes {
         self.len == 0
     }
 
-    /// The memory in use in bytes, with unused ends of blocks. Within the limit while the added
-    /// bytes are.
+    /// The memory in use in bytes, including the unused ends of blocks. It stays within the limit
+    /// as long as the added bytes do.
     pub fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Adds a piece. A first piece that is not small is kept as it is, with the buffer it is a part
-    /// of.
+    /// Adds a piece. A first piece of 1 KiB or more is kept without a copy, together with the
+    /// buffer that it is part of.
     pub fn push(&mut self, piece: &Bytes) {
         if self.cost > 0 || piece.len() < LEAST_BLOCK {
             return self.append(piece);
@@ -136,7 +138,7 @@ impl KeptBytes {
 /// Reads a body to its end, without its trailers; `None` when it is longer than `most` bytes.
 ///
 /// # Errors
-/// As reading the body.
+/// The error of the body.
 pub async fn read_all<B>(mut body: B, most: usize) -> Result<Option<Bytes>, B::Error>
 where
     B: Body<Data = Bytes> + Unpin,

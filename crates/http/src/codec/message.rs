@@ -1,4 +1,4 @@
-//! A message on its way out: its head, then its body as it comes.
+//! Writes a message: its head, then its body as it becomes available.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use tokio::io::AsyncWrite;
 
 use super::Scratch;
 
-/// The ends of a chunk, of a chunked body, and of both.
+/// The end of a chunk, the end of a chunked body, and both together.
 const CHUNK_END: &[u8] = b"\r\n";
 const BODY_END: &[u8] = b"0\r\n\r\n";
 const BOTH_ENDS: &[u8] = b"\r\n0\r\n\r\n";
@@ -43,13 +43,13 @@ pub enum BodyFailure<E> {
 
 /// A message that is being written.
 ///
-/// [`poll_fill`](Self::poll_fill) takes pieces of the body, [`poll_drain`](Self::poll_drain) writes
-/// them; callers alternate until [`has_ended`](Self::has_ended). Little more of the body is taken
-/// than has been written. After each drain [`take_failure`](Self::take_failure) tells whether the
-/// body failed.
+/// [`poll_fill`](Self::poll_fill) takes pieces of the body, and [`poll_drain`](Self::poll_drain)
+/// writes them. Callers alternate until [`has_ended`](Self::has_ended). The body is read only a
+/// little ahead of the writes. After each drain, [`take_failure`](Self::take_failure) reports
+/// whether the body failed.
 pub struct MessageWriter<B: Body> {
     body: B,
-    /// Why the body ended early. Pieces from before that are written first.
+    /// Why the body ended early. Pieces taken before that are written first.
     failure: Option<BodyFailure<B::Error>>,
     framing: Framing,
     /// Written first: the head, lines before chunks, and small pieces.
@@ -74,14 +74,14 @@ pub struct MessageWriter<B: Body> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
-    /// `front` is the head. A body that has ended is not polled.
+    /// `front` is the head. A body that has already ended is not polled.
     pub fn new(front: Scratch, framing: Framing, body: B) -> Self {
         let ended = body.is_end_stream();
         Self {
-            // A body of a repeated message may be known to be empty by now.
+            // The body of a repeated message may already be known to be empty.
             back: if ended && framing == Framing::Chunked { BODY_END } else { b"" },
             body,
-            // The next message would be taken for the missing bytes.
+            // The reader would take the next message for the missing bytes.
             failure: (ended && matches!(framing, Framing::Sized(1..))).then_some(BodyFailure::Length),
             framing,
             front,
@@ -96,7 +96,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         }
     }
 
-    /// Leaves the body out.
+    /// Omits the body.
     pub fn without_body(mut self) -> Self {
         self.ended = true;
         self.failure = None;
@@ -104,7 +104,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         self
     }
 
-    /// Leaves trailers out (RFC 9110 §6.5.1).
+    /// Omits trailers (RFC 9110 §6.5.1).
     pub fn without_trailers(mut self) -> Self {
         self.trailers = false;
         self
@@ -130,8 +130,8 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         (!self.begun).then_some(self.body)
     }
 
-    /// Takes a large piece of the body, or several small ones. Pending when the body is; some
-    /// pieces may be ready to be written nevertheless.
+    /// Takes one large piece of the body, or several small ones. Pending while the body is pending;
+    /// pieces taken before that can be written already.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.ended
             && !self.blocked
@@ -150,7 +150,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         Poll::Ready(())
     }
 
-    /// Why the body ended early. To be called when everything before that has been written.
+    /// Takes the reason why the body ended early. Call it after everything taken has been written.
     pub fn take_failure(&mut self) -> Option<BodyFailure<B::Error>> {
         self.failure.take()
     }
@@ -225,7 +225,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     fn take_data(&mut self, data: Bytes) -> Result<(), BodyFailure<B::Error>> {
         let copied = data.len() <= COPIED;
         match &mut self.framing {
-            // Bytes over the length would be taken for the next message.
+            // The reader would take surplus bytes for the next message.
             Framing::Sized(left) => *left = left.checked_sub(data.len() as u64).ok_or(BodyFailure::Length)?,
             Framing::Chunked => {
                 self.compact();

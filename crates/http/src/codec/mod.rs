@@ -1,7 +1,8 @@
-//! HTTP/1.1 on the wire without sockets and tasks, for both sides of the proxy (RFC 9112).
+//! HTTP/1.1 on the wire (RFC 9112), without sockets and tasks, for both sides of the proxy.
 //!
-//! Reading: [`syntax`] and [`fields`] are the lines of a head and [`chunked`] the framing of a
-//! body, out of an [`Input`]. Writing: a [`MessageWriter`]. Bodies are kept as [`KeptBytes`].
+//! Reading: an [`Input`] holds received bytes. [`syntax`] and [`fields`] parse the lines of a head,
+//! [`RemainingBody`] and [`chunked`] read a body. Writing: a [`MessageWriter`]. [`KeptBytes`] keeps
+//! bodies in memory.
 
 pub mod block;
 mod body;

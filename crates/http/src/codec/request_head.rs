@@ -1,8 +1,7 @@
-//! Heads of requests, read by the letter (RFC 9112 §3 and §5).
+//! Strict parsing of request heads (RFC 9112 §3 and §5).
 //!
-//! Nothing here is lenient. Being lenient towards one side and strict towards the other is how
-//! requests are smuggled. A head that passes is unambiguous in where the message ends, where it
-//! goes and how long it is.
+//! Nothing here is lenient: request smuggling relies on parsers that read the same bytes
+//! differently. An accepted head leaves no doubt about where the message goes and where it ends.
 
 use bytes::Bytes;
 use http::{Method, Request, Uri, Version};
@@ -16,8 +15,8 @@ use crate::{Limits, RequestRejection};
 
 /// Reads one head after another, each from its first byte on.
 ///
-/// [`read`](Self::read) is called with all bytes of a head so far, until it gives the length. Then
-/// [`take`](Self::take) gives the request, or [`skip`](Self::skip) forgets it.
+/// Call [`read`](Self::read) with all bytes of the head so far, until it returns the length. Then
+/// [`take`](Self::take) returns the request, or [`skip`](Self::skip) discards it.
 #[derive(Debug, Default)]
 pub(crate) struct HeadReader {
     /// Bytes already searched for a line end.
@@ -45,7 +44,7 @@ pub(crate) struct RequestHead {
     pub(crate) expects: bool,
     /// The client accepts trailers.
     pub(crate) trailers: bool,
-    /// The request asks for a websocket. Later bytes are not read before that is decided.
+    /// The request asks for a websocket. Bytes after it are not parsed until that is decided.
     pub(crate) asks_for_websocket: bool,
 }
 
@@ -70,13 +69,13 @@ enum Upgrade {
 }
 
 impl HeadReader {
-    /// Whether a head has begun and is not complete.
+    /// Whether a head has been received in part.
     pub(crate) fn has_begun(&self) -> bool {
         self.searched > 0
     }
 
-    /// Continues with `bytes`, which begin where the head does. Gives the length of a complete
-    /// head.
+    /// Continues parsing. `bytes` begins with the first byte of the head. Returns the head's length
+    /// once it is complete.
     pub(crate) fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, RequestRejection> {
         if self.searched == 0 {
             check_first_byte(bytes)?;
@@ -118,12 +117,13 @@ impl HeadReader {
         Ok(None)
     }
 
-    /// The complete head, made of these bytes. The next head can be read afterwards.
+    /// Builds the request from the bytes of a complete head, and resets the reader for the next
+    /// head.
     pub(crate) fn take(&mut self, head: &Bytes) -> Result<RequestHead, RequestRejection> {
         let Some(line) = self.request_line else { return Err(SHAPE) };
         let asks_for_websocket = self.asks_for_websocket();
         let mut request = Request::new(());
-        // The bytes are checked, except for names that are longer than the type can hold.
+        // The bytes have been checked, except for the lengths that their types can hold.
         *request.method_mut() = Method::from_bytes(&head[line.start..line.method]).map_err(|_| SHAPE)?;
         let target = line.method + 1..line.target;
         *request.uri_mut() = match Uri::from_maybe_shared(head.slice(target.clone())) {
@@ -164,8 +164,8 @@ impl HeadReader {
         if in_request_line { RequestRejection::TargetTooLong } else { RequestRejection::HeadTooLarge }
     }
 
-    /// Reads the field lines that are complete and plainly good: almost always all of them. Gives
-    /// the end of the head when it is reached. The caller checks other lines more closely.
+    /// The fast path: reads field lines that are complete and plainly valid, as almost all are.
+    /// Returns the end of the head once it is reached. The caller checks other lines more closely.
     fn good_lines(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, RequestRejection> {
         let Some(RequestLine { http_11, .. }) = self.request_line else { return Ok(None) };
         while self.searched == self.line_start {
@@ -255,7 +255,8 @@ impl HeadReader {
         Ok(())
     }
 
-    /// RFC 6455 §4.1. Not on a connection that ends after the response, nor with a request body.
+    /// Whether the request asks for a websocket (RFC 6455 §4.1). `false` if the connection closes
+    /// after the response, or if the request has a body.
     fn asks_for_websocket(&self) -> bool {
         matches!(self.upgrade, Upgrade::Websocket)
             && self.connection.upgrade

@@ -18,8 +18,8 @@ enum Body {
 }
 
 impl Messages {
-    /// Gives how many bytes were read (whole heads and bodies), how many heads are among them, and
-    /// what is wrong with what follows. `bytes` begins where the last call stopped.
+    /// Returns how many bytes were read (whole heads and bodies), how many heads are among them,
+    /// and the error that stopped reading. `bytes` begins where the last call stopped.
     fn read(&mut self, bytes: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
         let (mut done, mut heads) = (0, 0);
         while done < bytes.len() {
@@ -73,7 +73,7 @@ fn whole(input: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
     messages().read(input)
 }
 
-/// Feeds byte by byte, as the slowest client would, and must come to the same result.
+/// Feeds byte by byte, as the slowest client would. The result must be the same.
 fn dripped(input: &[u8]) -> (usize, u32, Result<(), RequestRejection>) {
     let mut messages = messages();
     let (mut released, mut heads) = (0, 0);
@@ -269,7 +269,7 @@ fn too_long_targets_and_heads_are_told_apart() {
     assert_eq!(whole(head.as_bytes()).2, Err(RequestRejection::HeadTooLarge));
 }
 
-/// The target of a request as it goes out, or `None` where it is refused.
+/// The target of a request as it is sent on, or `None` if it is rejected.
 fn goes_out(target: &[u8]) -> Option<Vec<u8>> {
     let head = [b"GET ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
     let mut reader = HeadReader::default();

@@ -1,4 +1,4 @@
-//! Request lines, read by the letter (RFC 9112 §3).
+//! Strict parsing of request lines (RFC 9112 §3).
 
 use bytes::Bytes;
 use http::Uri;
@@ -21,16 +21,16 @@ pub(super) struct RequestLine {
 }
 
 pub(super) const SHAPE: RequestRejection =
-    RequestRejection::Malformed("the request line is not: method, target, version");
+    RequestRejection::Malformed("the request line does not have the form `method target version`");
 const NOT_A_URI: RequestRejection =
     RequestRejection::Malformed("the request target has a byte that a URI cannot have");
 
-/// Rejects what cannot be HTTP at its first byte, before a line end fails to arrive.
+/// Rejects input that cannot be HTTP by its first byte. Its line end might never arrive.
 pub(super) fn check_first_byte(bytes: &[u8]) -> Result<(), RequestRejection> {
     match bytes.first() {
-        Some(0x16) => {
-            Err(RequestRejection::Malformed("this is a TLS handshake, and the listener speaks plain HTTP"))
-        }
+        Some(0x16) => Err(RequestRejection::Malformed(
+            "the client sent a TLS handshake, but this listener speaks plain HTTP; use http",
+        )),
         Some(byte) if is_token(*byte) || matches!(byte, b'\r' | b'\n') => Ok(()),
         Some(_) => Err(RequestRejection::Malformed("a request begins with a method")),
         None => Ok(()),
@@ -77,7 +77,8 @@ pub(super) fn request_line(
     })
 }
 
-/// The four forms of RFC 9112 §3.2. Path and query may have bytes that RFC 3986 leaves out.
+/// Checks the four forms of RFC 9112 §3.2. Path and query may contain bytes that RFC 3986 does not
+/// allow.
 fn check_target(method: &[u8], target: &[u8]) -> Result<(), RequestRejection> {
     if target.first() == Some(&b'/') {
         return if is_plain(target) || target.iter().all(is_target_byte) { Ok(()) } else { Err(NOT_A_URI) };
@@ -102,14 +103,14 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<(), RequestRejection> {
     }
 }
 
-/// Neither a control character nor a space, which would end the target, nor the mark of a fragment,
-/// which is never sent (RFC 9112 §3.2).
+/// Excludes control characters, the space, which would end the target, and `#`, since fragments are
+/// never sent (RFC 9112 §3.2).
 fn is_target_byte(byte: &u8) -> bool {
     *byte > b' ' && *byte != 0x7f && *byte != b'#'
 }
 
-/// For a target with bytes that the URI type does not carry: the URI with these percent-encoded,
-/// and path and query as received.
+/// Handles a target with bytes that [`Uri`] rejects. Returns the URI with these bytes
+/// percent-encoded, and path and query as received.
 #[cold]
 pub(super) fn raw_target(target: &Bytes) -> Result<(Uri, RawTarget), RequestRejection> {
     let path = match target.first() {
@@ -131,7 +132,7 @@ pub(super) fn raw_target(target: &Bytes) -> Result<(Uri, RawTarget), RequestReje
     let uri = Uri::try_from(encoded).map_err(|_| NOT_A_URI)?;
     let raw = match target[path] {
         b'/' => target.slice(path..),
-        // A query may follow the authority; the origin form has a path.
+        // In a URL a query may follow the authority directly; the origin form needs a path.
         _ => Bytes::from([b"/", &target[path..]].concat()),
     };
     Ok((uri, RawTarget(raw)))
@@ -144,11 +145,11 @@ fn path_of_absolute_form(target: &[u8]) -> Option<usize> {
     Some(authority + path)
 }
 
-/// The longest URI that the URI type takes.
+/// The longest URI that [`Uri`] accepts.
 const LONGEST_URI: usize = u16::MAX as usize - 1;
 
-/// Whether all bytes are good anywhere in a target, as in almost every target. Without branches, so
-/// that the compiler checks many bytes at once.
+/// Whether every byte is valid in every part of a target, which holds for almost all targets. Free
+/// of branches, so that the compiler checks many bytes at once.
 fn is_plain(target: &[u8]) -> bool {
     match target.last_chunk() {
         None => target.iter().all(|byte| is_plain_byte(*byte)),

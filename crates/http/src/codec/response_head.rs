@@ -11,7 +11,7 @@ use super::message::{Framing, write_decimal, write_line};
 use super::request_head::RequestHead;
 use super::syntax::{decimal, lists};
 
-/// What a response depends on in its request.
+/// The properties of a request that its response depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResponseContext {
     /// The client speaks HTTP/1.1, not 1.0.
@@ -42,24 +42,24 @@ impl ResponseContext {
     }
 }
 
-/// What a head that was written says about its message.
+/// How the rest of the message follows from the written head.
 pub(crate) struct ResponsePlan {
     pub(crate) framing: Framing,
-    /// The body is not sent, whatever the handler gave.
+    /// The body is not sent, even if the handler returned one.
     pub(crate) bodiless: bool,
     /// The connection ends with the response.
     pub(crate) last: bool,
 }
 
-/// Fields of the handler that decide about the others.
+/// Facts from the handler's fields on which other fields depend.
 struct FieldSummary {
     length: Option<u64>,
     dated: bool,
     closes: bool,
 }
 
-/// Writes a head to `out`. `exact` is the length of the body where that is known. A response
-/// without `Date` gets one where `date` is set.
+/// Writes a head to `out`. `exact` is the length of the body, if known. With `date`, a missing
+/// `Date` is added.
 pub(crate) fn write_response_head(
     parts: &Parts,
     exact: Option<u64>,
@@ -67,15 +67,15 @@ pub(crate) fn write_response_head(
     date: bool,
     out: &mut Vec<u8>,
 ) -> ResponsePlan {
-    // A response has the version of its client, as far as that is visible (RFC 9110 §6.2).
+    // The status line shows the client's version of HTTP (RFC 9110 §6.2).
     write_status(parts, context.http_11, out);
     let FieldSummary { length, dated, closes } = write_fields(&parts.headers, out);
     let switches = context.to_connect && parts.status.is_success();
-    // RFC 9112 §6.3: these have no body, whatever their fields say.
+    // RFC 9112 §6.3: these have no body, regardless of their fields.
     let silent = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT || switches;
     let bodiless = silent || context.to_head || parts.status == StatusCode::NOT_MODIFIED;
     let framing = if bodiless {
-        // They may name the length that the body would have.
+        // Some of these may state the length that the body would have had.
         let exact = exact.filter(|length| context.to_head && *length > 0);
         if let Some(length) = length.or(exact).filter(|_| !silent) {
             write_length(length, out);

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// A buffer that returns to its thread when it is dropped. A thread writes one head after another,
-/// most of them in one write, so that no connection needs a buffer of its own.
+/// most of them in one write, so no connection needs a buffer of its own.
 #[derive(Debug)]
 pub struct Scratch(Vec<u8>);
 

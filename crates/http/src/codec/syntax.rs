@@ -1,23 +1,28 @@
-//! The grammar that requests and responses share (RFC 9110 §5, RFC 9112 §5), read by the letter.
+//! The grammar that requests and responses share, parsed strictly (RFC 9110 §5, RFC 9112 §5).
 
 use memchr::memchr;
 
-/// `field-name ":" OWS field-value OWS` (RFC 9112 §5); gives name and trimmed value.
+/// Parses `field-name ":" OWS field-value OWS` (RFC 9112 §5). Returns the name and the trimmed
+/// value.
+///
+/// # Errors
+/// Why the line is invalid, without quoting it.
 pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let colon = memchr(b':', line).unwrap_or(0);
     let (name, value) = line.split_at(colon);
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return Err(fault_of(line));
     }
-    // Without an early exit, so that the compiler checks many bytes at once.
+    // Has no early exit, so that the compiler checks many bytes at once.
     if !value.iter().fold(true, |good, byte| good & is_field_byte(*byte)) {
         return Err("a control character in a header value");
     }
     Ok((name, value[1..].trim_ascii()))
 }
 
-/// The field line that `bytes` begins with: name, trimmed value, and length with CR LF. `None`
-/// where it is not complete or not plainly good; [`field`] tells more.
+/// Parses the field line at the start of `bytes`. Returns its name, its trimmed value, and its
+/// length with CR LF. `None` if it is incomplete or not plainly valid; [`field`] then finds out
+/// which.
 pub fn good_line(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let letters = letters(bytes);
     let colon = letters + bytes[letters..].iter().position(|byte| !is_token(*byte))?;
@@ -53,7 +58,7 @@ fn letters(bytes: &[u8]) -> usize {
     while let Some(chunk) = bytes[at..].first_chunk() {
         let word = u64::from_le_bytes(*chunk);
         let small = (word | (ONES * 0x20)) & !HIGH;
-        // The high bit of each byte tells whether it is at least `a`, and whether it is above `z`.
+        // The high bit of each byte says whether it is at least `a`, and whether it is above `z`.
         let from_a = small + ONES * (0x80 - 0x61);
         let above_z = small + ONES * (0x80 - 0x7b);
         let hyphen = !(((word & !HIGH) ^ (ONES * 0x2d)) + ONES * 0x7f);
@@ -94,7 +99,7 @@ fn fault_of(line: &[u8]) -> &'static str {
     match line.get(name) {
         Some(b' ' | b'\t') if name == 0 => "a header line begins with white space (obsolete line folding)",
         Some(b' ' | b'\t') => "white space before the colon of a header",
-        _ => "a header line is not: name, colon, value",
+        _ => "a header line does not have the form `name: value`",
     }
 }
 
@@ -130,7 +135,7 @@ pub fn lists(value: &[u8], name: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(name))
 }
 
-/// A number of decimal digits, as in `Content-Length`.
+/// Parses a number of at most 18 decimal digits, as in `Content-Length`.
 pub fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,4 +1,4 @@
-//! A client that has ended its side of the connection, and may still read.
+//! Clients that have ended their side of the connection and may still read.
 
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,19 +13,19 @@ const CHECK: Duration = Duration::from_millis(250);
 /// The time that is left to a half-closed connection.
 #[derive(Default)]
 pub(super) struct HalfClosed {
-    /// Runs while the client could be written to and there is nothing to write.
+    /// Runs while the response has nothing to write, although the client would take more.
     grace: LazyTimer,
     /// Bytes of the response that had been written when `grace` began.
     written: u64,
     check: ResetCheck,
 }
 
-/// Notices that the client has reset a connection that is not read from.
+/// Detects that the client has reset a connection that is not being read.
 #[derive(Default)]
 pub(super) struct ResetCheck(LazyTimer);
 
 impl ResetCheck {
-    /// Resolves when the connection has been reset, which is checked every [`CHECK`].
+    /// Resolves when the connection has been reset. Checks every [`CHECK`].
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &impl Stream) -> Poll<()> {
         loop {
             if !self.0.is_set() && stream.has_been_reset() {
@@ -38,7 +38,7 @@ impl ResetCheck {
 }
 
 impl HalfClosed {
-    /// Gives the next response the whole grace.
+    /// Restarts the grace for the next response.
     pub(super) fn restart(&mut self) {
         self.grace.clear();
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{Abort, Drain, Handler, Incoming, Limits, RequestRejection, connection};
 
-/// Answers after a time with pieces that come at such intervals.
+/// Responds after `head_after`, with pieces at intervals of `piece_after`.
 #[derive(Clone)]
 struct Slow {
     head_after: Duration,
@@ -62,7 +62,7 @@ impl Handler for Slow {
 /// The default.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What is less than the grace, and what is more.
+/// Waits shorter and longer than the grace.
 const LESS: Duration = Duration::from_secs(3);
 const MORE: Duration = Duration::from_secs(7);
 

@@ -1,9 +1,9 @@
-//! HTTP/1 towards clients: one exchange after another on a connection (RFC 9112).
+//! HTTP/1 for clients: one exchange after another on a connection (RFC 9112).
 //!
-//! A connection is one task. While it is idle it is a [`Link`] and the bytes of a head. What an
-//! exchange needs, above all the handler's future, is made when a head is complete and freed when
-//! the connection becomes idle. The body of a request may be read by another task, which shares the
-//! link.
+//! A connection is one task. While idle it holds only a [`Link`] and the received part of a head.
+//! The state of an exchange, above all the handler's future, is allocated once a head is complete.
+//! It is freed when the connection becomes idle. Another task may read the body of a request; it
+//! shares the link.
 //!
 //! Rejected requests get their response from the handler, after the responses to earlier requests.
 
@@ -30,8 +30,8 @@ use crate::{Abort, AsksForWebsocket, DrainSignal, Handler, Limits, RequestReject
 use response::{ResponseWriter, WriteFailure};
 use wire::{HeadOutcome, Link};
 
-/// Drives one connection to its end: requests in order, deadlines, rejections, drain. `first` has
-/// been read from the stream already.
+/// Drives one connection to its end: requests in order, deadlines, rejections, drain. `first` holds
+/// bytes that were already read from the stream.
 pub(super) async fn connection<H: Handler>(
     stream: impl Stream,
     first: BytesMut,
@@ -42,7 +42,7 @@ pub(super) async fn connection<H: Handler>(
     let link = Arc::new(Link::new(stream, first, *limits));
     loop {
         let next = match next_head(&link, drain, false).await {
-            // Boxed, so that an idle connection does not keep the handler's large future.
+            // Boxed, so that an idle connection does not hold the handler's large future.
             Ok(head) => Box::pin(exchanges(&link, head, drain, handler)).await,
             Err(next) => next,
         };
@@ -73,8 +73,8 @@ enum Next {
     Tunnel,
 }
 
-/// Waits for the next head, or for the reason why none comes. When the drain begins before a head
-/// does, the connection closes.
+/// Waits for the next head. The error says how to go on without one. If the drain starts before a
+/// head does, the connection closes.
 async fn next_head<S: Stream>(
     link: &Link<S>,
     drain: &mut DrainSignal,
@@ -85,7 +85,8 @@ async fn next_head<S: Stream>(
     let mut turn_passed = false;
     poll_fn(|cx| {
         draining = draining || drain.poll_begun(cx).is_ready();
-        // Requests that have arrived still get a response. One turn of the runtime brings them in.
+        // Requests that have already arrived still get a response. After one turn of the runtime
+        // they can be read.
         turn_passed = turn_passed || (draining && turn.as_mut().poll(cx).is_ready());
         let mut wire = link.wire();
         Poll::Ready(match wire.poll_head(cx, may_idle) {
@@ -93,7 +94,7 @@ async fn next_head<S: Stream>(
             Poll::Ready(HeadOutcome::Rejected(rejection)) => Err(Next::Reject(rejection)),
             Poll::Ready(HeadOutcome::Idle) => Err(Next::Idle),
             Poll::Ready(HeadOutcome::Gone) => Err(Next::Close { unread: false }),
-            // A head that has begun is read to its end.
+            // A head that has started to arrive is read to its end.
             Poll::Pending if turn_passed && !wire.in_head() => Err(Next::Close { unread: false }),
             Poll::Pending => return Poll::Pending,
         })
@@ -150,9 +151,10 @@ async fn exchanges<S: Stream, H: Handler>(
             None => return writer.cut(WriteFailure::Left, link),
         }
         let last = writer.last;
-        // The response may hold the body of the request, which is skipped next.
+        // The response may hold the body of the request, which is skipped below.
         drop(writer);
-        // Without a budget: a task that has used up its turn would get "pending" in any case.
+        // Outside tokio's cooperative budget: with the budget used up, every poll would return
+        // `Pending`.
         let skipped = unconstrained(poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx)))).await;
         if last || start.last || !skipped {
             return Next::Close { unread: start.last || !skipped };

@@ -1,4 +1,4 @@
-//! How much of a body is read at once. The bodies that a thread receives share one budget.
+//! How much of a body is read at once. All bodies that a thread receives share one budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +8,15 @@ use crate::codec::input::LEAST_READ;
 /// The largest read of one body.
 pub(super) const MOST_READ: usize = 512 * 1024;
 
-/// Buffers of all bodies of a thread. With many bodies their reads are smaller.
+/// The total for the buffers of all bodies of a thread. The more bodies, the smaller their reads.
 const THREAD_BUDGET: usize = 32 << 20;
 
 thread_local! {
     static BODIES: Arc<AtomicUsize> = Arc::default();
 }
 
-/// Counts a body among those of the thread on which it began, until this is dropped. On the shared
-/// runtime that may happen on another thread.
+/// Counts a body for the thread on which it started, until this is dropped. On the shared runtime
+/// the drop may happen on another thread.
 pub(super) struct BodyShare(Arc<AtomicUsize>);
 
 impl BodyShare {

@@ -1,4 +1,4 @@
-//! Responses on their way to the client.
+//! Writes responses to the client.
 
 use std::any::Any;
 use std::io;
@@ -25,7 +25,7 @@ pub(super) struct ResponseWriter<B: Body> {
 
 /// Why a response was not written to its end.
 pub(super) enum WriteFailure<E> {
-    /// The client does not take it.
+    /// Writing to the client failed.
     Client(io::Error),
     /// Its body failed.
     Body(BodyFailure<E>),
@@ -34,8 +34,7 @@ pub(super) enum WriteFailure<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
-    /// `front` is written before the response. A response without `Date` gets one where `date` is
-    /// set.
+    /// `front` is written before the response. With `date`, a missing `Date` is added.
     pub(super) fn new(front: &[u8], response: Response<B>, context: ResponseContext, date: bool) -> Self {
         let (parts, body) = response.into_parts();
         let mut out = Scratch::default();
@@ -52,19 +51,22 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
         Self { message, last: plan.last, until_close: plan.framing == Framing::UntilClose }
     }
 
-    /// The bytes written so far, while the body is waited for; `None` while the client is.
+    /// The number of bytes written so far, while the writer waits for the body. `None` while it
+    /// waits for the client.
     pub(super) fn waits_for_body(&self) -> Option<u64> {
         (!self.message.is_blocked()).then(|| self.message.written())
     }
 
-    /// Writes to the end. Bytes from before a failure of the body are sent first.
+    /// Writes the response to its end. If the body fails, everything before the failure is sent
+    /// first.
     pub(super) fn poll<S: Stream>(
         &mut self,
         cx: &mut Context<'_>,
         link: &Link<S>,
     ) -> Poll<Result<(), WriteFailure<B::Error>>> {
         loop {
-            // The wire is not locked: this may read the body of the request, which locks it.
+            // Called without the lock of the wire: this may read the body of the request, which
+            // takes that lock.
             let filled = self.message.poll_fill(cx);
             ready!(link.wire().poll_drain(cx, &mut self.message)).map_err(WriteFailure::Client)?;
             if let Some(failure) = self.message.take_failure() {

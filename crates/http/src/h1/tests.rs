@@ -17,7 +17,7 @@ impl Stream for DuplexStream {
     }
 }
 
-/// Says what it was asked, or why not.
+/// Responds with the path of the request, or with the reason of a rejection.
 #[derive(Clone)]
 struct Echo;
 
@@ -218,7 +218,7 @@ async fn a_head_that_drips_after_a_silence_is_late_too_and_a_drain_ends_the_sile
     assert_eq!(start.elapsed().as_secs(), 0);
 }
 
-/// Answers without a look at the body, which it gives away.
+/// Responds without reading the body, and sends the body away.
 #[derive(Clone)]
 struct Early(tokio::sync::mpsc::UnboundedSender<Incoming>);
 
@@ -258,7 +258,7 @@ async fn a_body_that_nobody_reads_does_not_become_a_request_nor_the_next_one_a_p
         client.write_all(requests.as_bytes()).await.unwrap();
         let responses = read_to_end(client).await;
         assert!(responses.contains("/aHTTP/1.1 200") && responses.ends_with("/b"), "{responses}");
-        // Who has kept it gets no good end of it.
+        // A body that was kept ends with an error.
         let kept = bodies.recv().await.unwrap();
         assert!(matches!(kept.collect().await, Err(crate::BodyError::Disconnected)));
     }
@@ -273,7 +273,7 @@ async fn a_connection_whose_body_nobody_reads_and_that_is_not_there_ends_with_it
         client.write_all(format!("POST /a HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
         let response = read_to_end(client).await;
         assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("/a"), "{response}");
-        // Where a 100 is waited for it is known from the beginning.
+        // A client that waits for a 100 learns at once that the connection closes.
         assert_eq!(response.contains("connection: close"), head.contains("Expect"), "{response}");
         assert!(bodies.recv().await.unwrap().collect().await.is_err());
     }
@@ -318,7 +318,7 @@ async fn responses_are_framed_as_their_requests_want() {
     }
 }
 
-/// Never responses, and never asks for a body.
+/// Never responds, and never reads a body.
 #[derive(Clone)]
 struct Deaf;
 
@@ -343,7 +343,7 @@ async fn a_client_that_ends_its_side_has_the_grace_where_its_body_may_be_whole_a
         ("Content-Length: 3\r\n", "a", 0),
         ("Content-Length: 3\r\nExpect: 100-continue\r\n", "", 0),
         ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n", grace),
-        // Behind another request too.
+        // Also with another request after it.
         ("", "GET /b HTTP/1.1\r\nHost: a\r\n\r\n", grace),
     ] {
         let (_drain, signal) = Drain::new();
@@ -392,7 +392,7 @@ async fn a_connection_rests_again_and_again() {
     let link = Arc::new(Link::new(near, BytesMut::new(), Limits::default()));
     for path in ["/a", "/b", "/c"] {
         let serving = async {
-            // As behind a rest, where the connection waits for longer.
+            // Like after an idle time, when the connection waits for longer.
             let Ok(head) = next_head(&link, &mut signal, false).await else { panic!("no head") };
             exchanges(&link, head, &mut signal, &Echo).await
         };

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::wire::Link;
 use crate::{Abort, Handler, Stream};
 
-/// Hands the connection to the handler, to its end.
+/// Runs the handler's tunnel on the connection until it ends.
 pub(super) async fn run<S: Stream, H: Handler>(link: Arc<Link<S>>, handler: &H) {
     let mut tunnel = Tunnel(link);
     if let Err(Abort) = Box::pin(handler.tunnel(&mut tunnel)).await {
@@ -18,8 +18,8 @@ pub(super) async fn run<S: Stream, H: Handler>(link: Arc<Link<S>>, handler: &H) 
     }
 }
 
-/// The bytes of a connection in both directions, without deadlines. What was read after the request
-/// comes first.
+/// The bytes of a connection in both directions, without deadlines. Bytes that were already read
+/// after the request come first.
 struct Tunnel<S>(Arc<Link<S>>);
 
 impl<S: Stream> AsyncRead for Tunnel<S> {

@@ -2,9 +2,9 @@
 //!
 //! Some frames carry no request but make the library respond or keep state. SETTINGS and PING need
 //! an acknowledgement, RST_STREAM undoes work, CONTINUATION is parsed and thrown away. Every
-//! connection has a few of them. Each costs points, points fade with time, and too many are a
-//! flood. Frames that honest clients send in response (WINDOW_UPDATE, and PING to measure the path)
-//! are paid for by the bytes sent to them.
+//! connection has a few of them. Each costs points, points fade with time, and too many points are
+//! a flood. Honest clients also send frames in response to data: WINDOW_UPDATE, and PING to measure
+//! the path. A number of these is free for every byte sent to the client.
 
 use std::time::Duration;
 
@@ -95,14 +95,15 @@ impl FloodMeter {
         }
     }
 
-    /// This many bytes were sent to the client in one write. Its responses to them are free.
+    /// Records a write of this many bytes to the client. The frames that it sends in response are
+    /// free.
     pub(super) fn sent(&mut self, bytes: usize) {
         // Each frame causes at most two WINDOW_UPDATE and a measuring PING.
         let frames = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1);
         self.paid = self.paid.saturating_add(frames.saturating_mul(3)).min(MOST_PAID);
     }
 
-    /// Follows the bytes that were read.
+    /// Meters the bytes that were read.
     ///
     /// # Errors
     /// When the connection must end.
@@ -178,7 +179,7 @@ impl FloodMeter {
     }
 }
 
-/// The points of a frame: none where it carries a request, more where it causes work.
+/// The points of a frame: none if it carries a request, more if it causes work.
 fn cost(kind: u8, flags: u8, length: u32) -> u32 {
     let ended = flags & FLAG_END_STREAM != 0;
     match kind {
@@ -218,7 +219,7 @@ mod tests {
         meter
     }
 
-    /// How many of these pass at once, in vain, up to a hundred thousand.
+    /// How many repetitions of these frames pass at once, up to a hundred thousand.
     fn passed(frames: &[Vec<u8>]) -> usize {
         let now = Instant::now();
         let mut meter = begun(now);

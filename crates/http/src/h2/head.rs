@@ -1,4 +1,4 @@
-//! Heads of HTTP/2 in the form that handlers know from HTTP/1.1, and back.
+//! Converts heads of HTTP/2 to the HTTP/1.1 form that handlers expect, and back.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri, uri};
@@ -8,7 +8,7 @@ use crate::codec::syntax::decimal;
 use crate::codec::valid_host;
 use crate::{Limits, RequestRejection};
 
-/// Rejects what RFC 9113 §8 leaves ambiguous, and brings the rest into the form of an HTTP/1.1
+/// Rejects a head that RFC 9113 §8 leaves ambiguous. Converts any other to the form of an HTTP/1.1
 /// head.
 pub(super) fn normalize(
     parts: &mut http::request::Parts,
@@ -19,7 +19,7 @@ pub(super) fn normalize(
     if parts.headers.len() > limits.headers {
         return Err(RequestRejection::HeadTooLarge);
     }
-    // Its target is an authority; handlers decide by the method alone.
+    // The target of CONNECT is an authority; handlers decide by the method alone.
     if parts.method == Method::CONNECT {
         return Ok(());
     }

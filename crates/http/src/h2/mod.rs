@@ -1,7 +1,7 @@
-//! HTTP/2 towards clients (RFC 9113).
+//! HTTP/2 for clients (RFC 9113).
 //!
-//! Framing is the h2 crate's, behind hyper. Here is what it leaves open: which requests are
-//! ambiguous ([`head`]), which frames are a flood ([`flood`]), and every deadline.
+//! The h2 crate does the framing, through hyper. This module adds what it leaves open: which
+//! requests are ambiguous ([`head`]), which frames are a flood ([`flood`]), and every deadline.
 
 mod flood;
 mod head;
@@ -28,10 +28,10 @@ use transport::Transport;
 
 /// Concurrent requests on one connection.
 const STREAMS: u32 = 128;
-/// What a client may send ahead, on a stream and in all.
+/// How many bytes a client may send before they are read: on a stream, and in total.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Buffered output of a stream whose client does not read.
+/// The most output that is buffered for a stream whose client does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before they are accepted, and that may be reset for its errors.
 const RESETS: usize = 20;
@@ -52,7 +52,7 @@ pub(super) async fn connection<H: Handler>(
         let streams = Rc::clone(&streams);
         move |request: Request<hyper::body::Incoming>| {
             let handler = Rc::clone(&handler);
-            // Not within the future: hyper spawns it before it is first polled.
+            // Not opened within the future: hyper spawns the future before it is first polled.
             let stream = streams.open();
             async move { respond(&*handler, request, &limits, stream).await }
         }
@@ -82,7 +82,8 @@ pub(super) async fn connection<H: Handler>(
             match &mut phase {
                 Phase::Open(idle) => ready!(idle.poll(cx, &streams.opened, limits.idle_timeout)),
                 Phase::Closing { whole, quiet } => {
-                    // The GOAWAY has been sent. A client that does not close is left.
+                    // The GOAWAY has been sent. The connection ends even if the client does not
+                    // close it.
                     if whole.poll_after(cx, limits.body_timeout).is_pending() {
                         ready!(quiet.poll(cx, &streams.written, CLOSE_TIME));
                     }
@@ -116,10 +117,10 @@ fn builder<H: Handler>(streams: &Rc<Streams>, limits: &Limits) -> Builder<Spawne
 
 /// Whether a connection takes further requests.
 enum Phase {
-    /// It does. Ends when no stream is opened for the idle timeout.
+    /// It does. It closes when no stream is opened for the idle timeout.
     Open(Quiet),
-    /// A GOAWAY has been sent. Without streams the connection ends when nothing more is written, or
-    /// after `whole`: hyper may still hold the end of the last responses.
+    /// A GOAWAY has been sent. Once all streams have ended, the connection ends when nothing more
+    /// is written, or after `whole`. Until then hyper may hold the end of the last responses.
     Closing { whole: LazyTimer, quiet: Quiet },
 }
 
@@ -129,7 +130,7 @@ impl Phase {
     }
 }
 
-/// Notices that a counter stands still. Its timer keeps running while the counter moves.
+/// Detects that a counter has stopped. Its timer keeps running while the counter moves.
 #[derive(Default)]
 struct Quiet {
     timer: LazyTimer,
@@ -175,7 +176,7 @@ async fn respond<H: Handler>(
         && !parts.headers.contains_key(header::CONTENT_LENGTH)
         && let Some(length) = body.size_hint().exact().filter(|_| !body.is_end_stream())
     {
-        // hyper adds the length only where it sends the body.
+        // hyper adds the length only if it sends the body.
         parts.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     Ok(Response::from_parts(parts, ResponseBody::new(body, silent, stream)))

@@ -1,4 +1,4 @@
-//! The streams of one connection: their count, their tasks, and how far their responses are.
+//! The streams of one connection: their number, their tasks, and the progress of their responses.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::lazy_timer::LazyTimer;
 
-/// Responses are handed to a stream in pieces of at most this size, so that a slow reader is seen
-/// to make progress.
+/// Responses are handed to a stream in pieces of at most this size, so that the progress of a slow
+/// reader is visible.
 const PIECE: usize = 16 * 1024;
 
 /// The streams of one connection.
@@ -31,7 +31,7 @@ pub(super) struct Streams {
     pub(super) written: Cell<u64>,
 }
 
-/// How far the response of a stream is.
+/// The progress of a stream's response.
 #[derive(Default)]
 struct Progress {
     /// hyper holds a piece of the response, and waits for the client to take it.
@@ -46,7 +46,7 @@ pub(super) struct OpenStream {
 }
 
 impl Streams {
-    /// Opens a stream. To be called right before its task is spawned.
+    /// Opens a stream. Call it right before the stream's task is spawned.
     pub(super) fn open(self: &Rc<Self>) -> OpenStream {
         let progress = Rc::new(Progress::default());
         *self.next.borrow_mut() = Some(Rc::clone(&progress));
@@ -64,7 +64,8 @@ impl Streams {
         if self.open.get() == 0 {
             return Poll::Ready(());
         }
-        // Each stream ends in its own task, maybe after the last byte that wakes the connection.
+        // Each stream ends in its own task, possibly after the last event that wakes the
+        // connection.
         self.waiting.borrow_mut().get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         Poll::Pending
     }
@@ -136,7 +137,7 @@ pub(super) struct ResponseBody<B> {
     body: B,
     /// The rest of a frame that is larger than [`PIECE`].
     rest: Bytes,
-    /// The response has no body, whatever the handler gave.
+    /// The response has no body, even if the handler returned one.
     silent: bool,
     stream: OpenStream,
 }

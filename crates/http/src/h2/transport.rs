@@ -51,8 +51,7 @@ impl<S: Stream> AsyncRead for Transport<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         if let Err(flood) = this.meter.read(&buf.filled()[before..], Instant::now()) {
-            // The library gets an error and sends no GOAWAY, which a flooding client might not
-            // read.
+            // The library gets an error and sends no GOAWAY: a flooding client might not read it.
             buf.set_filled(before);
             return Poll::Ready(Err(io::Error::other(flood)));
         }

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 
-/// Values of browsers, and their narrowed form. Most values that change are one of these.
+/// Common values of browsers, and their narrowed form. Most values that change are one of these.
 const OFTEN: [(&[u8], &str); 3] = [
     (b"gzip, deflate, br", "gzip, deflate"),
     (b"gzip, deflate, br, zstd", "gzip, deflate"),
     (b"gzip, br", "gzip"),
 ];
 
-/// The codings that `*` stands for, where they are not listed by name.
+/// The codings that `*` stands for, unless they are listed by name.
 const KNOWN: [&str; 2] = ["gzip", "deflate"];
 
 /// Removes every coding other than gzip, deflate and identity from `Accept-Encoding`, so that the
@@ -41,7 +41,7 @@ pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
     kept.for_each(|line| lines.append(line));
 }
 
-/// The narrowed line; `None` when nothing is left of it.
+/// The narrowed line; `None` when no member is left.
 fn narrowed(line: &HeaderValue, unlisted: &mut Vec<&str>) -> Option<HeaderValue> {
     if members(line).all(stays) {
         return Some(line.clone());

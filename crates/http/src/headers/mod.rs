@@ -24,7 +24,7 @@ pub fn is_scheme(word: &str) -> bool {
     SCHEMES.split(' ').any(|scheme| word.eq_ignore_ascii_case(scheme))
 }
 
-/// Keeps one of several `Content-Length` lines, which agree.
+/// Reduces several equal `Content-Length` lines to one.
 pub fn keep_one_length(headers: &mut HeaderMap) {
     // Almost always every name has one line.
     if headers.len() != headers.keys_len()
@@ -41,8 +41,8 @@ pub fn length(value: &HeaderValue) -> Option<u64> {
     decimal(value.as_bytes())
 }
 
-/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` where it is absent or not one number.
-/// Equal lines count as one.
+/// The value of `Max-Forwards` (RFC 9110 §7.6.2). `None` if it is absent or not one number. Equal
+/// lines count as one.
 pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::MAX_FORWARDS).iter();
     let value = lines.next()?;
@@ -50,7 +50,7 @@ pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
         return None;
     }
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // Larger numbers than the type holds become its largest.
+    // A number that overflows the type becomes its largest.
     (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
@@ -69,7 +69,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Fields for a log: all names, and the values of those that cannot carry a secret.
+/// Formats fields for a log: all names, but only those values that cannot carry a secret.
 pub struct Redacted<'a>(pub &'a HeaderMap);
 
 impl fmt::Debug for Redacted<'_> {

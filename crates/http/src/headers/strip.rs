@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::codec::syntax::lists;
 
-/// Whether a header is hop-by-hop even where no `Connection` names it.
+/// Whether a header is hop-by-hop even if no `Connection` names it.
 pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     match *name {
         header::CONNECTION
@@ -17,7 +17,7 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a field has a credential of the client, or its address.
+/// Whether a field carries a credential of the client, or its address.
 pub(super) fn is_the_clients(name: &HeaderName) -> bool {
     match *name {
         header::AUTHORIZATION | header::FORWARDED => true,
@@ -25,8 +25,8 @@ pub(super) fn is_the_clients(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a field tells browsers what to do with the upstream's own host. Under another host it
-/// would do harm.
+/// Whether a field is a policy of the upstream's host for browsers. Under the proxy's host it would
+/// do harm.
 pub(super) fn is_policy(name: &HeaderName) -> bool {
     match *name {
         header::STRICT_TRANSPORT_SECURITY | header::ALT_SVC => true,
@@ -34,8 +34,8 @@ pub(super) fn is_policy(name: &HeaderName) -> bool {
     }
 }
 
-/// Removes from a request what is not for the upstream: everything hop-by-hop (RFC 9110 §7.6.1),
-/// every credential of the client, and its address.
+/// Removes from a request the fields that must not reach the upstream: everything hop-by-hop (RFC
+/// 9110 §7.6.1), every credential of the client, and its address.
 ///
 /// `Host`, `Content-Length` and `Expect` stay, even if a `Connection` line names them.
 pub fn strip_request(headers: &mut HeaderMap) {
@@ -79,8 +79,8 @@ fn connection_names(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
         .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::TE))
 }
 
-/// Removes from trailers what decides about framing, routing, identity or the reading of a message
-/// (RFC 9110 §6.5.1).
+/// Removes trailers that affect framing, routing, authentication or how the content is read (RFC
+/// 9110 §6.5.1).
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers, |name| match *name {
         header::AUTHORIZATION
@@ -99,7 +99,7 @@ pub fn strip_trailers(trailers: &mut HeaderMap) {
     });
 }
 
-/// Whether a field without a standard has a key or the address of the client.
+/// Whether a non-standard field carries an API key or the address of the client.
 fn is_about_the_client(name: &str) -> bool {
     // WSO2 accepts the first two as credentials.
     matches!(name, "apikey" | "internal-key")

@@ -1,11 +1,11 @@
-//! Which fields a message has that need attention.
+//! Finds the fields of a message that need attention.
 
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::strip::{is_hop_by_hop, is_policy, is_the_clients};
 
-/// Which fields of a request need attention. One pass over the names is cheaper than a look-up for
-/// each field that most requests do not have.
+/// Which fields of a request need attention. One pass over the names is cheaper than one look-up
+/// per field, since most requests have few of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// `Via`

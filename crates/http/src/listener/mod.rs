@@ -43,7 +43,7 @@ pub trait Listener: Sized {
 /// `spawn` gets every stream with the peer's address. It must not block.
 ///
 /// # Errors
-/// When the listener cannot be given to the runtime, or taken back.
+/// If the listener cannot be registered with the runtime, or taken back from it.
 pub async fn accept<L: Listener>(
     listener: L,
     drain: DrainSignal,

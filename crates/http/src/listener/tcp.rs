@@ -41,14 +41,15 @@ impl Listener for std::net::TcpListener {
     }
 }
 
-/// Binds `listeners` sockets to `address`, which share its connections (`SO_REUSEPORT`) and have
-/// one real port.
+/// Binds `listeners` sockets to `address`. They share its connections (`SO_REUSEPORT`) and its
+/// port. For port 0 the system chooses one port for all of them.
 ///
-/// The first socket is bound without sharing, so that an address in use is an error even where its
-/// owner shares. A second proxy never takes half of the first one's connections.
+/// The first socket is bound without `SO_REUSEPORT`, so that an address in use is always an error.
+/// Otherwise a second proxy could take half of the first one's connections.
 ///
 /// # Errors
-/// From the operating system, usually because the address is in use or not of this machine.
+/// From the operating system, usually because the address is in use or does not belong to this
+/// machine.
 pub fn bind(address: SocketAddr, listeners: usize) -> io::Result<Vec<std::net::TcpListener>> {
     let first = socket(address)?;
     first.bind(&address.into())?;
@@ -81,7 +82,7 @@ fn socket(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// Advice about an address that [`bind`] could not bind, to follow the error. May be empty.
+/// Advice to append to an error of [`bind`]. May be empty.
 pub fn bind_advice(error: &io::Error, port: u16) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -22,7 +22,7 @@ impl UnixSocket {
     /// Another handle of the socket, for another thread: a unix socket cannot be bound twice.
     ///
     /// # Errors
-    /// When descriptors have run out.
+    /// If no file descriptor is left.
     pub fn share(&self) -> io::Result<Self> {
         Ok(Self { listener: self.listener.try_clone()?, file: Arc::clone(&self.file) })
     }
@@ -53,8 +53,8 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds a unix socket at `path`. Users who may write to it according to `mode` can connect. A
-/// socket that a crash has left there is replaced.
+/// Binds a unix socket at `path`. Users with write permission according to `mode` can connect. A
+/// socket left behind by a crash is replaced.
 ///
 /// # Errors
 /// `AddrInUse` when another process listens on it; `AlreadyExists` when another kind of file is in
@@ -69,7 +69,7 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     // Two processes that start at once must not replace each other's unfinished socket.
     let lock = File::open(directory);
     if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
-        let advice = "another process makes a socket in its directory at this moment; try again";
+        let advice = "another process is creating a socket in the same directory; try again";
         return Err(io::Error::new(io::ErrorKind::AddrInUse, advice));
     }
     remove_stale(path)?;
@@ -83,8 +83,8 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
 
-/// Another user who can replace files in the directory could put a socket in this one's place, and
-/// receive its requests.
+/// Another user who can replace files in the directory could replace this socket and receive its
+/// requests.
 fn check_directory(directory: &Path) -> io::Result<()> {
     let Some(flaw) = trusted::directory_flaw(directory)? else { return Ok(()) };
     let advice = format!(
@@ -99,7 +99,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(found) if !found.file_type().is_socket() => {
-            let advice = "a file that is not a socket is in its place; move it away, or choose another path";
+            let advice = "a file that is not a socket is already there; move it away, or choose another path";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, advice));
         }
         Ok(_) => {}
@@ -141,7 +141,7 @@ impl Listener for UnixSocket {
     }
 }
 
-/// Advice about a socket that [`bind_unix`] could not bind, to follow the error. May be empty.
+/// Advice to append to an error of [`bind_unix`]. May be empty.
 pub fn unix_bind_advice(error: &io::Error) -> &'static str {
     let is_from_system = error.raw_os_error().is_some();
     match error.kind() {

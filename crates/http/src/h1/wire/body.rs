@@ -21,7 +21,7 @@ const DRAINED: usize = 256 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The body of the current request. Between two requests nothing is left of it.
+/// The body of the current request. Empty between two requests.
 pub(super) struct RequestBody {
     pub(super) remaining: RemainingBody,
     /// Numbers the bodies of the connection. A handle with another number gets an error.
@@ -32,27 +32,27 @@ pub(super) struct RequestBody {
     share: Option<BodyShare>,
 }
 
-/// How far the `100 Continue` is.
+/// How much of the `100 Continue` has been sent.
 #[derive(Clone, Copy)]
 enum Interim {
-    /// It is not awaited, or has been sent.
+    /// The client does not wait for it, or all of it has been sent.
     Done,
-    /// This many bytes of it are written: none until the body is first asked for.
+    /// This many of its bytes have been written: 0 until the body is first polled.
     Unwritten(u8),
-    /// It is written; TLS may still hold buffered output.
+    /// All of it has been written; TLS may still hold buffered output.
     Unflushed,
 }
 
 /// Who reads the body.
 enum Reader {
-    /// Nobody has asked for it: the connection's task reads ahead.
+    /// No handle has polled it, so the connection's task reads ahead.
     Connection,
-    /// A handle of the body. If the connection's task waits, this waker tells it that the body has
-    /// ended or the client is gone.
+    /// A handle of the body. If the connection's task waits, this waker notifies it that the body
+    /// has ended or the client is gone.
     Handle(Option<Waker>),
 }
 
-/// What a response has to begin with.
+/// What precedes a response, and whether another request can follow.
 pub(in crate::h1) struct ResponseStart {
     /// The unwritten rest of a `100 Continue`.
     pub(in crate::h1) interim: &'static [u8],
@@ -86,8 +86,8 @@ impl RequestBody {
         self.remaining.is_none()
     }
 
-    /// Registers the connection's task with the handle that reads the body. `false` where no handle
-    /// does.
+    /// Registers the connection's task with the handle that reads the body. `false` if no handle
+    /// reads it.
     pub(super) fn watch(&mut self, cx: &Context<'_>) -> bool {
         let complete = self.is_complete();
         let Reader::Handle(watcher) = &mut self.reader else { return false };
@@ -173,7 +173,8 @@ impl<S: Stream> Wire<S> {
         self.body.remaining.step(&mut self.input.bytes, limits, piece)
     }
 
-    /// Sends the `100 Continue` where it is awaited. `false` when the client does not take it.
+    /// Sends the `100 Continue` if the client waits for it. `false` if that failed or took too
+    /// long.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         const LENGTH: usize = CONTINUE.len();
         loop {
@@ -209,14 +210,14 @@ impl<S: Stream> Wire<S> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let size = self.body.share.get_or_insert_with(BodyShare::new).read_size();
         let size = match self.body.remaining {
-            // Nothing of the next request, so that the last piece is no larger than it has to be.
+            // Not into the next request, so that the last piece is no larger than needed.
             RemainingBody::Sized(left) => size.min(usize::try_from(left).unwrap_or(usize::MAX)),
             _ => size,
         };
         self.input.poll_body(cx, &mut self.stream, size, MOST_READ)
     }
 
-    /// The body has ended: from now on the connection's task reads.
+    /// Called when the body has ended. From now on the connection's task reads.
     fn end_body(&mut self, cx: &Context<'_>) {
         self.body.remaining = RemainingBody::NONE;
         if self.input.bytes.len() <= self.input.bytes.capacity() / 4 {
@@ -234,9 +235,9 @@ impl<S: Stream> Wire<S> {
         self.body.wake_watcher(cx);
     }
 
-    /// A response begins, after which no `100 Continue` is sent. A client that still waits for one
-    /// may send its body or not, so nothing after the request is read. `None` if the client did not
-    /// take its `100 Continue`.
+    /// Starts a response. No `100 Continue` is sent after this. A client that still waits for one
+    /// may or may not send its body, so no further request is read. `None` if writing the `100
+    /// Continue` failed.
     pub(in crate::h1) fn begin_response(&mut self) -> Option<ResponseStart> {
         if self.closes_by_reset() {
             return None;
@@ -260,8 +261,8 @@ impl<S: Stream> Wire<S> {
         Some(ResponseStart { interim, last: awaits_continue || unreadable || spent })
     }
 
-    /// Drains what has been received of a body that nobody has read. Whether the connection can be
-    /// reused.
+    /// Drains the received part of a body that nobody has read. Returns whether the connection can
+    /// be reused.
     pub(in crate::h1) fn skip_body(&mut self, cx: &mut Context<'_>) -> bool {
         if self.body.is_complete() {
             return true;

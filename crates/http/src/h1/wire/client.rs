@@ -1,4 +1,4 @@
-//! Whether the client is still there, and takes what it is sent.
+//! Watches whether the client is still there and reads its responses.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,7 +16,7 @@ use crate::h1::half_close::{HalfClosed, ResetCheck};
 
 /// Whether the client is still there.
 pub(super) enum Client {
-    /// It may send more. The check notices a reset while more is received than is read ahead.
+    /// It may send more. The check detects a reset once reading ahead has stopped at its limit.
     Open(Option<Box<ResetCheck>>),
     /// It has ended its side, and may still read responses to earlier requests.
     HalfClosed(Box<HalfClosed>),
@@ -31,8 +31,9 @@ impl Default for Client {
 }
 
 impl<S: Stream> Wire<S> {
-    /// Resolves when the client is gone: by a reset, by an end within a body, or by an end that
-    /// came `half_close_grace` ago. `written` is as in [`HalfClosed::poll_given_up`].
+    /// Resolves when the client is gone: it has reset the connection, ended its side within a body,
+    /// or used up `half_close_grace` after ending its side. `written` is as in
+    /// [`HalfClosed::poll_given_up`].
     ///
     /// Up to [`READ`] bytes that the client sends meanwhile are kept: the rest of a body, or
     /// further requests.
@@ -68,7 +69,7 @@ impl<S: Stream> Wire<S> {
             self.client = client;
             return;
         }
-        // A socket that is not read from reports nothing.
+        // A socket that is not being read reports no reset.
         if let Client::Open(check) = &mut self.client
             && check.get_or_insert_default().poll(cx, &self.stream).is_ready()
         {

@@ -18,10 +18,10 @@ pub(super) enum Close {
     /// In order: everything written reaches the client.
     #[default]
     Orderly,
-    /// As [`Orderly`](Self::Orderly). The sending side has been ended, and input is read for a
-    /// while.
+    /// Like [`Orderly`](Self::Orderly), in progress: the sending side has ended, and input is read
+    /// for a while.
     Lingering(Linger),
-    /// By a reset, which tells the client that its response is not complete.
+    /// By a reset, which shows the client that its response is not complete.
     Reset,
 }
 
@@ -34,7 +34,7 @@ impl<S: Stream> Wire<S> {
         matches!(self.close, Close::Reset)
     }
 
-    /// Ends the sending side, and reads on for a while where input may be on its way. With `unread`
+    /// Ends the sending side, and reads on for a while if input may be on its way. With `unread`,
     /// the client may have sent more than was read.
     pub(in crate::h1) fn poll_close(&mut self, cx: &mut Context<'_>, unread: bool) -> Poll<()> {
         if self.closes_by_reset() {
@@ -46,7 +46,7 @@ impl<S: Stream> Wire<S> {
             || !self.body.is_complete()
             || matches!(self.close, Close::Orderly) && self.has_unread_input(cx);
         if !unread && !self.stream.sends_close_notify() {
-            // Dropping the socket tells the client the same.
+            // Dropping the socket has the same effect.
             return Poll::Ready(());
         }
         if matches!(self.close, Close::Orderly) {
@@ -63,14 +63,16 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Whether input has arrived while nobody was reading. It would turn a close into a reset.
+    /// Whether input has arrived while nobody was reading. Unread input would turn a close into a
+    /// reset.
     fn has_unread_input(&mut self, cx: &mut Context<'_>) -> bool {
         if matches!(self.client, Client::Gone) {
             return false;
         }
         let mut scratch = [0; 512];
         let mut buf = ReadBuf::new(&mut scratch);
-        // Without a budget: a task that has used up its turn would get "pending" in any case.
+        // Outside tokio's cooperative budget: with the budget used up, every poll would return
+        // `Pending`.
         let look = unconstrained(poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buf)));
         let found = pin!(look).poll(cx).is_ready() && !buf.filled().is_empty();
         self.input.bytes.extend_from_slice(buf.filled());

@@ -1,4 +1,4 @@
-//! The socket of a connection, with the state of reading and writing it and every deadline.
+//! The socket of a connection, with its reading and writing state and all deadlines.
 
 mod body;
 mod client;
@@ -22,12 +22,12 @@ use body::RequestBody;
 use client::Client;
 use closing::Close;
 
-/// The size of a read of a head, on the stack: most heads with their bodies. An idle connection
-/// keeps no buffer for it.
+/// The size of the buffer that heads are read into. Most requests fit, with their bodies. It is on
+/// the stack, so that an idle connection holds no buffer.
 const READ: usize = 16 * 1024;
 
-/// After how long without a request a connection counts as idle and frees what only an exchange
-/// needs. Making that again is cheap, but a timer that ends costs as much.
+/// A connection counts as idle after this time without a request, and frees the state of an
+/// exchange. Recreating that state is cheap, but each expiry of a timer costs as much.
 pub(in crate::h1) const IDLE_AFTER: Duration = Duration::from_secs(5);
 
 /// A [`Wire`] that the connection's task shares with the body of the current request, which another
@@ -35,7 +35,7 @@ pub(in crate::h1) const IDLE_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Link<S>(Mutex<Wire<S>>);
 
 impl<S: Stream> Link<S> {
-    /// `first` has been read from the stream already.
+    /// `first` holds bytes that were already read from the stream.
     pub(super) fn new(stream: S, first: BytesMut, limits: Limits) -> Self {
         let mut input = Input::default();
         input.bytes = first;
@@ -87,9 +87,9 @@ pub(super) struct Wire<S> {
 /// The time without a request.
 #[derive(Default)]
 struct Silence {
-    /// Runs across requests: it was set when the connection was last silent for long.
+    /// Keeps running across requests, so that a short silence registers no timer.
     timer: LazyTimer,
-    /// When the silence began, if there is one.
+    /// When the current silence started; `None` during an exchange.
     since: Option<Instant>,
 }
 
@@ -106,14 +106,14 @@ pub(super) enum HeadOutcome {
 }
 
 impl<S: Stream> Wire<S> {
-    /// Whether a head has begun and is not complete.
+    /// Whether a head has been received in part.
     pub(super) fn in_head(&self) -> bool {
         self.head.has_begun()
     }
 
-    /// Waits for the next head. With `may_idle` a short silence ends the wait too.
+    /// Waits for the next head. With `may_idle`, a short silence ends the wait too.
     ///
-    /// Until a head is complete, its bytes are all that a connection keeps.
+    /// Until a head is complete, the connection holds nothing but its bytes.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, may_idle: bool) -> Poll<HeadOutcome> {
         if !self.input.bytes.is_empty()
             && let Some(outcome) = self.read_head()
@@ -142,7 +142,7 @@ impl<S: Stream> Wire<S> {
                     }
                 }
                 Poll::Pending if self.in_head() => {
-                    // A head that drips has the same time as one that stands still.
+                    // A head that trickles in has the same deadline as one that stalls.
                     ready!(self.reading.poll_after(cx, self.limits.header_timeout));
                     return Poll::Ready(HeadOutcome::Rejected(RequestRejection::HeadTimeout));
                 }
@@ -180,8 +180,8 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// As [`read_head`](Self::read_head) with an empty `input`: the bytes are almost always a whole
-    /// head, which is copied once.
+    /// Like [`read_head`](Self::read_head), for an empty `input`. The bytes are almost always a
+    /// whole head, which is then copied only once.
     fn read_head_in(&mut self, bytes: &[u8]) -> Option<HeadOutcome> {
         match self.head.read(bytes, &self.limits) {
             Ok(None) => {
@@ -199,7 +199,7 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// The request whose head [`poll_head`](Self::poll_head) gave last.
+    /// Takes the request whose head [`poll_head`](Self::poll_head) returned last.
     pub(super) fn take_head(&mut self, head: &Bytes) -> Result<RequestHead, RequestRejection> {
         let mut taken = self.head.take(head)?;
         self.reading.clear();
