@@ -44,6 +44,11 @@ pub use config::Config;
 pub use store::TokenStore;
 pub use vbc_simulator::Simulator;
 
+/// The example of the proxy with a simulator, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/simulator.md")]
+struct SimulatorPage;
+
 /// The README's example, compiled with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -205,7 +205,7 @@ fn workflow() -> (tempfile::TempDir, Value) {
     let section = section("GitHub Actions");
     let directory = section.lay_out();
     assert_conforms(&directory.path().join(WORKFLOW), "vendor.github-workflows");
-    tests_of(&["curl in CI"], directory.path());
+    tests_of(&["curl"], directory.path());
     let workflow = parse(section.file(WORKFLOW));
     (directory, workflow)
 }
@@ -326,7 +326,7 @@ async fn the_compose_example_passes() {
         assert!(containers.contains_key(name), "{name}");
     }
     let directory = tempfile::tempdir().unwrap();
-    tests_of(&["pytest"], directory.path());
+    tests_of(&["Five minutes to the first test"], directory.path());
     let mut variables = variables(&tests["environment"]);
     variables.values_mut().for_each(|value| {
         assert_ne!(*value, reached(value, &containers), "the name of a container");
