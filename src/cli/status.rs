@@ -218,7 +218,7 @@ mod tests {
         let by = "1970-01-01T23:59:00Z";
         let login = |lines: serde_json::Value| describe_login(&credential(&lines), Timestamp::UNIX_EPOCH);
         let refused = serde_json::json!({
-            "usable": false, "brake": true, "login_needed_by": by, "trouble": "user name or password was refused",
+            "usable": false, "brake": true, "login_needed_by": by, "trouble": "VBC rejected the user name or password",
         });
         let needed = login(refused.clone()).unwrap();
         assert!(needed.starts_with("  login      NEEDED NOW: correct the password"), "{needed}");

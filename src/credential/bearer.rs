@@ -1,4 +1,4 @@
-//! What the refresher gives to a request: a bearer, a replacement for a refused one, or a reason.
+//! What a request gets from the refresher: a bearer, a replacement for a refused one, or an error.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tokio::time::Instant;
 use super::forced_refreshes;
 use vbc_base::clock::{Timestamp, until};
 
-/// What one request sends.
+/// The token that a request sends.
 #[derive(Clone)]
 pub struct Bearer {
     /// `Bearer …`, marked sensitive; made once per token.
     pub value: HeaderValue,
     /// The revision of the token set it came with.
     pub revision: u64,
-    /// Never sent after this.
+    /// The end of the token by the wall clock. It is never sent after this.
     pub expires_at: Timestamp,
-    /// The same time by the monotonic clock.
+    /// The end of the token by the monotonic clock.
     pub(super) ends: Instant,
     /// When it was minted, as far as is known.
     pub minted_at: Timestamp,
-    /// A read from this time on asks for the next one.
+    /// From this time on, a read requests an early refresh.
     pub(super) refresh_at: Timestamp,
     /// From this time on every node of the gateway is assumed to know it.
     pub(super) known_at: Timestamp,
@@ -30,7 +30,7 @@ pub struct Bearer {
 
 #[cfg(any(test, fuzzing))]
 impl Bearer {
-    /// A bearer of no credential.
+    /// A bearer that belongs to no credential.
     pub(crate) fn detached() -> Self {
         let value = HeaderValue::from_static("Bearer nobodys");
         Self {
@@ -58,7 +58,7 @@ impl Bearer {
     }
 
     /// How long until every node of the gateway is assumed to know it; zero for the first token of
-    /// a login. It is at most two seconds, whatever the clock says.
+    /// a login. At most two seconds, even if the wall clock is wrong.
     pub fn new_for(&self, now: Timestamp) -> Duration {
         until(now, self.known_at).min(forced_refreshes::KNOWN_AFTER)
     }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Bearer {
     }
 }
 
-/// A token that lives longer is replaced after this.
+/// The longest token lifetime that is honoured.
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// When a token with `left` to live ends, by the monotonic clock.
@@ -84,7 +84,8 @@ pub(super) fn ends_in(left: Duration) -> Instant {
 pub struct Replacement {
     /// The newer one.
     pub bearer: Bearer,
-    /// Whether it was minted after the refusal was reported. Otherwise the 401 was a late one.
+    /// Whether it was minted after the refusal was reported. If not, the 401 was a late one: the
+    /// refused token had already been replaced.
     pub fresh: bool,
 }
 
@@ -92,10 +93,10 @@ pub struct Replacement {
 #[derive(Clone, Debug, Error)]
 #[error("no usable token for credential {credential}: {detail}")]
 pub struct Unavailable {
-    /// Which credential.
+    /// The credential's name.
     pub credential: String,
-    /// Why, and what to do, for operators; without secrets.
+    /// The reason and the remedy, for operators. Contains no secrets.
     pub detail: String,
-    /// When it makes sense to ask again.
+    /// How long to wait before the next request; `None` if unknown.
     pub retry_after: Option<Duration>,
 }

@@ -1,4 +1,7 @@
-//! Why no exchange is made until something outside changes, or for a long time; and the remedies.
+//! The reasons that keep a credential from making exchanges, and their remedies.
+//!
+//! A block ends when something outside the process changes, or after minutes. Shorter pauses are
+//! the back-off's (see `schedule`).
 
 use std::time::Duration;
 
@@ -16,11 +19,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// What keeps a credential from making exchanges.
 #[derive(Clone, Debug)]
 pub(super) enum BlockReason {
-    /// The application or the token URL was refused. Another configuration ends the block at once.
+    /// The application or the token URL was refused. A changed configuration ends the block at
+    /// once.
     Configuration {
         /// The server's words.
         message: Box<str>,
-        /// When it is tried again.
+        /// When the next exchange is tried.
         until: Timestamp,
     },
     /// The login guard allows no login. A refresh token may still be presented, unless the account
@@ -30,13 +34,13 @@ pub(super) enum BlockReason {
     LoginNeeded,
     /// The stored record cannot be read. The text has the reason and the remedy.
     Record(Box<str>),
-    /// The record of earlier logins cannot be read, so none is made. The text has the reason and
-    /// the remedy.
+    /// The record of earlier logins cannot be read, so no login is made. The text has the reason
+    /// and the remedy.
     LoginHistory(Box<str>),
 }
 
 impl BlockReason {
-    /// What remains of a stored block for the configuration with this fingerprint.
+    /// The stored block, if it still holds for the configuration with this fingerprint.
     ///
     /// A clock that was set back between two runs does not extend it.
     pub(super) fn of_application(
@@ -49,16 +53,17 @@ impl BlockReason {
         applies.then(|| Self::Configuration { message: block.reason.as_str().into(), until })
     }
 
-    /// The text for operators, and when to ask again. `name` is the credential's.
+    /// The text for operators, and the time until the block ends, if that is known. `name` is the
+    /// credential's.
     pub(super) fn describe(&self, name: &str, now: Timestamp) -> (String, Option<Duration>) {
         let detail = match self {
             Self::Configuration { message, until } => format!(
-                "{message}; correct the credential's configuration and restart, or, if it is right by now, \
-                 run `vbc-proxy unlock {name}`; the next try is at {until:.0}"
+                "{message}; the proxy tries again at {until:.0}. Correct the credential's configuration and \
+                 restart; if it is correct already, run `vbc-proxy unlock {name}`"
             ),
             Self::Record(message) | Self::LoginHistory(message) => message.to_string(),
             Self::LoginNeeded => format!(
-                "login needed: the refresh token is missing or no longer good; run `vbc-proxy login {name}`"
+                "login needed: the refresh token is missing or no longer valid. Run `vbc-proxy login {name}`"
             ),
             Self::LoginGuard(decision) => describe_decision(*decision, name),
         };
@@ -89,33 +94,33 @@ fn describe_decision(decision: LoginDecision, name: &str) -> String {
     let unlock = format!("`vbc-proxy unlock {name}`");
     match decision {
         LoginDecision::LockedUntil(until) => format!(
-            "the account is locked (17003); the next login is tried at {until:.0}, an earlier one would lock it \
-             longer"
+            "the account is locked (17003). The proxy tries the next login at {until:.0}; an earlier one would \
+             extend the lock"
         ),
         LoginDecision::SpacedUntil(until) => format!(
-            "several logins ended without an answer; the next one is tried at {until:.0}, so as not to lock the \
-             account; to try at once, run {unlock}"
+            "several logins got no response. To avoid locking the account, the proxy tries the next one at \
+             {until:.0}. To try now, run {unlock}"
         ),
         LoginDecision::UnexplainedUntil(until) => format!(
-            "the login was refused without a readable reason; it is tried once more at {until:.0}, so as not to \
-             lock the account; check token_url, user name and password; to try at once, run {unlock}"
+            "VBC rejected the login without a readable reason. To avoid locking the account, the proxy tries once \
+             more at {until:.0}. Check token_url, user name and password. To try now, run {unlock}"
         ),
         LoginDecision::CrowdedUntil(until) => format!(
-            "two other passwords of this user have just been tried; the next login is tried at {until:.0}, so as \
-             not to lock the account; to try at once, run {unlock}"
+            "two other passwords of this user were tried recently. To avoid locking the account, the proxy tries \
+             the next login at {until:.0}. To try now, run {unlock}"
         ),
         LoginDecision::Exhausted => format!(
-            "three passwords of this user were refused within a day; no login is tried, so as not to lock the \
-             account, until an operator allows it: correct the secret, then run {unlock}"
+            "VBC rejected three passwords of this user within a day. To avoid locking the account, the proxy makes \
+             no further login. Correct the password, then run {unlock}"
         ),
         LoginDecision::Refused | LoginDecision::Allowed => format!(
-            "user name or password was refused; the proxy does not try it again, because that could lock the \
-             account. Correct the secret and restart; if it is correct already, run {unlock}"
+            "VBC rejected the user name or password. To avoid locking the account, the proxy will not try again. \
+             Correct the password and restart; if it is correct already, run {unlock}"
         ),
     }
 }
 
-/// What the store keeps of an application that was refused at `now`. `before` is what it kept.
+/// The block to store for an application that was refused at `now`. `before` is the stored one.
 pub(super) fn block_application(
     before: Option<&ApplicationBlock>,
     fingerprint: String,
@@ -136,50 +141,50 @@ pub(super) fn block_application(
 /// Why the stored record blocks its credential, and the remedy.
 pub(super) fn unusable_record(error: &StoreError, name: &str, has_login: bool) -> String {
     let then = if has_login {
-        format!("run `vbc-proxy unlock {name}`, and the proxy logs in")
+        format!("run `vbc-proxy unlock {name}` (the proxy then logs in)")
     } else {
         format!("run `vbc-proxy unlock {name}`, then `vbc-proxy login {name}`")
     };
     let remedy = match error {
         StoreError::NoKey { has_keys: true, .. } => format!(
-            "put that key back there, in a line below the one that is to encrypt, and restart; if it is lost, move the \
-             record away, {then}"
+            "put that key back, in a line below the key that encrypts, and restart; if it is lost, move the record \
+             away, then {then}"
         ),
         StoreError::NoKey { .. } => format!(
-            "set store.key_file to the file with that key and restart; if it is lost, move the record away, {then}"
+            "set store.key_file to the file with that key and restart; if it is lost, move the record away, then {then}"
         ),
         StoreError::Damaged { .. } | StoreError::Foreign { .. } => {
-            format!("it is left as it is; put a good copy in its place or move it away, {then}")
+            format!("the proxy leaves it unchanged; put a good copy in its place or move it away, then {then}")
         }
-        _ => "it is read again by itself".to_owned(),
+        _ => "the proxy retries by itself".to_owned(),
     };
-    format!("the stored record cannot be used: {}; {remedy}", error.describe())
+    format!("cannot use the stored record: {}; {remedy}", error.describe())
 }
 
-/// What `check` reports of a record that cannot be read, before a proxy starts on it.
+/// The finding of `check` about a record that cannot be read. No proxy has started on it yet.
 pub fn record_finding(error: &StoreError, name: &str, has_login: bool) -> String {
     match error {
         StoreError::Damaged { .. } if has_login => format!(
-            "{}; at its start the proxy moves it out of the way, deletes nothing, and logs in",
+            "{}; when the proxy starts, it moves the record out of the way (nothing is deleted) and logs in",
             error.describe()
         ),
         _ => unusable_record(error, name, has_login),
     }
 }
 
-/// Why no login is made while the record of earlier ones cannot be read, and the remedy.
+/// Why no login is made while the record of earlier logins cannot be read, and the remedy.
 pub fn unusable_login_history(reason: &str, name: &str) -> String {
     format!(
-        "no login is made, so as not to lock the account: the record of earlier logins cannot be used: {reason}; if the \
-         account is in order, run `vbc-proxy unlock {name}`, which moves that record out of the way"
+        "cannot use the record of earlier logins ({reason}), so no login was attempted: unrecorded attempts could lock \
+         the account; if the account is not locked, run `vbc-proxy unlock {name}`, which moves that record out of the way"
     )
 }
 
-/// Why the store takes no record, and the remedy.
+/// Why no record can be stored, and the remedy. The doctor splits the text at the first `; `.
 pub(super) fn unwritable_store(reason: &str) -> String {
     format!(
-        "the token store cannot be written to: {reason}; free space, or make store.path writable: the proxy tries again \
-         by itself"
+        "cannot write to the token store: {reason}; free space or make store.path writable, the proxy then retries by \
+         itself"
     )
 }
 

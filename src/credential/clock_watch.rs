@@ -5,12 +5,12 @@ use tokio::time::Instant;
 
 use vbc_base::clock::{Clock, Timestamp};
 
-/// A wall clock that lags by no more than this was not set back.
+/// A lag up to this does not count as a clock that was set back.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// Compares the wall clock with the monotonic one.
 ///
-/// A clock that was set ahead cannot be told from a suspended machine, and is not noticed.
+/// A clock that was set ahead looks the same as a suspended machine and is not detected.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockWatch {
     wall: Timestamp,
@@ -22,7 +22,7 @@ impl ClockWatch {
         Self { wall: clock.now(), monotonic: Instant::now() }
     }
 
-    /// By how much the clock was set back since the last call, if it was.
+    /// How far the clock was set back since the last call; `None` if it was not.
     pub(super) fn set_back(&mut self, clock: &Clock) -> Option<SignedDuration> {
         let now = Self::new(clock);
         let passed = SignedDuration::try_from(now.monotonic - self.monotonic).unwrap_or(SignedDuration::MAX);

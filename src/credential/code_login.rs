@@ -6,12 +6,12 @@ use super::bearer::Unavailable;
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// An authorization code, with what it must be redeemed with.
+/// An authorization code, and the parameters needed to redeem it.
 #[derive(Clone, Debug)]
 pub struct CodeLogin {
     /// The code.
     pub code: Secret,
-    /// The redirect URI of the authorization request, to the letter.
+    /// The redirect URI of the authorization request, byte for byte.
     pub redirect_uri: String,
     /// The verifier, if the request carried a challenge (RFC 7636).
     pub verifier: Option<Secret>,
@@ -28,26 +28,26 @@ pub struct LoginSummary {
     pub unsaved: bool,
 }
 
-/// Why a login was not taken into use. The previous tokens are still in use.
+/// Why the tokens of a login are not used. The previous tokens stay in use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LoginError {
     /// Another user logged in. Nothing is replaced until
     /// [`Credential::confirm`](super::Credential::confirm) is called with this number, within ten
     /// minutes and before another login.
-    #[error("the login is that of {}, and the credential is {expected}'s", found.as_deref().unwrap_or("an unknown user"))]
+    #[error("{} logged in, but the credential belongs to {expected}", found.as_deref().unwrap_or("an unknown user"))]
     OtherUser {
-        /// The user of the present tokens, or of the configuration.
+        /// The user of the current tokens, or of the configuration.
         expected: String,
         /// The user who logged in, if the server named one.
         found: Option<String>,
-        /// The number to confirm.
+        /// The number to pass to [`Credential::confirm`](super::Credential::confirm).
         confirm: u64,
     },
     /// The code could not be redeemed. The text has the reason and the remedy.
     #[error("{0}")]
     Refused(String),
-    /// No login of that number waits to be confirmed, or no longer.
-    #[error("there is no such login to be confirmed; log in again")]
+    /// No login with that number is waiting for confirmation. It may have expired.
+    #[error("no login is waiting for this confirmation; log in again")]
     NothingToConfirm,
     /// The credential is shutting down or overloaded.
     #[error("{0}")]
@@ -60,15 +60,15 @@ impl From<Unavailable> for LoginError {
     }
 }
 
-/// Whether `found`, the user of an interactive login, is the expected one. Case is ignored, and the
-/// service may leave its tenant out of a name.
+/// Whether `found`, the user of an interactive login, is the expected one. Ignores case, and the
+/// tenant suffix that the service may leave out.
 pub fn is_same_user(expected: &str, found: Option<&str>) -> bool {
     let bare = |name: &str| name.to_lowercase().trim_end_matches("@vbc.prod").to_owned();
     found.is_some_and(|found| bare(found) == bare(expected))
 }
 
 /// Whether a refresh names the same user as before. A `sub` is case sensitive (OpenID Connect Core
-/// §2). Only the tenant may be missing from one of the two.
+/// §2), so only a missing tenant suffix is ignored.
 pub(super) fn is_same_subject(expected: &str, found: &str) -> bool {
     let bare = |subject| str::strip_suffix(subject, "@vbc.prod").unwrap_or(subject);
     bare(found) == bare(expected)

@@ -10,7 +10,7 @@ const GRANTS: [&str; 3] = ["password", "authorization_code", "refresh_token"];
 const OUTCOMES: [&str; 6] = ["issued", "transient", "ambiguous", "configuration", "refused", "locked"];
 const ISSUED: usize = 0;
 
-/// Counters in place instead of by name: there may be ten thousand credentials.
+/// An array instead of a map by name: there may be ten thousand credentials.
 #[derive(Default)]
 pub(super) struct Exchanges([[AtomicU32; OUTCOMES.len()]; GRANTS.len()]);
 

@@ -1,29 +1,29 @@
-//! How often a 401 may force a refresh. Pure: the time is the caller's.
+//! How often a 401 may force a refresh. Pure: the caller passes the time.
 //!
-//! A forced refresh counts whatever its outcome. A limiter that success resets would limit nothing
-//! where each refresh succeeds and the next request is refused again.
+//! Every forced refresh counts, whether it succeeds or fails. If success reset the limiter, nothing
+//! would limit a gateway where each refresh succeeds and the next request gets 401 again.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The age at which every node of the gateway is assumed to know a bearer. A refusal by name before
-/// that may only mean that a node has not learnt it yet.
+/// The age at which every node of the gateway is assumed to know a bearer. A 401 that names a
+/// younger one may only mean that a node does not know it yet.
 pub(super) const KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// The least time between two forced refreshes.
 const SPACING: Duration = Duration::from_secs(2);
 
-/// The spacing stops doubling here.
+/// The longest spacing.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Forced refreshes are counted over this window, and forgotten after a window without one.
+/// Forced refreshes are counted over this window. A whole window without one resets the spacing.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// After this many within [`WINDOW`] the spacing doubles with each further one.
 const EASY: usize = 5;
 
-/// Never more than this many within [`WINDOW`].
+/// At most this many begin within [`WINDOW`].
 const MOST: usize = 10;
 
 /// The forced refreshes of one credential.

@@ -1,11 +1,11 @@
 //! The mailbox through which requests and operators reach the refresher.
 //!
-//! Together with [`published`](super::published) it makes a single flight. The refresher publishes
-//! before it responds, so a message whose turn comes later finds the new value and needs no
+//! Together with [`published`](super::published) it provides single flight. The refresher publishes
+//! before it responds, so a message that is handled later finds the new value and needs no
 //! exchange.
 //!
 //! The primitives come from `sync`, so that `tests/it/single_flight.rs` can build this file on
-//! loom's and try every order in which threads can meet here.
+//! loom's primitives and try every interleaving of threads.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -57,7 +57,7 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Takes no further message. Waiting messages are still delivered.
+    /// Accepts no further messages. Waiting messages are still delivered.
     pub(super) fn close(&self) {
         let waker = {
             let mut state = self.state.lock();
@@ -79,7 +79,7 @@ impl<T> Mailbox<T> {
 
     /// The next message; `None` once the mailbox is closed and empty.
     ///
-    /// For one task only: of several, the last to poll is woken.
+    /// Only one task may call this: among several, only the last to poll would be woken.
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = self.state.lock();
         if let Some(message) = state.waiting.pop_front() {

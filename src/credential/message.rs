@@ -1,4 +1,4 @@
-//! What the refresher can be asked for.
+//! The messages from requests and operators to the refresher.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(super) enum Message {
     Younger { max_age: Duration, respond_to: RespondTo<Bearer> },
     /// The refresh time has passed.
     Early,
-    /// An operator wants a new token set. `operated` is `Shared::operated` when the operator asked.
+    /// An operator wants a new token set. `operated` is the value of `Shared::operated` at that
+    /// time.
     Refresh { operated: u64, respond_to: RespondTo<()> },
     /// An operator ends all blocks and pauses.
     Unlock { respond_to: RespondTo<bool> },
@@ -31,7 +32,7 @@ pub(super) enum Message {
     Confirm { login: u64, respond_to: RespondTo<LoginSummary, LoginError> },
 }
 
-/// Asks for a bearer newer than a refused one.
+/// A request for a bearer newer than a refused one.
 pub(super) struct NewerRequest {
     /// The revision of the refused bearer.
     pub(super) refused: u64,

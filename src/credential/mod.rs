@@ -1,8 +1,8 @@
 //! One credential, kept fresh.
 //!
-//! A [`Credential`] is the proxy's handle. It reads the current bearer from a cache, and asks the
-//! one task that redeems (`refresher`) for a new one. That task owns the exchange: a client that
-//! disconnects loses nothing, and a thousand requests share one exchange.
+//! A [`Credential`] is the proxy's handle. It reads the current bearer from a cache, and requests a
+//! new one from the only task that redeems grants (`refresher`). That task owns the exchange: a
+//! client that disconnects loses nothing, and a thousand requests share one exchange.
 
 mod bearer;
 mod block_reason;
@@ -53,7 +53,7 @@ pub use snapshot::Snapshot;
 use vbc_base::clock::{Clock, Timestamp};
 use vbc_base::secret::Secret;
 
-/// How long a request waits for an exchange that another request has waited for in vain.
+/// How long a request waits for an exchange on which another request has already timed out.
 const SHORT_WAIT: Duration = Duration::from_millis(800);
 
 /// The handle of a credential. It is cheap to clone. Dropping the last clone ends the refresher.
@@ -61,15 +61,16 @@ const SHORT_WAIT: Duration = Duration::from_millis(800);
 /// Requests use [`reader`](Self::reader), [`bearer`](Self::bearer), [`replace`](Self::replace) and
 /// [`younger`](Self::younger), and report what the gateway thought of a bearer with
 /// [`trust`](Self::trust) and [`distrust`](Self::distrust). Operators use
-/// [`snapshot`](Self::snapshot), [`refresh`](Self::refresh), [`unlock`](Self::unlock) and
-/// [`redeem_code`](Self::redeem_code).
+/// [`snapshot`](Self::snapshot), [`refresh`](Self::refresh), [`unlock`](Self::unlock),
+/// [`redeem_code`](Self::redeem_code) and [`confirm`](Self::confirm).
 #[derive(Clone)]
 pub struct Credential {
     shared: Arc<Shared>,
     _handle: Arc<Handle>,
 }
 
-/// Held by every clone of a [`Credential`], and not by the refresher.
+/// Held by every clone of a [`Credential`] but not by the refresher. Closes the mailbox when the
+/// last clone is dropped.
 struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
@@ -81,8 +82,8 @@ impl Drop for Handle {
 impl Credential {
     /// Loads the stored record and starts the refresher on the current runtime.
     ///
-    /// The returned task ends after [`close`](Self::close), or when every handle is gone. It
-    /// finishes and stores the present exchange first.
+    /// The returned task ends after [`close`](Self::close), or when every handle is dropped. It
+    /// finishes and stores the current exchange first.
     ///
     /// A record that cannot be read does not prevent the start. The credential is blocked, and its
     /// snapshot has the reason and the remedy.
@@ -105,7 +106,7 @@ impl Credential {
         {
             tracing::error!(
                 credential = %options.name, reason = error.describe(),
-                "the record of earlier logins cannot be read; no login is made until it can"
+                "cannot read the record of earlier logins; no login is attempted until it can be read"
             );
         }
         refresher::load_record(&mut stored, &options, permit.as_ref()).await;
@@ -147,8 +148,8 @@ impl Credential {
         if snapshot.distrusted {
             let refused = "the gateway refuses the current token (401)";
             snapshot.trouble = Some(match &snapshot.trouble {
-                Some(trouble) => format!("{refused}, and no newer one can be had: {trouble}"),
-                None => format!("{refused}, and no newer one could be had yet"),
+                Some(trouble) => format!("{refused}, and no newer one is available: {trouble}"),
+                None => format!("{refused}, and no newer one is available yet"),
             });
         }
         if let Some(bearer) = bearer
@@ -175,8 +176,8 @@ impl Credential {
         self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.forced.total)
     }
 
-    /// How often the gateway has refused by name a token that a refresh had just brought, or that
-    /// could not be replaced yet.
+    /// The number of 401s in which the gateway named a token that a refresh had just brought, or
+    /// that could not be replaced yet.
     pub fn new_tokens_refused(&self) -> u64 {
         self.shared.rejected_prefixes.lock().as_ref().map_or(0, |prefixes| prefixes.new_refused)
     }
@@ -198,7 +199,7 @@ impl Credential {
 
     /// A usable bearer: the cached one, or that of the next exchange.
     ///
-    /// Cancel safe: the exchange does not depend on who waits for it.
+    /// Cancel safe: the exchange goes on without the caller.
     ///
     /// # Errors
     /// [`Unavailable`]: at once if no exchange may be made now, else within `oauth.max_wait`.
@@ -216,13 +217,13 @@ impl Credential {
         (current.revision > refused.revision && current.is_alive(self.shared.clock.now())).then_some(current)
     }
 
-    /// Whether the gateway is known to refuse this bearer, and no newer one could be had.
+    /// Whether the gateway is known to refuse this bearer, and no newer one was available.
     pub fn doubts(&self, bearer: &Bearer) -> bool {
         bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
     }
 
-    /// Whether it is news that the gateway accepted this bearer. Two atomic loads, for every
-    /// response.
+    /// Whether [`trust`](Self::trust) would change anything for this bearer. Called for every
+    /// response, so it costs only two atomic loads.
     pub fn is_news(&self, bearer: &Bearer) -> bool {
         self.shared.proven.load(Ordering::Relaxed) < bearer.revision || self.doubts(bearer)
     }
@@ -238,14 +239,14 @@ impl Credential {
             .ok();
     }
 
-    /// Notes that the gateway refused a bearer by name. Earlier acceptances no longer count.
+    /// Notes that a 401 named the bearer. Earlier acceptances no longer count.
     pub fn seek_proof(&self) {
         self.shared.proven.store(0, Ordering::Relaxed);
     }
 
-    /// Notes that the gateway refused this bearer by name and that the request got its 401.
+    /// Notes that a 401 named this bearer and was passed to the client.
     ///
-    /// A bearer that was accepted elsewhere meanwhile is not distrusted: the path is refused then.
+    /// A bearer that another path has accepted since is not distrusted: the 401 is about the path.
     pub fn distrust(&self, bearer: &Bearer) {
         if self.shared.proven.load(Ordering::Relaxed) < bearer.revision {
             self.shared.distrust(bearer.revision);
@@ -257,21 +258,22 @@ impl Credential {
         self.shared.forced_in()
     }
 
-    /// Notes that the gateway refused by name a token that is new, or that may not be replaced yet.
+    /// Counts a 401 that named a token which is new or may not be replaced yet. Logs a warning at
+    /// most once a minute.
     pub fn note_new_refused(&self) {
         if self.rejected_prefixes().note_new_refused(Instant::now()) {
             tracing::warn!(
                 credential = %self.shared.name,
-                "new tokens are refused: the gateway answered 401 to one that a refresh had just brought, or so often \
-                 that refreshes are held back; the request is sent again with the same token"
+                "the gateway refuses new tokens: it returned 401 right after a refresh, or so often that refreshes are \
+                 held back; retrying the request with the same token"
             );
         }
     }
 
     /// A bearer newer than `refused`, which the upstream refused with a 401 of this kind.
     ///
-    /// Joins the present exchange. A late 401 gets the newer bearer at once. While forced refreshes
-    /// are held back, all requests wait for the same next one. Cancel safe, as
+    /// Joins the current exchange. A late 401 gets the newer bearer at once. While forced refreshes
+    /// are held back, all requests wait for the same next one. Cancel safe, like
     /// [`bearer`](Self::bearer).
     ///
     /// # Errors
@@ -285,7 +287,7 @@ impl Credential {
         let is_certain = kind == Kind::Token;
         let held = self.forced_in();
         let outcome = if held > self.shared.max_wait {
-            Err(self.shared.unavailable("new tokens are refused; refreshes are held back", Some(held)))
+            Err(self.shared.unavailable("the gateway refuses new tokens, so refreshes are held back", Some(held)))
         } else {
             let asked = Instant::now();
             self.ask_within(held, |respond_to| {
@@ -294,14 +296,14 @@ impl Credential {
             .await
         };
         if is_certain && outcome.is_err() {
-            // At once, even if the refresher is still busy: the next request will be refused too.
+            // Set at once, even if the refresher is busy: the next request will get a 401 too.
             self.shared.distrust(refused);
         }
         outcome
     }
 
-    /// A usable bearer that was minted no longer than `max_age` ago. Joins the present exchange.
-    /// Cancel safe, as [`bearer`](Self::bearer).
+    /// A usable bearer that was minted no longer than `max_age` ago. Joins the current exchange.
+    /// Cancel safe, like [`bearer`](Self::bearer).
     ///
     /// # Errors
     /// [`Unavailable`], as [`bearer`](Self::bearer). The bearer in use stays in use.
@@ -309,10 +311,10 @@ impl Credential {
         self.ask_within(Duration::ZERO, |respond_to| Message::Younger { max_age, respond_to }).await
     }
 
-    /// Redeems the code of an interactive login. Its tokens are taken into use if the user is the
-    /// same as before.
+    /// Redeems the code of an interactive login. If the user is the same as before, the new tokens
+    /// replace the current ones.
     ///
-    /// Cancel safe: the exchange does not depend on who waits for it.
+    /// Cancel safe: the exchange goes on without the caller.
     ///
     /// # Errors
     /// [`LoginError`]; the previous tokens stay in use.
@@ -321,21 +323,21 @@ impl Credential {
         self.ask(|respond_to| Message::Code { login, respond_to }).await
     }
 
-    /// Takes the login of another user into use that [`redeem_code`](Self::redeem_code) held back.
+    /// Starts using the login of another user that [`redeem_code`](Self::redeem_code) held back.
     ///
     /// # Errors
-    /// [`LoginError::NothingToConfirm`] if no login of this number waits.
+    /// [`LoginError::NothingToConfirm`] if no login with this number is waiting.
     pub async fn confirm(&self, login: u64) -> Result<LoginSummary, LoginError> {
         self.ask(|respond_to| Message::Confirm { login, respond_to }).await
     }
 
     /// Gets a new token set for an operator.
     ///
-    /// Operators who wait share an exchange, of which there is at most one a second. Without
-    /// anybody left to wait for it, it is not made.
+    /// Waiting operators share one exchange. At most one begins per second. If every caller has
+    /// left before it begins, it is skipped.
     ///
     /// # Errors
-    /// [`Unavailable`] if no token set can be had. The login guard applies.
+    /// [`Unavailable`] if no new token set was issued. The login guard applies.
     pub async fn refresh(&self) -> Result<(), Unavailable> {
         let operated = self.shared.operated.load(Ordering::Relaxed);
         self.ask(|respond_to| Message::Refresh { operated, respond_to }).await
@@ -345,19 +347,20 @@ impl Credential {
     /// there was any.
     ///
     /// # Errors
-    /// [`Unavailable`] if the refresher is gone, or the login history cannot be read.
+    /// [`Unavailable`] if the refresher has ended, or if the stored record or the login history
+    /// cannot be read.
     pub async fn unlock(&self) -> Result<bool, Unavailable> {
         self.ask(|respond_to| Message::Unlock { respond_to }).await
     }
 
-    /// Lets the refresher finish its present exchange and end. Requests are served from the cache
+    /// Lets the refresher finish its current exchange and end. Requests are served from the cache
     /// until then.
     pub fn close(&self) {
         self.shared.closing.store(true, Ordering::Relaxed);
         self.shared.mailbox.close();
     }
 
-    /// Asks the refresher, without a time limit.
+    /// Sends a message to the refresher and waits for its response, without a time limit.
     async fn ask<T, E: From<Unavailable>>(
         &self,
         message: impl FnOnce(RespondTo<T, E>) -> Message,
@@ -367,11 +370,11 @@ impl Credential {
         response.await.unwrap_or_else(|_| Err(self.shared.shutting_down().into()))
     }
 
-    /// Asks the refresher and waits up to `max_wait`, or briefly for an exchange that another
-    /// request has waited for in vain.
+    /// Sends a message to the refresher and waits up to `max_wait` for its response. Waits only
+    /// [`SHORT_WAIT`] if another request has already timed out on the current exchange.
     ///
-    /// `held` is how long the exchange will be held back. That wait does not shorten the wait of
-    /// other requests.
+    /// `held` is how long the exchange will be held back. A timeout during that time does not
+    /// shorten the wait of other requests.
     async fn ask_within<T>(
         &self,
         held: Duration,
@@ -387,7 +390,7 @@ impl Credential {
             match tokio::time::timeout_at(asked + patience, &mut response).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(self.shared.shutting_down()),
-                // The exchange that was waited for in vain has ended. This is the next one.
+                // The exchange that timed out has ended, so this wait is for the next one.
                 Err(_) if patience < max_wait && !is_in_vain() => patience = max_wait,
                 Err(_) => break,
             }
@@ -395,7 +398,7 @@ impl Credential {
         if held.is_zero() {
             self.shared.waited_in_vain.store(true, Ordering::Relaxed);
         }
-        let detail = "the token endpoint has not answered yet; the exchange goes on";
+        let detail = "the token endpoint has not responded yet; the proxy is still waiting for it";
         Err(self.shared.unavailable(detail, Some(Duration::from_secs(1))))
     }
 }

@@ -24,17 +24,20 @@ pub struct Options {
     pub seed: Option<Secret>,
     /// When to refresh early.
     pub refresh: RefreshAt,
-    /// How long an unused refresh token lives. It is refreshed well before its end.
+    /// How long an unused refresh token lives. It is renewed well before its end.
     pub refresh_lifetime: Duration,
     /// How long a request waits for a token.
     pub max_wait: Duration,
-    /// No exchange is made unless it is asked for. For commands that inspect a credential.
+    /// Exchanges are made on request only, never on schedule. For commands that inspect a
+    /// credential.
     pub passive: bool,
-    /// Exchanges that are due at the start are spread over this time, unless they are asked for.
+    /// Scheduled exchanges that are due at the start are spread over this time. It does not delay
+    /// exchanges on request.
     pub spread: Duration,
-    /// Limits concurrent exchanges that nobody asked for, over all credentials.
+    /// Limits concurrent scheduled exchanges over all credentials. It does not limit exchanges on
+    /// request.
     pub unasked: Arc<Semaphore>,
-    /// Divides the times that hold forced refreshes back: 1, except in tests that run in real time.
+    /// Divides the delays of forced refreshes: 1, except in tests that run in real time.
     pub hurry: u32,
 }
 
@@ -65,10 +68,10 @@ pub struct Login {
     pub username: Arc<str>,
     /// The password.
     pub password: Secret,
-    /// The scope asked for.
+    /// The requested scope.
     pub scope: Arc<str>,
-    /// Fingerprint of everything that a refusal may be about. It covers the client secret, so that
-    /// it cannot be used to guess a weak password.
+    /// Fingerprint of client id, client secret, user name and password. It covers the client
+    /// secret so that it cannot be used to guess a weak password.
     pub fingerprint: Arc<str>,
 }
 

@@ -17,18 +17,18 @@ impl Reader {
         Self { credential, copy: Copy::new() }
     }
 
-    /// The credential that is read.
+    /// The credential whose bearer this reads.
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// The current bearer, if it is usable. Past its refresh time this asks for the next one, once,
-    /// because timers stop while a machine is suspended.
+    /// The current bearer, if it is usable. The first read past its refresh time also requests an
+    /// early refresh, because timers stop while a machine is suspended.
     pub fn cached(&mut self) -> Option<&Bearer> {
         self.cached_within(None).map(|(bearer, _)| bearer)
     }
 
-    /// As [`cached`](Self::cached), with whether the bearer was minted within `max_age`.
+    /// Like [`cached`](Self::cached). Also returns whether the bearer was minted within `max_age`.
     pub fn cached_within(&mut self, max_age: Option<Duration>) -> Option<(&Bearer, bool)> {
         let shared = &self.credential.shared;
         shared.published.refresh(&mut self.copy);

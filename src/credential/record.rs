@@ -8,23 +8,24 @@ use super::clock_watch::earlier;
 use crate::store::{Key, Record, Reservation, StoreError, TokenStore};
 use vbc_base::clock::Timestamp;
 
-/// One record, and how much of it the store has.
+/// One record in memory, and the state of its copy in the store.
 pub(super) struct StoredRecord {
     store: Arc<dyn TokenStore>,
     key: Key,
     pub(super) record: Record,
     /// The revision in the store. It is below the record's while the record is unsaved.
     stored_revision: u64,
-    /// Room in the store for the next record. Boxed: an idle credential has none.
+    /// Space reserved in the store for the next record. Boxed because an idle credential reserves
+    /// nothing.
     reservation: Option<Box<Reservation>>,
     failure: Option<Box<Failure>>,
 }
 
 /// The store's last failure.
 enum Failure {
-    /// The stored record cannot be read. It is not written over.
+    /// The stored record cannot be read. It is not overwritten.
     Unreadable(StoreError),
-    /// The latest record could not be stored, or nothing could be reserved for the next.
+    /// The latest record could not be stored, or no space could be reserved for the next one.
     Unwritable(String),
 }
 
@@ -42,7 +43,7 @@ impl StoredRecord {
     /// Loads the record. If it cannot be read, [`unreadable`](Self::unreadable) has the reason.
     ///
     /// A damaged record is set aside first if `replaceable`, that is, if a password can replace its
-    /// tokens. Returns whether it was.
+    /// tokens. Returns whether it was set aside.
     pub(super) async fn reload(&mut self, replaceable: bool) -> bool {
         let mut loaded = self.store.load(&self.key).await;
         let mut set_aside = false;
@@ -65,7 +66,7 @@ impl StoredRecord {
             Err(error) => {
                 tracing::error!(
                     credential = %self.key.credential, reason = error.describe(),
-                    "the stored record cannot be read; it is left as it is, and this credential is held"
+                    "cannot read the stored record; it is left unchanged, and this credential is blocked"
                 );
                 self.failure = Some(Box::new(Failure::Unreadable(error)));
             }
@@ -99,7 +100,7 @@ impl StoredRecord {
         }
     }
 
-    /// Why the latest record could not be stored, or nothing be reserved for the next.
+    /// Why the latest record could not be stored, or no space could be reserved for the next one.
     pub(super) fn unwritable(&self) -> Option<&str> {
         match self.failure.as_deref()? {
             Failure::Unreadable(_) => None,
@@ -107,7 +108,7 @@ impl StoredRecord {
         }
     }
 
-    /// Makes sure that the outcome of an exchange can be stored. On an error it must not begin.
+    /// Reserves space for the outcome of an exchange. On an error the exchange must not begin.
     pub(super) async fn reserve(&mut self) -> Result<(), StoreError> {
         if self.reservation.is_some() {
             return Ok(());
@@ -131,8 +132,8 @@ impl StoredRecord {
         self.reservation = None;
     }
 
-    /// Writes the record under the next revision. A failure is logged, and the caller retries: a
-    /// token set that cannot be stored is better used than thrown away.
+    /// Writes the record under the next revision. A failure is logged, and the caller retries
+    /// later. Until then the token set is used from memory.
     pub(super) async fn save(&mut self) {
         self.record.revision += 1;
         self.write().await;
@@ -140,13 +141,16 @@ impl StoredRecord {
 
     pub(super) async fn write(&mut self) {
         if self.unreadable().is_some() {
-            // The unreadable record is the only one.
+            // A write would destroy the unreadable record, which has no other copy.
             return;
         }
         let mut outcome = self.swap(self.stored_revision).await;
         if let Err(error @ StoreError::Conflict { found, .. }) = outcome {
-            // Ours is the newer exchange: the other record is of an older refresh token.
-            tracing::warn!(credential = %self.key.credential, %error, "somebody else wrote to the store");
+            // This process made the newer exchange: the other record has an older refresh token.
+            tracing::warn!(
+                credential = %self.key.credential, %error,
+                "another process wrote to the store; overwriting its record with the newer one"
+            );
             self.record.revision = self.record.revision.max(found + 1);
             outcome = self.swap(found).await;
         }
@@ -159,12 +163,12 @@ impl StoredRecord {
         if self.record.tokens.is_some() {
             tracing::error!(
                 credential = %self.key.credential, reason,
-                "the token set could not be stored; it is used, and storing is tried again"
+                "could not save the new tokens; using them from memory, will retry"
             );
         } else {
             tracing::error!(
                 record = %self.key.credential, reason,
-                "a note could not be stored; storing is tried again"
+                "could not save this record; using it from memory, will retry"
             );
         }
         self.failure = Some(Box::new(Failure::Unwritable(reason)));
@@ -192,7 +196,8 @@ impl StoredRecord {
         }
     }
 
-    /// Treats a token set received after `now` as received at `now`. Returns whether it was.
+    /// Moves the times of a token set received after `now`, as if it were received at `now`.
+    /// Returns whether it moved them.
     pub(super) fn set_back_to(&mut self, now: Timestamp) -> bool {
         let Some(tokens) = &self.record.tokens else { return false };
         let received = tokens.issued_at.max(tokens.refresh_issued_at);
@@ -213,7 +218,7 @@ impl StoredRecord {
     }
 }
 
-/// Moves a record that cannot be read out of the way, whole.
+/// Moves an unreadable record out of the way. Nothing is deleted.
 pub(super) async fn set_record_aside(
     store: &dyn TokenStore,
     key: &Key,
@@ -222,7 +227,7 @@ pub(super) async fn set_record_aside(
     if let Some(path) = store.set_aside(key).await? {
         tracing::warn!(
             record = %key.credential, reason, path,
-            "the record cannot be read; it was moved out of the way, and nothing of it was deleted"
+            "cannot read the record; moved it out of the way, nothing was deleted"
         );
     }
     Ok(())

@@ -1,13 +1,14 @@
-//! The memory of 401s that a fresh token did not cure. Pure: the time is the caller's.
+//! The memory of 401s that a fresh token did not cure. Pure: the caller passes the time.
 //!
-//! A path that always gets 401 would otherwise turn every request into a token rotation: the user
-//! may lack a role, or the account a suite. So a forced refresh is for one path prefix, the first
-//! three segments. When a token minted for a prefix is rejected there too, the prefix is remembered
-//! for a minute, or until a newer token, and its 401s pass. Refreshes that cured nothing are also
-//! counted over all prefixes, so that many of them cannot take turns.
+//! Some paths always return 401: the user may lack a role, or the account a suite. Without this
+//! memory each request to them would rotate the token. So a forced refresh belongs to one path
+//! prefix, the first three segments. If the token minted for a prefix is rejected there too, the
+//! prefix is remembered for a minute or until a newer token. Meanwhile its 401s are passed on.
+//! Refreshes that cured nothing are also counted over all prefixes, so that many prefixes cannot
+//! take turns.
 //!
-//! Each [`Kind`] of 401 has its own memory: a backend that refuses a user says nothing about the
-//! next 401 in which the gateway names the token.
+//! Each [`Kind`] of 401 has its own memory. A backend that refuses a user says nothing about a
+//! later 401 in which the gateway names the token.
 //!
 //! `ForcedRefreshes` limits all forced refreshes, including those that cure.
 
@@ -22,18 +23,19 @@ use vbc_base::clock::{self, Timestamp};
 /// How long a rejected prefix is remembered.
 pub const MEMORY: Duration = Duration::from_secs(60);
 
-/// Forced refreshes without a known cure, per kind of 401 and [`MEMORY`].
+/// The most forced refreshes without a known cure within [`MEMORY`], for each kind of 401.
 const UNFRUITFUL: usize = 2;
 
-/// Forced refreshes that satisfied the gateway but not the backend, per [`MEMORY`]. Each was
-/// needed, so more are allowed; an upstream that changes its mind at every request must not cause a
-/// storm.
+/// The most forced refreshes within [`MEMORY`] that satisfied the gateway but not the backend. Each
+/// was needed, so more are allowed. The limit stops an upstream that changes its mind at every
+/// request.
 const HALF_FRUITFUL: usize = 10;
 
 /// The least time between warnings about rejected new tokens.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// Prefixes remembered at once. Beyond that nothing is forced: it is an attack or a mistake.
+/// The most prefixes remembered at once. Beyond that no refresh is forced: it is an attack or a
+/// mistake.
 const MOST_PREFIXES: usize = 1024;
 
 /// What a 401 says about its cause.
@@ -64,8 +66,8 @@ pub struct RejectedPrefixes {
     /// Every refresh that a 401 forced.
     pub(super) forced: ForcedRefreshes,
     prefixes: [HashMap<Box<str>, PrefixState>; 2],
-    /// Forced refreshes of the last minute that are not known to have helped: when, and by a 401
-    /// for which revision. All 401s for one revision force the same refresh.
+    /// Forced refreshes of the last minute that are not known to have helped: the time, and the
+    /// revision that got the 401. All 401s for one revision force the same refresh.
     unproven: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
     pub(super) new_refused: u64,
@@ -81,7 +83,7 @@ enum PrefixState {
 }
 
 impl RejectedPrefixes {
-    /// An empty memory. The times that hold forced refreshes back are divided by `hurry`.
+    /// An empty memory. `hurry` divides the delays of forced refreshes.
     pub fn new(hurry: u32) -> Self {
         Self {
             forced: ForcedRefreshes::new(hurry),
@@ -111,11 +113,11 @@ impl RejectedPrefixes {
                 *attempts += 1;
                 return Decision::Refresh;
             }
-            // The gateway rejects by name a token that was good when it was minted. It may have
-            // been revoked since, so this is another refresh, within the limits.
+            // The gateway names the newer token too. It may have been revoked since it was minted,
+            // so another refresh is forced, within the limits.
             Some(PrefixState::Trying { .. }) if kind == Kind::Token => {}
             Some(PrefixState::Trying { .. }) => {
-                return Decision::Wait("a token just minted for this path is being tried");
+                return Decision::Wait("a new token for this path is being tried");
             }
             Some(PrefixState::Rejected { revision: rejected, at })
                 if is_recent(*at, now) && revision <= *rejected =>
@@ -128,7 +130,7 @@ impl RejectedPrefixes {
         forced.retain(|(at, _)| is_recent(*at, now));
         let joins = forced.iter().any(|(_, by)| *by == revision);
         if !joins && forced.len() >= UNFRUITFUL {
-            return Decision::PassOn("fresh tokens cured nothing twice within a minute");
+            return Decision::PassOn("two fresh tokens within a minute did not help");
         }
         self.half_fruitful.retain(|at| is_recent(*at, now));
         if kind == Kind::Token && self.half_fruitful.len() >= HALF_FRUITFUL {
@@ -139,7 +141,7 @@ impl RejectedPrefixes {
                 |_, state| !matches!(state, PrefixState::Rejected { at, .. } if !is_recent(*at, now)),
             );
             if prefixes.len() >= MOST_PREFIXES {
-                return Decision::PassOn("too many paths answer 401");
+                return Decision::PassOn("too many paths return 401");
             }
         }
         let attempts = match prefixes.get(prefix) {
@@ -153,14 +155,14 @@ impl RejectedPrefixes {
         Decision::Refresh
     }
 
-    /// A later sending of a request was accepted, whose bearer of revision `by` had been rejected.
+    /// A retry was accepted, after the bearer of revision `by` had been rejected.
     pub fn cured(&mut self, prefix: &str, kind: Kind, by: u64) {
         self.end_attempt(prefix, kind);
         self.helped(kind, by);
     }
 
-    /// A newer token was accepted where one of revision `by` had been rejected, so that refresh
-    /// helped. It says nothing about other refreshes.
+    /// A newer token was accepted where one of revision `by` had been rejected, so the refresh that
+    /// replaced it has helped. It says nothing about other refreshes.
     pub fn helped(&mut self, kind: Kind, by: u64) {
         self.unproven[kind as usize].retain(|(_, forced)| *forced != by);
     }
@@ -176,8 +178,8 @@ impl RejectedPrefixes {
         }
     }
 
-    /// The request cannot be sent again, so it stays unknown whether the refresh helps. It counts
-    /// as one that did not: uploads to a path that always gets 401 must not rotate without end.
+    /// The request cannot be retried, so it stays unknown whether the refresh helped. It counts as
+    /// one that did not: uploads to a path that always gets 401 must not rotate tokens endlessly.
     pub fn unproven(&mut self, prefix: &str, kind: Kind) {
         self.end_attempt(prefix, kind);
     }
@@ -232,7 +234,8 @@ impl RejectedPrefixes {
     }
 }
 
-/// Whether `at` is within the memory. A time ahead of a clock that jumped back is not.
+/// Whether `at` is within [`MEMORY`] before `now`. A time in the future, which a clock that jumped
+/// back leaves behind, is not.
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     at <= now && clock::until(at, now) < MEMORY
 }
@@ -358,7 +361,7 @@ mod tests {
         }
         assert_eq!(memory.decide("/e", 2, Kind::Token, NOW), Decision::Refresh);
         assert!(passes_on(memory.decide("/f", 3, Kind::Token, NOW)));
-        // A success is of one refresh alone.
+        // A success is credited to one refresh only.
         memory.helped(Kind::Token, 1);
         assert_eq!(memory.decide("/f", 3, Kind::Token, NOW), Decision::Refresh);
         assert!(passes_on(memory.decide("/g", 4, Kind::Token, NOW)));

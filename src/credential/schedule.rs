@@ -1,4 +1,5 @@
-//! When a token is refreshed next, and when a failed exchange is tried again. Pure.
+//! When a token is refreshed next, and when a failed exchange is tried again. Pure: the caller
+//! passes time and randomness.
 
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use vbc_base::clock::{self, Timestamp};
 /// needs it.
 const EARLY_FLOOR: Duration = Duration::from_secs(10);
 
-/// The early refresh moves by this share of its delay, so that many credentials spread out.
+/// The early refresh moves by up to this share of its delay, so that many credentials spread out.
 const JITTER: f64 = 0.1;
 
-/// Below about twice this, refreshing is not expected to renew the refresh token.
+/// If the refresh token has less than about twice this left after a refresh, the server is assumed
+/// not to renew it.
 const RENEWABLE: Duration = Duration::from_secs(30 * 60);
 
 /// The least time between warnings that a login will be needed.
@@ -53,11 +55,11 @@ pub(super) fn refresh_at(plan: RefreshAt, tokens: &TokenSet, random: f64) -> Tim
     clock::after(tokens.issued_at, delay.max(EARLY_FLOOR))
 }
 
-/// When to refresh `tokens` at the latest, so that the refresh token does not reach its end. An
-/// unused one lives for `lifetime`. The time is half of what was left of it when the set was
-/// issued, or with jitter a little earlier.
+/// The latest time to refresh `tokens` so that the refresh token does not expire. An unused refresh
+/// token lives for `lifetime`. The time is halfway between the issue of the set and the end of the
+/// refresh token, moved a little earlier by jitter.
 ///
-/// `None` if next to nothing was left: the server then issues the same refresh token again, and
+/// `None` if almost nothing was left: the server then keeps issuing the same refresh token, and
 /// more refreshes would only end access tokens.
 pub(super) fn refresh_by(tokens: &TokenSet, lifetime: Duration, random: f64) -> Option<Timestamp> {
     let left = clock::until(tokens.issued_at, clock::after(tokens.refresh_issued_at, lifetime));
@@ -72,8 +74,8 @@ pub(super) struct Warning {
 }
 
 impl Warning {
-    /// Whether a warning is due at `now`, with `left` until the login is needed. If so, it counts
-    /// as given. A refresh token that is renewed in time keeps about half its lifetime.
+    /// Whether a warning is due at `now`, with `left` until the login is needed. If so, records the
+    /// warning. A refresh token that is renewed in time always has about half its lifetime left.
     pub(super) fn is_due(
         &mut self,
         left: Duration,
@@ -91,8 +93,8 @@ impl Warning {
     }
 }
 
-/// The pause after failed exchanges: 1 s, doubling up to 5 min, with a random upper half. It is
-/// never shorter than the server's `Retry-After`.
+/// The pause after failed exchanges: 1 s, doubling up to 5 min. Its upper half is random. It is
+/// never shorter than the server's `Retry-After`, which is capped at an hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -119,10 +121,10 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// The end of the pause, while it lasts.
+    /// The end of the pause; `None` once it is over.
     ///
-    /// An end further away than any pause is void, so that a clock that jumped back does not extend
-    /// it.
+    /// An end further away than the longest pause is ignored, so that a clock that jumped back does
+    /// not extend the pause.
     pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
         self.until.filter(|until| *until > now && clock::until(now, *until) <= RETRY_AFTER_CAP)
     }

@@ -30,17 +30,17 @@ pub(super) struct Shared {
     /// The refresh token in use, so that recordings can leave it out.
     pub(super) refresh_token: Mutex<Option<Secret>>,
     pub(super) exchanges: Exchanges,
-    /// The early refresh of this publication has been asked for.
+    /// A reader has already requested the early refresh of the published token.
     pub(super) nudged: AtomicBool,
-    /// A request has waited `max_wait` for the present exchange in vain. The next exchange clears
-    /// it.
+    /// A request has timed out waiting for the current exchange. Every exchange clears this when it
+    /// begins and when it ends.
     pub(super) waited_in_vain: AtomicBool,
     pub(super) closing: AtomicBool,
-    /// The gateway refuses tokens up to this revision, and no newer one could be had in time.
+    /// The gateway refuses tokens up to this revision, and no newer one was available in time.
     pub(super) distrusted: AtomicU64,
-    /// The last revision that the gateway has accepted since it last refused a token by name.
+    /// The newest revision that the gateway has accepted since a 401 last named a token.
     pub(super) proven: AtomicU64,
-    /// Completed exchanges that operators asked for.
+    /// The number of completed exchanges that operators requested.
     pub(super) operated: AtomicU64,
     /// As in [`Options`].
     pub(super) hurry: u32,
@@ -71,17 +71,18 @@ impl Shared {
         }
     }
 
-    /// Leaves a message for the refresher.
+    /// Queues a message for the refresher.
     pub(super) fn send(&self, message: Message) -> Result<(), Unavailable> {
         self.mailbox.push(message, MAILBOX).map_err(|error| match error {
             PushError::Full => {
-                self.unavailable("too many requests wait for a token", Some(Duration::from_secs(1)))
+                self.unavailable("too many requests are waiting for a token", Some(Duration::from_secs(1)))
             }
             PushError::Closed => self.shutting_down(),
         })
     }
 
-    /// Asks for the next token, once, if `now` is past this bearer's refresh time.
+    /// Requests an early refresh if `now` has reached this bearer's refresh time. Does so once per
+    /// published token.
     pub(super) fn nudge(&self, bearer: &Bearer, now: Timestamp) {
         if now >= bearer.refresh_at && !self.nudged.swap(true, Ordering::Relaxed) {
             let _ = self.mailbox.push(Message::Early, MAILBOX);

@@ -6,9 +6,9 @@ use vbc_base::clock::Timestamp;
 /// The state of a credential.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// A token lives, and the gateway is not known to refuse it.
+    /// A token is alive, and the gateway is not known to refuse it.
     pub usable: bool,
-    /// The gateway refuses the current token, and no newer one could be had yet.
+    /// The gateway refuses the current token, and no newer one is available yet.
     pub distrusted: bool,
     /// The revision of the current token set; 0 without one.
     pub revision: u64,
@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub expires_at: Option<Timestamp>,
     /// When the next exchange is planned.
     pub next_attempt: Option<Timestamp>,
-    /// What is wrong and what to do; `None` if nothing is.
+    /// The problem and its remedy; `None` if there is no problem.
     pub trouble: Option<String>,
     /// Logins are held back to protect the account.
     pub brake: bool,
@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub unsaved: bool,
     /// Something other than the token set could not be stored yet.
     pub note_unsaved: bool,
-    /// What the token store could not do; `None` if nothing failed.
+    /// The token store's present failure and its remedy; `None` if it works.
     pub store_trouble: Option<String>,
     /// The number of exchanges with the token endpoint in this process.
     pub exchanges: u64,
@@ -38,11 +38,12 @@ pub struct Snapshot {
     pub other_user: Option<Box<str>>,
     /// The granted scope, if the server has named it.
     pub scope: Option<String>,
-    /// When an interactive login is needed at the latest, unless the refresh token is renewed
-    /// before. `None` if the proxy can log in by itself.
+    /// When an interactive login will be needed, unless the refresh token is renewed before then.
+    /// `None` if the proxy can log in by itself.
     pub login_needed_by: Option<Timestamp>,
-    /// How the server issues a second token set, if that was observed.
+    /// How the server issues a second token set; `None` until that was observed.
     pub issuance: Option<Issuance>,
-    /// The number of path prefixes whose 401s pass, because a fresh token was refused there too.
+    /// The number of path prefixes whose 401s are passed on, because a fresh token was refused
+    /// there too.
     pub refused_paths: usize,
 }

@@ -132,7 +132,7 @@ impl LoginState<'_> {
             ("other-user", detail.to_owned(), remedy)
         } else if says("response to a refresh was lost") {
             ("refresh-response-lost", detail.to_owned(), NOTHING_TO_DO.to_owned())
-        } else if says("has not answered yet") {
+        } else if says("has not responded yet") {
             let found = "the token host has not answered yet; the exchange goes on";
             ("token-endpoint-slow", found.to_owned(), "look again in a moment".to_owned())
         } else {
@@ -150,7 +150,7 @@ impl LoginState<'_> {
                  with an old password. If an administrator has unlocked it, {unlock}"
             );
             ("account-locked", format!("the account is locked (17003); no login is tried{at}"), remedy)
-        } else if self.snapshot.brake && says("without an answer") {
+        } else if self.snapshot.brake && says("logins got no response") {
             let found = format!(
                 "several logins ended without an answer; none is tried{at}, so as not to lock the account"
             );
@@ -173,7 +173,7 @@ impl LoginState<'_> {
             let found = "three passwords of this user were refused within a day; no login is tried, so as not to lock \
                          the account";
             ("login-held", found.to_owned(), format!("correct the password, then {unlock}"))
-        } else if self.snapshot.brake || says("password was refused") || says("invalid_grant") {
+        } else if self.snapshot.brake || says("user name or password") || says("invalid_grant") {
             let found =
                 "user name or password was refused; it is not tried again, so as not to lock the account";
             let remedy = format!(

@@ -44,24 +44,24 @@ fn every_refusal_has_its_name_and_its_remedy() {
         ),
         ("answered 400, invalid_scope: Invalid Scope!", &none, "scope", "openid"),
         ("answered 400, invalid_request: …", &none, "request-refused", "token_url"),
-        ("user name or password was refused; …", &braked, "password-refused", "SSO"),
-        ("the account is locked (17003); …", &braked, "account-locked", "vbc-proxy unlock default"),
-        ("several logins ended without an answer; …", &braked, "login-held", "unlock"),
+        ("VBC rejected the user name or password. …", &none, "password-refused", "SSO"),
+        ("the account is locked (17003). …", &braked, "account-locked", "vbc-proxy unlock default"),
+        ("several logins got no response. …", &braked, "login-held", "unlock"),
         (
-            "the login was refused without a readable reason; …",
+            "VBC rejected the login without a readable reason. …",
             &braked,
             "login-unexplained",
             "oauth.token_url",
         ),
-        ("two other passwords of this user have just been tried; …", &braked, "login-held", "wait; if"),
+        ("two other passwords of this user were tried recently. …", &braked, "login-held", "wait; if"),
         (
-            "three passwords of this user were refused within a day; …",
+            "VBC rejected three passwords of this user within a day. …",
             &braked,
             "login-held",
             "unlock default",
         ),
         ("login needed: …", &needed, "login-needed", "vbc-proxy unlock default"),
-        ("the token endpoint has not answered yet; …", &none, "token-endpoint-slow", "again"),
+        ("the token endpoint has not responded yet; …", &none, "token-endpoint-slow", "again"),
         ("Connection refused", &none, "token-endpoint-down", "token_url"),
     ];
     for (detail, snapshot, code, remedy) in cases {
@@ -98,9 +98,9 @@ fn a_trouble_beside_a_living_token_is_a_warning() {
     for (trouble, code) in [
         ("answered 401, invalid_client: …", "client-refused"),
         ("Connection refused", "token-endpoint-down"),
-        ("the refresh token is gone; logging in when the token ends", "refresh-token-gone"),
-        ("a refresh brought the tokens of another user, which are not used; …", "other-user"),
-        ("the response to a refresh was lost: the token is used to its end, …", "refresh-response-lost"),
+        ("the refresh token is gone; the proxy logs in when the token expires", "refresh-token-gone"),
+        ("a refresh returned tokens of another user, which are not used; …", "other-user"),
+        ("the response to a refresh was lost; the proxy uses the token …", "refresh-response-lost"),
     ] {
         snapshot.trouble = Some(trouble.into());
         let check = state(&snapshot).logged_in();
@@ -118,7 +118,7 @@ fn a_token_that_the_gateway_refuses_while_no_login_is_possible_fails_with_the_ca
         login_needed_by: Some(later(86_340)),
         ..Snapshot::default()
     };
-    let detail = "user name or password was refused; …".to_owned();
+    let detail = "VBC rejected the user name or password. …".to_owned();
     let why = Unavailable { credential: "default".into(), detail, retry_after: None };
     let check = state(&snapshot).token_refused(&why);
     assert_eq!((check.code.as_deref(), check.verdict), (Some("password-refused"), Verdict::Fail));
@@ -128,7 +128,7 @@ fn a_token_that_the_gateway_refuses_while_no_login_is_possible_fails_with_the_ca
 
 #[test]
 fn a_locked_account_says_until_when() {
-    let check = without("the account is locked (17003)", &Snapshot::default());
+    let check = without("the account is locked (17003).", &Snapshot::default());
     assert_eq!(check.found, "the account is locked (17003); no login is tried until 00:35:00 UTC");
 }
 
@@ -146,7 +146,7 @@ fn a_token_that_lives_needs_no_login_and_says_how_long() {
     snapshot.unsaved = true;
     assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
     snapshot.brake = true;
-    snapshot.trouble = Some("user name or password was refused".into());
+    snapshot.trouble = Some("VBC rejected the user name or password.".into());
     assert_eq!(state(&snapshot).logged_in().code.as_deref(), Some("password-refused"));
 }
 

@@ -419,7 +419,7 @@ async fn a_code_whose_tokens_could_not_be_stored_is_not_spent() {
     login.write_line(&back);
     let output = login.end().await;
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("no new token set is asked for"), "{output:?}");
+    assert!(output.stderr.contains("no new tokens are requested"), "{output:?}");
     assert!(output.stderr.contains("not a directory") && output.stderr.contains("store.path"), "{output:?}");
     assert!(!output.stderr.contains("log of the proxy"), "{output:?}");
     assert_eq!(sim.stats().token_requests, 0);

@@ -48,9 +48,9 @@ async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
     let cut = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 25\r\n\r\n{\"Error\":\"invalid_grant\"}".to_vec();
     for (response, words) in [
         (page, "without a readable reason"),
-        (latin, "user name or password was refused"),
-        (response("400 Bad Request", authlib), "user name or password was refused"),
-        (cut, "user name or password was refused"),
+        (latin, "VBC rejected the user name or password"),
+        (response("400 Bad Request", authlib), "VBC rejected the user name or password"),
+        (cut, "VBC rejected the user name or password"),
     ] {
         let (logins, told) = logins(response).await;
         assert_eq!(logins, 1, "{told}");

@@ -43,7 +43,7 @@ async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_c
             let response = get(address, USERS).await;
             response.assert_problem(503, "proxy_internal_error");
             assert!(response.header("retry-after").is_some());
-            assert!(response.text().contains("user name or password was refused"), "{response:?}");
+            assert!(response.text().contains("VBC rejected the user name or password"), "{response:?}");
         }
         let output = if round % 2 == 0 { serve.terminate().await } else { serve.kill() };
         assert!(!output.stderr.contains("wrong-password"));

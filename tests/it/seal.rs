@@ -140,7 +140,7 @@ async fn held(directory: &Path) -> String {
     response.assert_problem(503, "proxy_internal_error");
     let output = serve.terminate().await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stderr.contains("the stored record cannot be read"), "{}", output.stderr);
+    assert!(output.stderr.contains("cannot read the stored record"), "{}", output.stderr);
     assert_eq!(files(directory), before, "nothing is touched");
     response.json()["detail"].as_str().unwrap().to_owned()
 }

@@ -146,7 +146,7 @@ async fn without_space_the_stored_token_serves_and_no_grant_is_spent() {
     for _ in 0..3 {
         let told = detail(address).await;
         assert!(
-            told.contains("the token store cannot be written to: ") && told.contains("file too large"),
+            told.contains("cannot write to the token store: ") && told.contains("file too large"),
             "{told}"
         );
     }

@@ -26,7 +26,7 @@ use vbc_base::secret::{Secret, fingerprint, salted_fingerprint};
 /// The tenant that the service appends to a user name. It may be missing.
 const SUFFIX: &str = "@vbc.prod";
 
-/// The one spelling of a user name. Neither case nor tenant make another account.
+/// The canonical spelling of a user name. Case and tenant do not distinguish accounts.
 fn canonical_user(username: &str) -> String {
     let lower = username.to_lowercase();
     format!("{}{SUFFIX}", lower.trim_end_matches(SUFFIX))
@@ -57,8 +57,8 @@ impl LoginGuards {
         Arc::new(Self { store, clock, by_user: Mutex::default() })
     }
 
-    /// Registers a login, so that what becomes of its password elsewhere counts for it too. It is
-    /// called for every credential before the first of them may log in.
+    /// Registers a login, so that outcomes of its password under other credentials count for it
+    /// too. Call it for every credential before the first one may log in.
     pub fn announce(&self, login: &Login) {
         let _ = self.permit(login);
     }
@@ -105,7 +105,7 @@ struct LoginGuard {
     clock: Clock,
     secrets: Mutex<Vec<LoginSecret>>,
     memory: Mutex<Memory>,
-    /// The store lacks what the memory has.
+    /// Whether the store lacks the latest history.
     unsaved: AtomicBool,
     /// The store's last failure.
     trouble: Mutex<Option<Trouble>>,
@@ -120,7 +120,7 @@ struct LoginSecret {
     salted: Option<Arc<str>>,
 }
 
-/// Why the store does not serve a guard.
+/// Why a guard cannot use its stored record.
 #[derive(Clone, Debug)]
 pub(super) enum Trouble {
     /// The stored record cannot be read. No login is made until an operator unlocks.
@@ -129,7 +129,7 @@ pub(super) enum Trouble {
     Failed(String),
 }
 
-/// The user's login history, as far as it is known without asking the store.
+/// The user's login history, as far as it is known without reading the store.
 struct Memory {
     history: LoginHistory,
     watch: ClockWatch,
@@ -150,7 +150,7 @@ impl LoginGuard {
         access(history, self.clock.now())
     }
 
-    /// Whether the history holds no login back, whatever its secret.
+    /// Whether the history allows every login, with any secret.
     fn is_clear(&self) -> bool {
         self.with_history(|history, _| rules::is_clear(history))
     }
@@ -204,8 +204,8 @@ impl LoginGuard {
         Ok(())
     }
 
-    /// All fingerprints of the secret that has this one: its own, those of the same password sent
-    /// by other credentials, and the salted one if it is known.
+    /// All fingerprints of the secret with this fingerprint. They include those of the same
+    /// password under other credentials, and the salted one if it is known.
     fn fingerprints(&self, fingerprint: &str) -> Vec<String> {
         let secrets = self.secrets.lock();
         let own = secrets.iter().find(|secret| *secret.fingerprint == *fingerprint);
@@ -220,9 +220,9 @@ impl LoginGuard {
         all
     }
 
-    /// Computes the salted fingerprint of a secret. It recognizes a password that another
-    /// application sent: one whose credential was added later, or whose client secret has changed.
-    /// `new_salt` is for a history that has no salt.
+    /// Computes the salted fingerprint of a secret. It covers only user name and password. So a
+    /// password is recognized if another application sent it or if the client secret has changed.
+    /// `new_salt` is used if the history has no salt.
     async fn add_salted_fingerprint(&self, fingerprint: &str, new_salt: Option<String>) {
         let stored = self.with_history(|history, _| rules::salt(history).map(str::to_owned));
         let (salt, password) = {
@@ -238,7 +238,7 @@ impl LoginGuard {
         };
         let (user, secret) = (Arc::clone(&self.user), password.clone());
         let derive = move || rules::salted(&salt, &salted_fingerprint(&salt, &[&user, secret.expose()]));
-        // Fails only where the runtime ends, and then no login follows.
+        // Fails only while the runtime shuts down. No login follows then.
         let Ok(salted) = tokio::task::spawn_blocking(derive).await else { return };
         let salted: Arc<str> = salted.into();
         let mut secrets = self.secrets.lock();

@@ -26,7 +26,7 @@ impl LoginPermit {
         Self { guard, fingerprint }
     }
 
-    /// Whether a login may be tried, as far as is known without asking the store.
+    /// Whether a login may be tried, as far as is known without reading the store.
     pub(in crate::credential) fn decision(&self) -> LoginDecision {
         if self.guard.is_clear() {
             return LoginDecision::Allowed;
@@ -35,7 +35,7 @@ impl LoginPermit {
         self.guard.with_history(|history, now| rules::decide(history, &secret, now))
     }
 
-    /// Reads the store's record, so that it counts from the start.
+    /// Reads the stored record, so that it counts before the first login.
     pub(in crate::credential) async fn read(&self) -> Result<(), StoreError> {
         self.guard.read().await?;
         if !self.guard.is_clear() {
@@ -48,7 +48,8 @@ impl LoginPermit {
         self.guard.trouble.lock().clone()
     }
 
-    /// Moves an unreadable record out of the way. The operator who asks answers for the account.
+    /// Moves an unreadable record out of the way. The operator takes responsibility for the
+    /// account.
     pub(in crate::credential) async fn set_aside(&self, reason: &str) -> Result<(), StoreError> {
         set_record_aside(&*self.guard.store, &login_key(&self.guard.user), reason).await
     }
@@ -64,7 +65,7 @@ impl LoginPermit {
         }
     }
 
-    /// Waits until no other login of the user, and no other change of its history, is under way.
+    /// Waits until no other login of the user and no other change of its history is under way.
     pub(in crate::credential) async fn turn(&self) -> LoginTurn<'_> {
         LoginTurn {
             _turn: self.guard.turn.lock().await,
@@ -87,33 +88,37 @@ pub(in crate::credential) enum BeginError {
 
 impl From<StoreError> for BeginError {
     fn from(error: StoreError) -> Self {
-        if error.is_of_record() { Self::Record(error) } else { Self::Store(error.describe()) }
+        if error.is_of_record() {
+            Self::Record(error)
+        } else {
+            Self::Store(format!("cannot use the token store ({})", error.describe()))
+        }
     }
 }
 
 /// The exclusive right to log in as the user, or to change its history.
 ///
-/// A login calls [`begin`](Self::begin), and [`finish`](Self::finish) once its outcome is known.
-/// Every change fails only if the stored record cannot be read. A failed write is no error; it is
-/// retried later.
+/// A login calls [`begin`](Self::begin) before it is sent, and [`finish`](Self::finish) once its
+/// outcome is known. The other methods change the history outside a login. Except for `begin`, they
+/// fail only if the stored record cannot be read: a failed write is retried later.
 pub(in crate::credential) struct LoginTurn<'a> {
     _turn: MutexGuard<'a, ()>,
     guard: &'a LoginGuard,
     fingerprint: &'a str,
-    /// When the secret was tried before the login that was begun.
+    /// When the secret was tried before this login.
     tried_at: Option<Timestamp>,
 }
 
 impl LoginTurn<'_> {
-    /// Notes in the store that a login is about to be sent.
+    /// Notes the login in the store. Call it before the login is sent.
     ///
     /// # Errors
-    /// A rule forbids the login, or it could not be noted. A secret that has worked before needs no
-    /// note: its login does not count towards the lock.
+    /// A rule forbids the login, or it could not be noted. A secret that has worked before may log
+    /// in without a note: its login does not count towards the lock.
     pub(in crate::credential) async fn begin(&mut self) -> Result<(), BeginError> {
         self.guard.read().await?;
-        // Salting takes tens of milliseconds. A first login need not wait for it: nothing is known
-        // that its password could match.
+        // Salting takes tens of milliseconds. A first login does not wait for it: the history has
+        // nothing that its password could match.
         if !self.guard.is_clear() {
             self.add_salted_fingerprint().await;
         }
@@ -130,16 +135,16 @@ impl LoginTurn<'_> {
             return Ok(());
         }
         let reason = match self.guard.trouble.lock().clone() {
-            Some(Trouble::Failed(reason) | Trouble::Unreadable(reason)) => format!(": {reason}"),
+            Some(Trouble::Failed(reason) | Trouble::Unreadable(reason)) => format!(" ({reason})"),
             None => String::new(),
         };
-        // The login is not made, so there is nothing to note.
+        // The login is not made, so its note is removed.
         self.note(|history, _, _| *history = before).await?;
-        Err(BeginError::Store(format!("the attempt cannot be noted in the token store{reason}")))
+        Err(BeginError::Store(format!("cannot write to the token store{reason}")))
     }
 
     /// Notes the outcome of the login: success, or a failure of this class.
-    /// An ambiguous login stays begun and unresolved.
+    /// A login with an ambiguous outcome stays unresolved.
     pub(in crate::credential) async fn finish(&mut self, failure: Option<Class>) -> Result<(), StoreError> {
         let recognized = match failure {
             None | Some(Class::NotJudged | Class::Unsupported) => Ok(()),
@@ -159,7 +164,8 @@ impl LoginTurn<'_> {
         recognized.and(noted)
     }
 
-    /// Makes the password of a failed login known, whichever application sends it next.
+    /// Makes the password of a failed login recognizable, no matter which application sends it
+    /// next.
     pub(super) async fn recognize(&mut self) -> Result<(), StoreError> {
         self.add_salted_fingerprint().await;
         self.note(rules::recognize).await
@@ -185,7 +191,7 @@ impl LoginTurn<'_> {
         self.note(|history, _, _| rules::absorb(history, other)).await
     }
 
-    /// Forgets the history: an operator unlocks.
+    /// Forgets the history, for an operator's unlock.
     pub(in crate::credential) async fn clear(&mut self) -> Result<(), StoreError> {
         self.note(|history, _, _| *history = LoginHistory::default()).await
     }

@@ -1,31 +1,32 @@
-//! When a login may be tried. Pure: the history is the store's, the time is the caller's.
+//! When a login may be tried. Pure: the caller passes the history and the time.
 //!
 //! Every refused login counts towards the account's lock, and an attempt on a locked account starts
-//! the lock again (WSO2 error 17003). So a refused secret is never tried twice, a locked account is
-//! left alone for longer than its lock, and few different secrets are tried.
+//! the lock again (WSO2 error 17003). So a refused secret is never tried twice, a locked account
+//! gets no login for longer than its lock, and few different secrets are tried.
 
 use std::time::Duration;
 
 use crate::store::{LoginHistory, Trial, TrialOutcome};
 use vbc_base::clock::{self, Timestamp};
 
-/// WSO2 locks for 30 minutes from the last attempt. Five more keep ours out of them.
+/// WSO2 locks for 30 minutes after the last attempt. The proxy waits five minutes longer.
 pub(in crate::credential) const LOCK: Duration = Duration::from_secs(35 * 60);
 
-/// Attempts of unknown outcome after which the next one waits.
+/// After this many attempts of unknown outcome the next one waits.
 const UNRESOLVED_FREE: u32 = 3;
 
-/// Secrets that are remembered. The oldest are forgotten first.
+/// The most fingerprints and trials remembered. The oldest are forgotten first.
 const REMEMBERED: usize = 64;
 
 /// How much longer each further attempt of unknown outcome makes the next one wait.
 const UNRESOLVED_STEP: Duration = Duration::from_secs(5 * 60);
 
-/// Different untested secrets of one user that may be tried within [`LOCK`], whatever their
-/// outcome.
+/// The most different untested secrets of one user that may be tried within [`LOCK`]. Each counts,
+/// even if its outcome is unknown.
 const UNTESTED: usize = 2;
 
-/// Different secrets of one user that may be refused within [`DAY`].
+/// After this many different secrets of one user were refused within [`DAY`], no further one is
+/// tried.
 const REFUSED: usize = 3;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -98,7 +99,7 @@ pub(super) fn absorb(history: &mut LoginHistory, other: &LoginHistory) {
 /// The prefix of a salted fingerprint, before its salt.
 const SALTED: &str = "pbkdf2:";
 
-/// The salted fingerprint of a secret, in the form of a history.
+/// The salted fingerprint of a secret, in the form that a history stores.
 pub(super) fn salted(salt: &str, fingerprint: &str) -> String {
     format!("{SALTED}{salt}:{fingerprint}")
 }
@@ -115,7 +116,7 @@ pub(super) fn salt(history: &LoginHistory) -> Option<&str> {
     all.find_map(|fingerprint| salt_of(fingerprint))
 }
 
-/// Whether the history holds no login back, whatever its secret.
+/// Whether the history allows every login, with any secret.
 pub(super) fn is_clear(history: &LoginHistory) -> bool {
     history.refused.is_empty()
         && history.trials.is_empty()
@@ -146,7 +147,7 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
     if has_any(&history.refused, secret) {
         return LoginDecision::Refused;
     }
-    // Nothing holds longer than a lock, whatever the clock says.
+    // No decision holds longer than a lock, even if the clock was wrong.
     let in_force = |until: Timestamp| (until > now).then(|| until.min(clock::after(now, LOCK)));
     let proven = is_proven(history, secret);
     if !proven && history.exhausted {
@@ -181,10 +182,11 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
     }
 }
 
-/// Notes a login that is about to be sent. What is learnt under one fingerprint of `secret` counts
-/// for all.
+/// Notes a login before it is sent. An entry under one fingerprint of `secret` counts for all of
+/// them.
 pub(super) fn begin(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
-    // A lock is the account's: another secret's one try in it does not free those that had theirs.
+    // A lock applies to the account. Another secret gets one try during the lock, which does not
+    // free the secrets that have already tried.
     add(&mut history.attempted, secret);
     history.locked_until = history.locked_until.filter(|until| *until > now);
     history.last_attempt = Some(now);
@@ -197,7 +199,7 @@ pub(super) fn begin(history: &mut LoginHistory, secret: &[String], now: Timestam
         .retain(|trial| trial.outcome == TrialOutcome::Unexplained || clock::after(trial.at, DAY) > now);
 }
 
-/// The trial of this secret. It is added if there is none.
+/// The trial of this secret, which is added if it is missing.
 fn trial<'a>(history: &'a mut LoginHistory, secret: &[String], now: Timestamp) -> &'a mut Trial {
     let trials = &mut history.trials;
     let at = trials.iter().position(|trial| is_of(trial, secret)).unwrap_or_else(|| {
@@ -248,7 +250,7 @@ pub(super) fn locked(history: &mut LoginHistory, secret: &[String], now: Timesta
     history.unresolved = 0;
 }
 
-/// Adds fingerprints of a secret to what the history knows of it.
+/// Adds all fingerprints of a secret to its entries in the history.
 pub(super) fn recognize(history: &mut LoginHistory, secret: &[String], _now: Timestamp) {
     if let Some(trial) = history.trials.iter_mut().find(|trial| is_of(trial, secret)) {
         add(&mut trial.secret, secret);

@@ -91,7 +91,7 @@ async fn a_refused_password_is_known_whatever_application_comes_to_send_it() {
     let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
     let first = LoginGuards::new(Arc::clone(&store), Clock::tokio());
     failed(&first.permit(&login("app-1", "wrong")), rules::refused).await;
-    // A credential that is added later, and then one alone with another client secret.
+    // First a credential that is added later, then a single one with another client secret.
     let changed = Login::new("Alice@vbc.prod".into(), "wrong".into(), "openid".into(), "app-1", &"t".into());
     for late in [login("app-2", "wrong"), changed] {
         let guards = LoginGuards::new(Arc::clone(&store), Clock::tokio());

@@ -14,7 +14,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn obtain(&mut self, need: Need) -> Result<(), Unavailable> {
         self.may_try(need)?;
         let outcome = match self.read_record().await {
-            // The stored token is good.
+            // The stored token is usable.
             Ok(true) if self.is_trusted() => Ok(()),
             Ok(_) => self.acquire(need).await,
             Err(error) => Err(error),
@@ -31,13 +31,14 @@ impl<R: Redeem> Refresher<R> {
             return Ok(());
         }
         if need == Need::Early && self.is_alive() {
-            // A login now could return the same dying token. At its end a login mints a new one.
+            // A login now could return the same token, which ends soon. After its end a login mints
+            // a new one.
             let detail = self.no_refresh().unwrap_or_else(|| {
                 let name = &self.shared.name;
                 match self.permit {
-                    Some(_) => "the refresh token is gone; logging in when the token ends".to_owned(),
+                    Some(_) => "the refresh token is gone; the proxy logs in when the token expires".to_owned(),
                     None => format!(
-                        "the refresh token is gone: login needed before the token ends; run `vbc-proxy login {name}`"
+                        "the refresh token is gone: login needed before the token expires. Run `vbc-proxy login {name}`"
                     ),
                 }
             });
@@ -60,7 +61,7 @@ impl<R: Redeem> Refresher<R> {
         }
         if need == Need::Early && !self.may_refresh_early() {
             let detail = self.no_refresh();
-            let detail = detail.as_deref().unwrap_or("there is no refresh token to refresh early with");
+            let detail = detail.as_deref().unwrap_or("no early refresh is possible without a refresh token");
             return Err(self.unavailable(detail, None));
         }
         Ok(())
@@ -69,7 +70,7 @@ impl<R: Redeem> Refresher<R> {
     fn is_blocked_by(&self, reason: &BlockReason) -> bool {
         match reason {
             BlockReason::Record(_) => true,
-            // A locked account is left alone altogether.
+            // While the account is locked, not even a refresh token is presented.
             BlockReason::Configuration { until, .. }
             | BlockReason::LoginGuard(LoginDecision::LockedUntil(until))
                 if *until > self.now() =>
@@ -84,7 +85,7 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// After `close` the present exchange is finished, and no other begins.
+    /// Fails after `close`: the current exchange is finished, and no further one begins.
     pub(super) fn may_go_on(&self) -> Result<(), Unavailable> {
         if self.shared.closing.load(Ordering::Relaxed) { Err(self.shared.shutting_down()) } else { Ok(()) }
     }
@@ -102,7 +103,7 @@ impl<R: Redeem> Refresher<R> {
             return Err(self.failed(error).await);
         }
         let mut turn = permit.turn().await;
-        // The wait may have been long.
+        // The credential may have been closed during the wait.
         self.may_go_on()?;
         // Stored before the login is sent: a crash in between must not hide the attempt.
         match turn.begin().await {
@@ -123,7 +124,7 @@ impl<R: Redeem> Refresher<R> {
         };
         let outcome = self.redeem(&grant).await;
         if let Err(error) = turn.finish(outcome.as_ref().err().map(|error| error.class)).await {
-            tracing::error!(%error, "the outcome of a login could not be stored; it is known, and storing is tried again");
+            tracing::error!(%error, "could not save the outcome of a login; using it from memory, will retry");
         }
         drop(turn);
         match outcome {
@@ -131,7 +132,7 @@ impl<R: Redeem> Refresher<R> {
                 if self.is_other_user(&issued) {
                     tracing::warn!(
                         credential = %self.shared.name,
-                        "the server names another user than before for the configured login"
+                        "the configured login now returns tokens of another user than before; using them"
                     );
                 }
                 self.adopt(issued, None).await;
@@ -161,10 +162,17 @@ impl<R: Redeem> Refresher<R> {
         let decision = permit.decision();
         match error.class {
             Class::Unexplained if !decision.is_final() => {
-                tracing::error!(credential = %name, %error, "the login was refused without a readable reason; it is tried once more after 35 minutes");
+                tracing::error!(
+                    credential = %name, %error,
+                    "the login was rejected without a readable reason; the proxy tries once more after 35 minutes"
+                );
             }
             Class::Refused | Class::Unexplained => {
-                tracing::error!(credential = %name, %error, "the login was refused; it is not tried again until its secret changes");
+                tracing::error!(
+                    credential = %name, %error,
+                    "the login was rejected; the proxy will not try again until the password changes or an operator \
+                     unlocks it"
+                );
             }
             Class::Locked => {
                 tracing::error!(credential = %name, %error, "the account is locked; no login for 35 minutes");
@@ -177,7 +185,7 @@ impl<R: Redeem> Refresher<R> {
     /// Notes that a refresh found the account locked, which blocks logins as well.
     pub(super) async fn note_lock(&mut self) {
         if let Some(permit) = self.permit.clone() {
-            // It holds even if it cannot be stored.
+            // The lock holds even if it cannot be stored.
             let _ = permit.turn().await.note_lock().await;
         }
         let until = clock::after(self.now(), login_guard::LOCK);
@@ -201,7 +209,7 @@ impl<R: Redeem> Refresher<R> {
         self.unsupported = None;
         self.report();
         let held = was_blocked || was_guarded;
-        tracing::info!(credential = %self.shared.name, held, "an operator lifted the brake");
+        tracing::info!(credential = %self.shared.name, held, "an operator released the login brake");
         Ok(held)
     }
 
@@ -211,21 +219,32 @@ impl<R: Redeem> Refresher<R> {
         if let Err(error) = &outcome
             && error.is_of_record()
         {
-            // The operator answers for what the record said.
+            // The operator takes responsibility for the lost history.
             outcome = permit.set_aside(&error.describe()).await;
         }
         let held = permit.decision() != LoginDecision::Allowed;
         if outcome.is_ok() {
             outcome = turn.clear().await;
         }
-        outcome.map_err(|error| self.unavailable(&no_login(&error.describe()).message, None))?;
+        outcome.map_err(|error| {
+            let reason = error.describe();
+            let detail =
+                format!("cannot use the record of earlier logins ({reason}), so the login brake was not released");
+            self.unavailable(&detail, None)
+        })?;
         if !turn.is_saved() {
-            tracing::warn!(credential = %self.shared.name, "that the brake was lifted could not be stored yet");
+            tracing::warn!(
+                credential = %self.shared.name,
+                "could not save that the login brake was released; will retry"
+            );
         }
         Ok(held)
     }
 }
 
 fn no_login(reason: &str) -> TokenError {
-    not_begun(format!("no login without a record of it, which keeps the account from being locked: {reason}"))
+    not_begun(format!(
+        "{reason}, so no login was attempted: unrecorded attempts could lock the account. Free space, or change \
+         store.path"
+    ))
 }

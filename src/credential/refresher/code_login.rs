@@ -1,4 +1,4 @@
-//! Redeeming the codes of interactive logins. Another user's login replaces nothing until
+//! Redeems the codes of interactive logins. Another user's login replaces nothing until it is
 //! confirmed.
 
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::oauth::{AccessToken, Class, Grant, Issued, Redeem, TokenError};
 use vbc_base::clock::Timestamp;
 use vbc_base::random;
 
-/// The name of a user whom the server has not named.
-const NAMELESS: &str = "a user whom the server has not named";
+/// Stands for the user of the current tokens if the server has not named one.
+const NAMELESS: &str = "a user that the server did not name";
 
 /// The userinfo endpoint's time limit.
 const USERINFO: Duration = Duration::from_secs(3);
 
-/// How long the login of another user waits to be confirmed.
+/// How long the login of another user waits for confirmation.
 const CONFIRMATION: Duration = Duration::from_secs(10 * 60);
 
 /// The login of another user, kept in memory until it is confirmed.
@@ -34,11 +34,11 @@ impl UnconfirmedLogin {
 }
 
 impl<R: Redeem> Refresher<R> {
-    /// Redeems a code. The present tokens stay until the new set is stored.
+    /// Redeems a code. The current tokens stay in use until the new set is stored.
     pub(super) async fn redeem_code(&mut self, login: CodeLogin) -> Result<LoginSummary, LoginError> {
         let CodeLogin { code, redirect_uri, verifier } = login;
         self.unconfirmed_login = None;
-        // Before the code, which works only once, is spent.
+        // Checked before the code is spent, because it works only once.
         self.read_record().await?;
         self.reserve().await.map_err(|error| LoginError::Unavailable(error.message))?;
         let grant = Grant::AuthorizationCode { code, redirect_uri, verifier };
@@ -52,21 +52,24 @@ impl<R: Redeem> Refresher<R> {
                 let number = u64::from_be_bytes(random::bytes());
                 let unconfirmed = UnconfirmedLogin { number, issued, received: Instant::now() };
                 self.unconfirmed_login = Some(Box::new(unconfirmed));
-                tracing::warn!(credential = %self.shared.name, "another user logged in; nothing is replaced");
+                tracing::warn!(
+                    credential = %self.shared.name,
+                    "another user logged in; keeping the current tokens until the login is confirmed"
+                );
                 Err(LoginError::OtherUser { expected, found, confirm: number })
             }
             _ => self.adopt_login(issued).await,
         }
     }
 
-    /// Takes the unconfirmed login of this number into use.
+    /// Starts using the unconfirmed login with this number.
     pub(super) async fn confirm(&mut self, number: u64) -> Result<LoginSummary, LoginError> {
         match self.unconfirmed_login.take().filter(|login| login.is_current()) {
             Some(login) if login.number == number => {
                 let UnconfirmedLogin { mut issued, received, .. } = *login;
                 // The token has aged meanwhile.
                 issued.expires_in = issued.expires_in.saturating_sub(received.elapsed());
-                tracing::warn!(credential = %self.shared.name, "a person confirmed the login of another user");
+                tracing::warn!(credential = %self.shared.name, "the login of another user was confirmed");
                 self.adopt_login(issued).await
             }
             other => {
@@ -76,10 +79,10 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// The user whose login is expected: that of the present tokens, else the configured one.
+    /// The user whose login is expected: that of the current tokens, else the configured one.
+    /// `None` if the login of any user is accepted.
     ///
-    /// `is_named` is whether the server has named the new login's user. `None` if there is nothing
-    /// to compare with or to replace.
+    /// `is_named` says whether the server has named the user of the new login.
     async fn expected_subject(&self, is_named: bool) -> Option<String> {
         let record = &self.stored.record;
         if let Some(known) = &record.subject {
@@ -95,8 +98,8 @@ impl<R: Redeem> Refresher<R> {
         Some(subject.unwrap_or_else(|| NAMELESS.to_owned()))
     }
 
-    /// Asks the userinfo endpoint. The time is limited because a redeemed code's tokens are only in
-    /// memory meanwhile.
+    /// Requests the user's name from the userinfo endpoint. The time is limited because the tokens
+    /// of a redeemed code are only in memory until then.
     async fn ask_subject(&self, token: &AccessToken) -> Option<String> {
         tokio::time::timeout(USERINFO, self.endpoint.subject(token)).await.ok().flatten()
     }
@@ -110,7 +113,7 @@ impl<R: Redeem> Refresher<R> {
         }
         record.subject.clone_from(&subject);
         self.adopt(issued, None).await;
-        tracing::info!(credential = %self.shared.name, "a person has logged in");
+        tracing::info!(credential = %self.shared.name, "interactive login completed");
         let tokens = self.stored.record.tokens.as_ref();
         let expires_at = tokens.map_or(Timestamp::MIN, |tokens| tokens.expires_at);
         Ok(LoginSummary { subject, expires_at, unsaved: self.stored.is_unsaved() })
@@ -120,16 +123,16 @@ impl<R: Redeem> Refresher<R> {
 fn code_refused(error: &TokenError) -> LoginError {
     let advice = match error.class {
         Class::Refused | Class::Unexplained => {
-            "an authorization code works once and for five minutes, and only with the redirect_uri it was asked for; \
-             log in again"
+            "an authorization code works once, for five minutes, and only with the redirect_uri of its request; log in \
+             again"
         }
         Class::Locked => "the account is locked; wait half an hour after the last attempt, then log in again",
         Class::WrongUrl => "correct token_url first, then log in again",
         Class::Configuration | Class::Unsupported => {
             "correct the credential's configuration (client id, secret, grants, scope) first"
         }
-        Class::NotJudged => "log in again when the token endpoint answers",
-        Class::Ambiguous => "the code may have been used up; log in again",
+        Class::NotJudged => "log in again when the token endpoint responds",
+        Class::Ambiguous => "the code may be spent; log in again",
     };
     LoginError::Refused(format!("{}; {advice}", error.message))
 }

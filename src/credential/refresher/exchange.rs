@@ -1,4 +1,4 @@
-//! One exchange with the token endpoint: redeeming, taking a token set into use, and failures.
+//! One exchange with the token endpoint: redeeming, adopting the token set, and failures.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn redeem(&mut self, grant: &Grant) -> Result<Issued, TokenError> {
         self.reserve().await?;
         let started = Instant::now();
-        // A wait in vain is about one exchange only.
+        // A timed-out wait says something about one exchange only.
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
         let outcome = self.endpoint.redeem(grant).await;
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
@@ -44,8 +44,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Takes a token set into use: stores it, then publishes it. `presented` is the refresh token
-    /// it was issued for, if any.
+    /// Stores a token set, then publishes it. `presented` is the refresh token for which it was
+    /// issued, if any.
     pub(super) async fn adopt(&mut self, issued: Issued, presented: Option<&Secret>) {
         if let Some(presented) = presented {
             self.note_spent_seed(presented);
@@ -101,7 +101,7 @@ impl<R: Redeem> Refresher<R> {
         true
     }
 
-    /// Plans the next exchange after a failure that is not the login guard's.
+    /// Plans the next exchange after a failure that the login guard does not handle.
     pub(super) async fn failed(&mut self, error: TokenError) -> Unavailable {
         if matches!(error.class, Class::Configuration | Class::WrongUrl) {
             return self.block_application(&error.message).await;
@@ -113,14 +113,14 @@ impl<R: Redeem> Refresher<R> {
         unavailable
     }
 
-    /// Leaves a refused application alone for a while, over restarts.
+    /// Pauses exchanges of a refused application. The pause outlasts a restart.
     async fn block_application(&mut self, message: &str) -> Unavailable {
         let before = self.stored.record.application.as_deref();
         let block = block_application(before, self.configuration(), message, self.now());
         let until = block.next_attempt;
         tracing::error!(
             credential = %self.shared.name, next_attempt = %format_args!("{until:.0}"),
-            "the application is refused; it is tried again slowly, and at once when its configuration changes"
+            "the server rejects the application; retrying slowly, or at once after its configuration changes"
         );
         self.stored.record.application = Some(Box::new(block));
         self.save().await;
@@ -143,9 +143,9 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// What a login that issued `tokens` shows about how the server issues token sets, if it has no
-/// other explanation. `record` is from before the login; `was_trusted` is whether its token was
-/// still good.
+/// How the server issues token sets, as far as a login that issued `tokens` shows it. `record` is
+/// the record before the login. `was_trusted` says whether its access token was alive and not known
+/// to be refused.
 fn observe_issuance(record: &Record, tokens: &TokenSet, was_trusted: bool) -> Option<Issuance> {
     let before = record.tokens.as_ref().filter(|_| was_trusted);
     if before.is_some_and(|before| before.access_token == tokens.access_token) {
@@ -156,7 +156,8 @@ fn observe_issuance(record: &Record, tokens: &TokenSet, was_trusted: bool) -> Op
     match before.map(|before| (&before.refresh_token, &tokens.refresh_token)) {
         Some((Some(old), Some(new))) if old == new => Some(Issuance::RenewRevoke),
         Some((Some(_), Some(_))) => Some(Issuance::RenewKeep),
-        // A token that was issued before, to another client of the application.
+        // Less than a full lifetime: the token was issued earlier, to another client of the
+        // application.
         _ if left + Duration::from_secs(5) < full => Some(Issuance::Reuse),
         _ => None,
     }

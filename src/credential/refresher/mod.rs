@@ -1,4 +1,4 @@
-//! The one task of a credential that redeems.
+//! The only task of a credential that redeems grants.
 //!
 //! Everything that changes a credential happens here, one thing at a time. So at most one exchange
 //! is under way, and nothing cancels it: only this task owns it. A new token set is stored before
@@ -37,8 +37,8 @@ use vbc_base::clock::{self, Clock, Timestamp};
 use vbc_base::random;
 
 /// Timers stop while a machine is suspended, so the wall clock is checked after 1/`CHECKS` of each
-/// pause, within these limits. The upper limit lets ten thousand credentials leave a machine
-/// asleep.
+/// pause, within these limits. The lower limit keeps ten thousand credentials from waking the
+/// machine too often.
 const SHORTEST_CHECK: Duration = Duration::from_secs(60);
 const LONGEST_CHECK: Duration = Duration::from_secs(5 * 60);
 const CHECKS: u32 = 64;
@@ -46,34 +46,34 @@ const CHECKS: u32 = 64;
 /// Why an exchange is wanted, which limits the fallbacks it may use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// The present token still lives: refresh it, but do not log in.
+    /// The current token is still alive: refresh it, but do not log in.
     Early,
     /// There is no token, or the upstream refuses it.
     Token,
 }
 
-/// What the present access token is good for.
+/// The state of the current access token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenState {
-    /// There is none, or it has ended.
+    /// It is missing or has expired.
     Dead,
-    /// It lives, but the gateway refuses it.
+    /// It is alive, but the gateway refuses it.
     Distrusted,
-    /// It lives, and the gateway is not known to refuse it.
+    /// It is alive, and the gateway is not known to refuse it.
     Trusted,
 }
 
 /// What wakes the refresher.
 enum Event {
-    /// A request or an operator asks for something.
+    /// A message from a request or an operator.
     Message(Message),
     /// Something may be due.
     Tick,
-    /// Every handle is gone, or the credential is closed.
+    /// Every handle is dropped, or the credential is closed.
     Closed,
 }
 
-/// The refresher's state. [`run`](Self::run) is its life; everything else is called from there.
+/// The refresher's state. [`run`](Self::run) is its task and calls everything else.
 pub(super) struct Refresher<R> {
     options: Options,
     endpoint: R,
@@ -84,7 +84,7 @@ pub(super) struct Refresher<R> {
     stored: StoredRecord,
     /// The revision with which the token set was stored.
     token_revision: u64,
-    /// A 401 named the token: those up to this revision are refused, and a replacement is due.
+    /// A 401 named the token: tokens up to this revision are refused, and a replacement is due.
     distrusted: u64,
     /// The revision of the last login of this process. The gateway is assumed to know its token at
     /// once.
@@ -92,9 +92,9 @@ pub(super) struct Refresher<R> {
     refresh_at: Timestamp,
     /// When the access token ends by the monotonic clock.
     ends: Instant,
-    /// The store has a note that the refresh token was presented with an unknown outcome.
+    /// The stored record notes that the refresh token was presented with an unknown outcome.
     noted_pending: bool,
-    /// The server's words if it refreshes no tokens of this application. Kept until unlock or
+    /// The server's words if it does not refresh tokens for this application. Kept until unlock or
     /// restart.
     unsupported: Option<Box<str>>,
     published_at: Option<Instant>,
@@ -103,14 +103,15 @@ pub(super) struct Refresher<R> {
     trouble: Option<String>,
     unconfirmed_login: Option<Box<UnconfirmedLogin>>,
     waiting_list: Option<Box<WaitingList>>,
-    /// No scheduled exchange begins before this time: those of other credentials come first.
+    /// No scheduled exchange begins before this time: exchanges of other credentials go first.
     not_before: Timestamp,
     warning: Warning,
     watch: ClockWatch,
-    /// When an unsaved record is stored again, and how often that has failed.
+    /// When storing an unsaved record is retried.
     save_at: Instant,
+    /// How often in a row storing has failed.
     save_failures: u32,
-    /// How often in a row something was due and was not done.
+    /// How often in a row an exchange was due and was not made.
     idle_rounds: u32,
 }
 
@@ -220,9 +221,9 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Moves all planned times along with a wall clock that was set back. Otherwise a refresh token
-    /// could end by the server's clock before it is refreshed by ours. To be called before a time
-    /// of the present clock is stored anywhere.
+    /// Moves all planned times along with a wall clock that was set back. Otherwise the refresh
+    /// token could expire on the server before the proxy's clock reaches its refresh. Call it
+    /// before a time of the changed clock is stored anywhere.
     fn follow_clock(&mut self) -> bool {
         let Some(back) = self.watch.set_back(&self.clock) else { return false };
         tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");
@@ -247,8 +248,8 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Updates a block of the login guard. The guard is the user's, so another credential or an
-    /// operator may have changed it, and locks end.
+    /// Updates a block that came from the login guard. Credentials of one user share the guard, so
+    /// another credential or an operator may have changed it. Locks also end with time.
     fn recheck_block(&mut self) {
         let is_unreadable = self
             .permit
@@ -261,7 +262,7 @@ impl<R: Redeem> Refresher<R> {
         let Some(BlockReason::LoginGuard(before)) = self.blocked else { return };
         let now = match &self.permit {
             Some(permit) => permit.decision(),
-            // Without a login of its own, the credential knows only what a refresh told it.
+            // Without a password, the credential knows only the lock that a refresh reported.
             None if before.until().is_some_and(|until| until <= self.now()) => LoginDecision::Allowed,
             None => before,
         };
@@ -282,7 +283,7 @@ impl<R: Redeem> Refresher<R> {
         self.unavailable(&detail, retry_after)
     }
 
-    /// What blocks exchanges, preceded by what led there.
+    /// The text of a block, preceded by the reason why the refresh token was not used, if any.
     fn describe(&self, reason: &BlockReason, now: Timestamp) -> (String, Option<Duration>) {
         let (detail, retry_after) = reason.describe(&self.shared.name, now);
         match self.why_not_refreshed() {
@@ -301,7 +302,7 @@ impl<R: Redeem> Refresher<R> {
         current.filter(|bearer| bearer.is_alive(now)).ok_or_else(|| match &self.blocked {
             Some(reason) => self.blocked_by(reason),
             None => {
-                self.unavailable("the token ended the moment it was issued", Some(Duration::from_secs(1)))
+                self.unavailable("the new token had expired already when it was issued", Some(Duration::from_secs(1)))
             }
         })
     }

@@ -1,4 +1,4 @@
-//! When the refresher acts without being asked.
+//! When the refresher acts on its own schedule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::oauth::Redeem;
 use vbc_base::clock::{self, Timestamp};
 use vbc_base::random;
 
-/// The pause of an exchange that is due and has to let another credential's go first.
+/// How long a due exchange waits, on average, when another credential's goes first.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R: Redeem> Refresher<R> {
@@ -36,7 +36,7 @@ impl<R: Redeem> Refresher<R> {
                 TokenState::Trusted if self.may_refresh_early() => self.refresh_at,
                 TokenState::Trusted => tokens.expires_at,
                 TokenState::Distrusted => clock::after(now, self.shared.forced_in()),
-                // Tokens that live a few seconds must not cause a storm of refreshes.
+                // Tokens with a lifetime of seconds must not cause a storm of refreshes.
                 TokenState::Dead => schedule::refresh_at(RefreshAt::Share(0.0), tokens, 0.0),
             },
         };
@@ -77,7 +77,7 @@ impl<R: Redeem> Refresher<R> {
         if is_idle {
             self.not_before = clock::after(self.now(), TURN_AGAIN);
         }
-        // A clock that was set ahead explains one round. More mean a plan that contradicts itself.
+        // A clock that was set ahead explains one round. More rounds mean a contradictory plan.
         debug_assert!(self.idle_rounds < 5, "due, and not done: {:?}", self.blocked);
     }
 }

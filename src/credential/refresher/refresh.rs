@@ -1,4 +1,4 @@
-//! Presenting a refresh token: what is noted before, and what each outcome means.
+//! Presents a refresh token: notes that beforehand, and handles each outcome.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::oauth::{Class, Grant, Issued, Redeem, TokenError};
 use vbc_base::clock;
 use vbc_base::secret::{Secret, fingerprint};
 
-/// The pause before an early refresh that could not be noted.
+/// The pause before an early refresh is retried because it could not be noted.
 const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 impl<R: Redeem> Refresher<R> {
-    /// Exchanges the refresh token. Returns whether a usable token is there now; if not, a login is
-    /// next.
+    /// Exchanges the refresh token. Returns whether a usable token is available now; if not, a
+    /// login is next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
         // Twice: another process may have rotated a refused refresh token. The store then has its
         // successor.
@@ -25,7 +25,7 @@ impl<R: Redeem> Refresher<R> {
                 return Err(self.failed(error).await);
             }
             let pending = self.stored.record.refresh_pending;
-            // A token that the gateway refuses has nothing to lose.
+            // The note protects a working access token. One that the gateway refuses needs none.
             if self.is_trusted() {
                 self.note_presented(need).await?;
             }
@@ -53,7 +53,7 @@ impl<R: Redeem> Refresher<R> {
                 Class::Unsupported => {
                     tracing::warn!(
                         credential = %self.shared.name, %error,
-                        "the server refreshes no tokens of this application; each token is used to its end"
+                        "the server does not refresh tokens for this application; using each token until it expires"
                     );
                     self.unsupported = Some(error.message.into());
                     break;
@@ -61,7 +61,7 @@ impl<R: Redeem> Refresher<R> {
                 Class::Ambiguous if self.is_trusted() => {
                     return self.keep_living_token(&error).await;
                 }
-                // The failure is not the token's, and a login may find the endpoint.
+                // The refresh token is not at fault, and a login may reach the endpoint.
                 Class::WrongUrl if self.may_log_in(need) => break,
                 class => {
                     if class == Class::Locked {
@@ -74,8 +74,9 @@ impl<R: Redeem> Refresher<R> {
         Ok(false)
     }
 
-    /// Presents a refresh token. When a token is needed and the response is lost, presents it once
-    /// more: a server that has seen it says so, and the store may have its successor.
+    /// Presents a refresh token. If the response is lost and no trusted access token is left,
+    /// presents it once more. A server that has already rotated it refuses it then, and the store
+    /// may have its successor.
     ///
     /// `pending` is whether an earlier response was lost.
     async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, TokenError> {
@@ -86,7 +87,7 @@ impl<R: Redeem> Refresher<R> {
             if let Err(error) = &outcome {
                 tracing::warn!(
                     credential = %self.shared.name, %error,
-                    "the answer to a refresh was lost; presenting the refresh token once more"
+                    "the response to a refresh was lost; presenting the refresh token once more"
                 );
             }
             outcome = self.redeem(&grant).await;
@@ -96,9 +97,11 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Notes in the store that the refresh token of a living access token is about to be presented.
-    /// A crash in between then counts as a lost response. An error means that it cannot be noted,
-    /// that no token is needed yet, and that the refresh token is not presented.
+    /// Notes in the store that the refresh token of a living access token will be presented next.
+    /// A crash in between then counts as a lost response.
+    ///
+    /// Fails if the note cannot be stored and no token is needed yet. The refresh token must not be
+    /// presented then.
     async fn note_presented(&mut self, need: Need) -> Result<(), Unavailable> {
         let pending = std::mem::replace(&mut self.stored.record.refresh_pending, true);
         if self.noted_pending {
@@ -108,7 +111,7 @@ impl<R: Redeem> Refresher<R> {
         if need == Need::Early && self.stored.is_unsaved() {
             self.stored.record.refresh_pending = pending;
             self.refresh_at = clock::after(self.now(), NOTE_AGAIN);
-            let detail = "the token store takes no note, and no refresh token is presented early without one";
+            let detail = "the early refresh is postponed, because it cannot be noted in the token store";
             self.trouble = Some(detail.to_owned());
             return Err(self.unavailable(detail, Some(NOTE_AGAIN)));
         }
@@ -120,7 +123,7 @@ impl<R: Redeem> Refresher<R> {
     async fn keep_living_token(&mut self, error: &TokenError) -> Result<bool, Unavailable> {
         tracing::warn!(
             credential = %self.shared.name, %error,
-            "the response to a refresh was lost; the present token is used to its end first"
+            "the response to a refresh was lost; using the current token until it expires"
         );
         if self.reload_newer().await && self.is_alive() {
             return Ok(true);
@@ -132,7 +135,7 @@ impl<R: Redeem> Refresher<R> {
         Err(self.unavailable(&detail, None))
     }
 
-    /// Whether these tokens are another user's than those that they would replace.
+    /// Whether these tokens belong to another user than the tokens that they would replace.
     pub(super) fn is_other_user(&self, issued: &Issued) -> bool {
         match (&self.stored.record.subject, &issued.subject) {
             (Some(expected), Some(found)) => !is_same_subject(expected, found),
@@ -140,12 +143,12 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Drops another user's tokens, which a refresh brought. OpenID Connect Core §12.2 forbids to
-    /// use them. The refresh token is spent; the present access token is used to its end.
+    /// Discards another user's tokens that a refresh returned. OpenID Connect Core §12.2 forbids
+    /// their use. The refresh token is spent; the current access token is used to its end.
     async fn reject_other_user(&mut self, issued: Issued, refresh_token: &Secret) {
         tracing::error!(
             credential = %self.shared.name,
-            "a refresh brought the tokens of another user; they are not used"
+            "a refresh returned tokens of another user; they are not used"
         );
         self.stored.record.other_subject = issued.subject.map(Into::into);
         self.spend(refresh_token);
@@ -153,7 +156,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     async fn drop_refresh_token(&mut self, refresh_token: &Secret) {
-        tracing::warn!(credential = %self.shared.name, "the refresh token is no longer good");
+        tracing::warn!(credential = %self.shared.name, "the refresh token is no longer valid");
         self.spend(refresh_token);
         self.save().await;
     }
@@ -202,32 +205,32 @@ impl<R: Redeem> Refresher<R> {
         is_renewable || self.is_trusted()
     }
 
-    /// Why the present token is not refreshed before its end; `None` if it is.
+    /// Why the current token is not refreshed before its end; `None` if it is.
     pub(super) fn no_refresh(&self) -> Option<String> {
         let record = &self.stored.record;
         if record.tokens.is_some() && record.refresh_pending {
-            let detail = "the response to a refresh was lost: the token is used to its end, then the refresh token is \
-                          presented again";
+            let detail = "the response to a refresh was lost; the proxy uses the token until it expires, then presents \
+                          the refresh token again";
             return Some(detail.to_owned());
         }
         let reason = self.why_not_refreshed()?;
         let next = match self.permit {
-            Some(_) => "the proxy logs in when the token ends".to_owned(),
+            Some(_) => "the proxy logs in when the token expires".to_owned(),
             None => {
                 let name = &self.shared.name;
-                format!("a login is needed before the token ends; run `vbc-proxy login {name}`")
+                format!("a login is needed before the token expires. Run `vbc-proxy login {name}`")
             }
         };
         Some(format!("{reason}; {next}"))
     }
 
-    /// Why no refresh token can be used, unless it was simply refused.
+    /// Why no refresh token can be used; `None` if it was merely refused or is missing.
     pub(super) fn why_not_refreshed(&self) -> Option<String> {
         if self.stored.record.other_subject.is_some() {
-            return Some("a refresh brought the tokens of another user, which are not used".to_owned());
+            return Some("a refresh returned tokens of another user, which are not used".to_owned());
         }
         let message = self.unsupported.as_deref()?;
-        Some(format!("the server refreshes no tokens of this application ({message})"))
+        Some(format!("the server does not refresh tokens for this application ({message})"))
     }
 }
 

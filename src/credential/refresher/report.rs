@@ -30,7 +30,10 @@ impl<R: Redeem> Refresher<R> {
         let Some(tokens) = &self.stored.record.tokens else { return };
         // The reader of token responses has checked that the token is a legal field value.
         let Some(value) = tokens.access_token.header_value() else {
-            tracing::error!(credential = %self.shared.name, "the access token is not a legal header value");
+            tracing::error!(
+                credential = %self.shared.name,
+                "the access token is not a legal header value and cannot be sent"
+            );
             return;
         };
         let nudges = self.may_refresh_early() && !self.options.passive;
@@ -52,7 +55,7 @@ impl<R: Redeem> Refresher<R> {
         });
     }
 
-    /// When an interactive login is needed at the latest; `None` if the proxy can log in by itself.
+    /// When an interactive login will be needed; `None` if the proxy can log in by itself.
     fn login_needed_by(&self) -> Option<Timestamp> {
         if self.permit.as_ref().is_some_and(|permit| !permit.decision().is_final()) {
             return None;

@@ -1,7 +1,7 @@
-//! What the refresher does about each message.
+//! How the refresher handles each message.
 //!
-//! Requests and operators wait for an exchange that may not begin yet. All of them share the next
-//! one, and those that have left are skipped.
+//! An exchange for requests or operators may not begin yet. All of them then wait for the same next
+//! one. Those that have left are skipped.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::credential::bearer::{Replacement, Unavailable};
 use crate::credential::message::{Message, NewerRequest, RespondTo};
 use crate::oauth::Redeem;
 
-/// The least time between two exchanges that operators ask for.
+/// The least time between two exchanges that operators request.
 const OPERATOR_SPACING: Duration = Duration::from_secs(1);
 
-/// Those who wait, and the last exchange that an operator asked for.
+/// The waiting requests and operators, and the last exchange that an operator requested.
 #[derive(Default)]
 pub(super) struct WaitingList {
     newer: Vec<NewerRequest>,
@@ -116,7 +116,7 @@ impl<R: Redeem> Refresher<R> {
 
     fn respond_newer(&mut self, request: NewerRequest, outcome: Result<(), Unavailable>) {
         if outcome.is_err() && request.is_certain {
-            // Before the response: the next request will be refused too and must find this out.
+            // Set before the response: the next request will be refused too and must find it.
             self.shared.distrust(request.refused);
             self.report();
         }
@@ -127,8 +127,8 @@ impl<R: Redeem> Refresher<R> {
 
     /// Whether a 401 that does not name the token may cost the present token.
     ///
-    /// After a lost response the refresh token may be spent, and a server that detects its reuse
-    /// would end a token that the gateway still accepts. Only a password could replace it.
+    /// After a lost response the refresh token may be spent. A server that detects its reuse would
+    /// revoke an access token that the gateway still accepts. Only a password could replace it.
     fn may_replace(&self) -> Result<(), Unavailable> {
         let is_at_risk = self.stored.record.refresh_pending && self.is_trusted() && self.permit.is_none();
         match self.no_refresh().filter(|_| is_at_risk) {
@@ -151,8 +151,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Gets a new token set for an operator. An exchange that ended after the operator asked will
-    /// do.
+    /// Gets a new token set for an operator. An exchange that ended after the operator's request
+    /// counts.
     pub(super) fn refresh_for_operator(&mut self, operated: u64, respond_to: RespondTo<()>) {
         let is_done = self.shared.operated.load(Ordering::Relaxed) > operated;
         let list = self.waiting_list.get_or_insert_default();
@@ -218,7 +218,7 @@ impl<R: Redeem> Refresher<R> {
         self.token_revision > refused && self.is_alive()
     }
 
-    /// How long until somebody who waits can be served; `Duration::MAX` if nobody waits.
+    /// How long until a waiting request or operator can be served; `Duration::MAX` if none waits.
     pub(super) fn waiting_in(&self) -> Duration {
         let Some(list) = &self.waiting_list else { return Duration::MAX };
         let newer = if list.newer.is_empty() { Duration::MAX } else { self.shared.forced_in() };

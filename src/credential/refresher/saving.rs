@@ -1,4 +1,4 @@
-//! A store that takes no record, and a record that cannot be read.
+//! Handles a store that cannot be written to, and a record that cannot be read.
 
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use crate::credential::record::StoredRecord;
 use crate::oauth::{Class, Redeem, TokenError};
 use vbc_base::secret::fingerprint;
 
-/// The first pause before an unsaved record is stored again, and how often the pause doubles.
+/// The first pause before storing an unsaved record is retried.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
+/// How often that pause doubles.
 const SAVE_DOUBLINGS: u32 = 4;
 
 pub(in crate::credential) async fn load_record(
@@ -26,7 +27,7 @@ pub(in crate::credential) async fn load_record(
 ) {
     let was_set_aside = stored.reload(options.login.is_some()).await;
     if was_set_aside && let Some(seed) = &options.seed {
-        // Whether the seed is spent is no longer known, and a login does not need it.
+        // It is no longer known whether the seed is spent, and a login does not need it.
         stored.record.spent_seed = Some(fingerprint(&[seed.expose()]));
         stored.save().await;
     }
@@ -47,7 +48,7 @@ async fn move_login_history(stored: &mut StoredRecord, permit: &LoginPermit) {
     }
 }
 
-/// The block of a record that cannot be read. A failed read is none: it is retried.
+/// The block of a record that cannot be used. A failed read does not block: it is retried.
 pub(super) fn record_block(stored: &StoredRecord, options: &Options) -> Option<BlockReason> {
     let error = stored.unreadable().filter(|error| error.is_of_record())?;
     let text = unusable_record(error, &options.name, options.login.is_some());
@@ -80,16 +81,16 @@ impl<R: Redeem> Refresher<R> {
         Ok(true)
     }
 
-    /// Makes sure that the outcome of an exchange can be stored. On an error the exchange must not
-    /// begin: a single-use grant would be lost with the process.
+    /// Reserves space to store the outcome of an exchange. On an error the exchange must not begin:
+    /// a single-use grant would be lost with the process.
     pub(super) async fn reserve(&mut self) -> Result<(), TokenError> {
         self.stored.reserve().await.map_err(|error| {
             let reason = error.describe();
             tracing::error!(
                 credential = %self.shared.name, reason,
-                "a new token set could not be stored, so none is asked for"
+                "cannot write to the token store, so no new tokens are requested"
             );
-            not_begun(format!("no new token set is asked for: {}", unwritable_store(&reason)))
+            not_begun(format!("no new tokens are requested: {}", unwritable_store(&reason)))
         })
     }
 
@@ -112,7 +113,7 @@ impl<R: Redeem> Refresher<R> {
         self.report();
     }
 
-    /// Stores what the next run has to know.
+    /// Stores the state that the next run needs.
     pub(super) async fn save_at_end(&mut self) {
         if self.noted_pending && !self.stored.record.refresh_pending {
             self.save().await;
@@ -144,7 +145,7 @@ impl<R: Redeem> Refresher<R> {
         }
         match self.permit.as_ref()?.trouble()? {
             Trouble::Unreadable(reason) => Some(unusable_login_history(&reason, &self.shared.name)),
-            Trouble::Failed(reason) => Some(format!("the token store fails: {reason}")),
+            Trouble::Failed(reason) => Some(format!("the token store failed: {reason}")),
         }
     }
 }

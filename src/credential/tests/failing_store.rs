@@ -181,7 +181,7 @@ fn code() -> CodeLogin {
     CodeLogin { code: "code".into(), redirect_uri: "http://localhost/callback".into(), verifier: None }
 }
 
-/// The trouble that a request is given. Checks that every surface reports the same.
+/// The trouble in the response to a request. Checks that the snapshot reports the same.
 async fn trouble(credential: &Credential) -> String {
     let error = credential.bearer().await.unwrap_err();
     let trouble = credential.snapshot().trouble.unwrap_or_default();
@@ -306,7 +306,7 @@ async fn a_record_whose_key_is_lost_is_held_though_a_password_is_there_until_it_
     let credential = world.start().await;
     let detail = trouble(&credential).await;
     assert!(detail.contains("if it is lost, move the record away"), "{detail}");
-    assert!(detail.contains("run `vbc-proxy unlock default`, and the proxy logs in"), "{detail}");
+    assert!(detail.contains("run `vbc-proxy unlock default` (the proxy then logs in)"), "{detail}");
     tokio::time::sleep(HOUR).await;
     assert!(world.calls().is_empty() && world.shelf.aside.lock().is_empty());
     world.shelf.mend(&own());

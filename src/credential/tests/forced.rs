@@ -68,7 +68,7 @@ async fn a_refresh_that_is_held_back_for_longer_than_requests_wait_is_refused_at
     let refused = credential.replace(&second, Kind::Token).await.unwrap_err();
     assert_eq!(start.elapsed(), Duration::ZERO);
     assert!(refused.retry_after.unwrap() > Duration::from_secs(1), "{refused:?}");
-    assert!(refused.detail.contains("new tokens are refused"), "{refused}");
+    assert!(refused.detail.contains("the gateway refuses new tokens"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn a_bearer_of_a_refresh_is_new_for_two_seconds_and_one_of_a_login_is_not(
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_millis(500));
-    // Whatever the clock says.
+    // Also if the clock is set back.
     world.clock.shift(SignedDuration::from_secs(-86_400));
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_secs(2));
 }

@@ -156,7 +156,7 @@ async fn a_refused_secret_is_sent_once_however_the_refusal_is_wrapped() {
         let world = World::new(*status, body);
         for _ in 0..4 {
             let refusal = world.live(Duration::from_secs(8)).await.unwrap_err();
-            assert!(refusal.detail.contains("refused"), "{refusal}");
+            assert!(refusal.detail.contains("VBC rejected the user name or password"), "{refusal}");
             assert!(refusal.detail.contains("vbc-proxy unlock default"), "{refusal}");
         }
         world.live(48 * 60 * MINUTE).await.unwrap_err();

@@ -9,7 +9,7 @@ async fn a_refused_login_is_tried_once_over_requests_and_restarts_until_the_secr
         let credential = world.start().await;
         for _ in 0..100 {
             let error = credential.bearer().await.unwrap_err();
-            assert!(error.detail.contains("refused"), "{error}");
+            assert!(error.detail.contains("VBC rejected the user name or password"), "{error}");
         }
         tokio::time::sleep(Duration::from_secs(86_400)).await;
         assert!(credential.snapshot().brake);

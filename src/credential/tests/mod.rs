@@ -39,7 +39,7 @@ struct ScriptState {
     steps: Mutex<VecDeque<Step>>,
     calls: Mutex<Vec<String>>,
     issued: Mutex<u32>,
-    /// Each redeem waits for a permit of this, if it is set.
+    /// If set, each redeem waits for a permit of this semaphore.
     gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
@@ -151,7 +151,7 @@ impl World {
     }
 }
 
-/// A store that can fail, and that checks at each write what is published.
+/// A store that can fail. At each write it checks that the token is not published yet.
 struct Witness {
     inner: Arc<MemoryStore>,
     failing: AtomicBool,

@@ -336,7 +336,7 @@ async fn where_the_server_refreshes_nothing_the_proxy_logs_in_at_the_end_of_each
         let snapshot = credential.snapshot();
         assert!(snapshot.usable);
         let trouble = snapshot.trouble.unwrap();
-        assert!(trouble.contains("refreshes no tokens") && trouble.contains("logs in"), "{trouble}");
+        assert!(trouble.contains("does not refresh tokens") && trouble.contains("logs in"), "{trouble}");
         tokio::time::sleep(Duration::from_secs(1000)).await;
         assert_eq!(world.script.calls()[2..], vec!["password right"; lives]);
     }
@@ -360,7 +360,7 @@ async fn where_the_server_refreshes_nothing_a_login_is_needed_by_the_end_of_the_
     tokio::time::sleep(Duration::from_secs(900)).await;
     let snapshot = credential.snapshot();
     assert!(snapshot.usable);
-    assert!(snapshot.trouble.unwrap().contains("a login is needed before the token ends"));
+    assert!(snapshot.trouble.unwrap().contains("a login is needed before the token expires"));
     assert_eq!(snapshot.login_needed_by, snapshot.expires_at);
     assert_eq!(world.script.calls(), ["refresh seed", "refresh refresh-1"]);
 }

@@ -1,4 +1,4 @@
-//! What is stored, and when; and how a credential ends.
+//! When token sets and notes are stored, and how a credential ends.
 
 use super::*;
 
@@ -54,7 +54,8 @@ async fn a_login_that_cannot_be_noted_is_not_made_unless_its_secret_has_worked_b
     store.failing.store(true, Ordering::Relaxed);
     let credential = world.start_on(Arc::clone(&store) as _).await;
     let error = credential.bearer().await.unwrap_err();
-    assert!(error.detail.contains("cannot be noted"), "{error}");
+    assert!(error.detail.contains("cannot write to the token store (writing: disk full)"), "{error}");
+    assert!(error.detail.contains("no login was attempted"), "{error}");
     assert!(world.script.calls().is_empty());
     store.failing.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -100,7 +101,7 @@ async fn the_brake_that_an_older_version_kept_with_the_credential_still_holds() 
         .unwrap();
     for _ in 0..2 {
         let error = world.start().await.bearer().await.unwrap_err();
-        assert!(error.detail.contains("refused"), "{error}");
+        assert!(error.detail.contains("VBC rejected the user name or password"), "{error}");
     }
     assert!(world.script.calls().is_empty());
     assert_eq!(world.stored().await.login_history, None);
