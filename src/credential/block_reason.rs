@@ -154,7 +154,9 @@ pub(super) fn unusable_record(error: &StoreError, name: &str, has_login: bool) -
             "set store.key_file to the file with that key and restart; if it is lost, move the record away, then {then}"
         ),
         StoreError::Damaged { .. } | StoreError::Foreign { .. } => {
-            format!("the proxy leaves it unchanged; put a good copy in its place or move it away, then {then}")
+            format!(
+                "the proxy leaves it unchanged; put a good copy in its place or move it away, then {then}"
+            )
         }
         _ => "the proxy retries by itself".to_owned(),
     };

@@ -287,7 +287,9 @@ impl Credential {
         let is_certain = kind == Kind::Token;
         let held = self.forced_in();
         let outcome = if held > self.shared.max_wait {
-            Err(self.shared.unavailable("the gateway refuses new tokens, so refreshes are held back", Some(held)))
+            Err(self
+                .shared
+                .unavailable("the gateway refuses new tokens, so refreshes are held back", Some(held)))
         } else {
             let asked = Instant::now();
             self.ask_within(held, |respond_to| {

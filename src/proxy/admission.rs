@@ -15,15 +15,15 @@ use vbc_http::headers;
 pub(super) enum Admission<'a> {
     /// It is forwarded.
     Forward(Admitted<'a>),
-    /// It is meant for us, and this is the response.
+    /// The proxy itself responds with this.
     Respond(Response<Full<Bytes>>),
 }
 
 /// A request that is forwarded.
 pub(super) struct Admitted<'a> {
-    /// `None` if links in the response stay as they are.
+    /// `None` if links in the response stay unchanged.
     pub(super) rewrite: Option<Rewrite<'a>>,
-    /// A browser shows the response as a page.
+    /// Whether a browser shows the response as a page.
     pub(super) is_navigation: bool,
     pub(super) in_flight: InFlight,
 }
@@ -32,7 +32,7 @@ impl Connection {
     /// Decides on a request: drain, host, browser, the limit of requests, `Max-Forwards`.
     ///
     /// # Errors
-    /// Why it is not forwarded.
+    /// The reason why the request is not forwarded.
     pub(super) fn admit(
         &self,
         request: &mut Request<Incoming>,

@@ -17,7 +17,8 @@ impl Proxy {
         }
     }
 
-    /// The bearer for this path, if the cached one is too old for it or there is none.
+    /// The bearer for this path, for when [`cached_bearer`](Self::cached_bearer) returned `None`.
+    /// Waits for the token endpoint if necessary.
     pub(super) async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
         let cached = self.bearer.borrow_mut().cached().cloned();
         let old = match cached {
@@ -29,7 +30,8 @@ impl Proxy {
             Some(max_age) if !old.is_younger(max_age, self.credential.clock().now()) => {
                 match self.credential.younger(max_age).await {
                     Ok(young) => Ok(young),
-                    // One that is too old for this path may still work. It may have changed since.
+                    // A bearer that is too old for this path may still work. Read it again: it may
+                    // have changed.
                     Err(_) => self.credential.bearer().await,
                 }
             }
@@ -37,15 +39,15 @@ impl Proxy {
         }
     }
 
-    /// The upstream accepted this bearer. The credential learns it once for each revision, and
-    /// whenever the revision was known as refused.
+    /// Notes that the upstream accepted this bearer, unless the status is an error. Reports it to
+    /// the credential once per revision, and again if the revision was known as refused.
     pub(super) fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
         if self.credential.is_news(bearer) && !status.is_client_error() && !status.is_server_error() {
             self.credential.trust(bearer);
         }
     }
 
-    /// The age limit for tokens on this path. Prefixes end at slashes, and the longest come first.
+    /// The age limit for tokens on this path. Prefixes end at slashes; the longest one applies.
     fn max_age(&self, path: &str) -> Option<Duration> {
         let (_, age) = self.max_age.iter().find(|(prefix, _)| {
             let rest = path.strip_prefix(prefix.trim_end_matches('/'));

@@ -1,4 +1,4 @@
-//! A client's connection, and what every response on it has in common.
+//! A client's connection, and the parts that all its responses share.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -32,11 +32,11 @@ pub struct Connection {
     /// The scheme of the client's URLs.
     pub(super) scheme: &'static str,
     pub(super) timer: Rc<LazyTimer>,
-    /// The upstream's side, once a request has become a websocket.
+    /// The connection to the upstream, once a request has become a websocket.
     pub(super) switched: Cell<Option<Box<Switched>>>,
 }
 
-/// What is known of a request, whatever its response.
+/// The facts about a request that every response needs.
 pub(super) struct Call {
     pub(super) id: HeaderValue,
     pub(super) survey: Survey,
@@ -51,7 +51,7 @@ impl Call {
     }
 }
 
-/// The client's own id if it is a sensible one, else the next of this thread.
+/// The client's own id if it is 1 to 128 visible ASCII characters, else the next id of this thread.
 pub(super) fn request_id(proxy: &Proxy, headers: &HeaderMap, survey: Survey) -> HeaderValue {
     if survey.request_id
         && let Some(id) = headers.get(X_REQUEST_ID)
@@ -72,18 +72,18 @@ impl Connection {
         Self { proxy, peer, scheme, timer: Rc::default(), switched: Cell::default() }
     }
 
-    /// The response to a request that is not forwarded, or got none from the upstream.
+    /// The proxy's own response to a request that is not forwarded or that failed at the upstream.
     pub(super) fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
         let text = id.to_str().unwrap_or_default();
-        // A client's mistake is not worth a warning, and the refresher logs why there is no token.
+        // A client's mistake deserves no warning, and the refresher logs why there is no token.
         match error {
-            Error::Upstream(_) => tracing::warn!(id = text, %error, "answered in our own name"),
-            _ => tracing::debug!(id = text, %error, "answered in our own name"),
+            Error::Upstream(_) => tracing::warn!(id = text, %error, "request failed, answered by the proxy"),
+            _ => tracing::debug!(id = text, %error, "request failed, answered by the proxy"),
         }
         self.own(error.response(text), id)
     }
 
-    /// A response of our own.
+    /// A response that the proxy itself makes.
     pub(super) fn own(&self, response: Response<Full<Bytes>>, id: &HeaderValue) -> Response<Outgoing> {
         let mut response = response.map(ResponseBody::Own);
         response.headers_mut().insert(X_REQUEST_ID, id.clone());
@@ -130,7 +130,7 @@ impl AccessLine {
         })
     }
 
-    /// `source` names a cassette or a fault, if the response is of one.
+    /// `source` is `cassette` or `fault` if the response came from there.
     pub(super) fn write(
         self,
         connection: &Connection,
@@ -151,15 +151,15 @@ pub struct Outgoing {
     body: ResponseBody,
     proxy: Rc<Proxy>,
     _in_flight: Option<InFlight>,
-    /// Records what is sent.
+    /// Records the body.
     pub(super) tap: Option<Box<ResponseTap>>,
 }
 
-/// Counts a request from its admission until its response has been sent.
+/// Counts a request from its admission until its response is sent.
 pub(super) struct InFlight(Rc<Proxy>);
 
 impl InFlight {
-    /// `None` if the thread forwards as many requests as it may.
+    /// `None` if the thread has reached its limit of requests.
     pub(super) fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
         let others = proxy.in_flight.get();
         if others >= proxy.most_in_flight {
@@ -187,9 +187,9 @@ impl Body for Outgoing {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(cx);
         if let Poll::Ready(Some(Err(error))) = &frame {
-            // The head has been sent, so nothing can be said any more: the connection is cut.
+            // The head has been sent, so an error response is impossible: the connection is cut.
             this.proxy.metrics.aborted.inc();
-            tracing::warn!(%error, "an answer was cut short");
+            tracing::warn!(%error, "a response was cut short");
         }
         if let (Some(tap), Poll::Ready(frame)) = (&mut this.tap, &frame) {
             record(tap, frame.as_ref(), this.body.is_end_stream());

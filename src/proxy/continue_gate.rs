@@ -1,4 +1,4 @@
-//! Holds a request body back until a 100 (RFC 9110 §10.1.1).
+//! Holds a request body back until the upstream sends a 100 (RFC 9110 §10.1.1).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 /// Holds a request body back until the upstream sends a 100, or the wait for it has ended.
 ///
-/// Clones are the same gate. The sending waits for it ([`poll_released`](Self::poll_released)). The
+/// Clones share one gate. The upload waits for it ([`poll_released`](Self::poll_released)). The
 /// reader of the response, or its deadline, opens it ([`release`](Self::release)).
 #[derive(Clone, Default)]
 pub(super) struct ContinueGate(Rc<State>);

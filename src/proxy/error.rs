@@ -1,4 +1,4 @@
-//! The table from error to response. All our own error responses are in it.
+//! The table from error to response. It has all error responses that the proxy itself makes.
 
 use std::time::Duration;
 
@@ -20,24 +20,25 @@ const SOON: Duration = Duration::from_secs(1);
 /// The well-known methods that are forwarded.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
-/// The response to an `OPTIONS` that may not be forwarded any further (RFC 9110 §7.6.2).
+/// The response to an `OPTIONS` with `Max-Forwards: 0`, which must not be forwarded (RFC 9110
+/// §7.6.2).
 pub(super) fn options() -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     response.headers_mut().insert(header::ALLOW, ALLOWED);
     response
 }
 
-/// Why a response is our own and not the upstream's.
+/// Why the proxy itself responds instead of the upstream.
 #[derive(Debug, Error)]
 pub(super) enum Error {
-    /// It was refused before it became a request.
+    /// The bytes were refused before they became a request.
     #[error("refused: {0}")]
     Refused(RequestRejection),
-    /// It is not for us.
+    /// The gate does not accept the request.
     #[error(transparent)]
     NotForUs(#[from] GateRejection),
     /// The proxy is shutting down.
-    #[error("draining")]
+    #[error("the proxy is shutting down")]
     Draining,
     /// `listen.max_requests_in_flight` is reached.
     #[error("too many requests in flight")]
@@ -45,7 +46,7 @@ pub(super) enum Error {
     /// The request body could not be sent to its end.
     #[error(transparent)]
     Body(BodyFailure),
-    /// There is no token.
+    /// There is no usable token.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The upstream could not be reached, or gave no response.
@@ -82,7 +83,7 @@ impl Error {
                     StatusCode::SERVICE_UNAVAILABLE,
                     ("draining", "Shutting down"),
                     "proxy_internal_error",
-                    "the proxy is shutting down; the request was not forwarded",
+                    "the proxy is shutting down, so the request was not forwarded. Send it again in a moment",
                 )
             },
             // Not `connection_limit_reached`, which is about the next hop (RFC 9209 §2.3.10).
@@ -91,25 +92,25 @@ impl Error {
                 ..denied(
                     StatusCode::SERVICE_UNAVAILABLE,
                     ("overloaded", "Too many requests at once"),
-                    "as many requests as listen.max_requests_in_flight allows are being answered; \
-                     this one was not forwarded",
+                    "the limit listen.max_requests_in_flight is reached, so the request was not forwarded. \
+                     Send it again in a moment, or raise the limit",
                 )
             },
             Self::Body(BodyFailure::CutShort) => problem(
                 StatusCode::BAD_REQUEST,
                 ("request-cut-short", "Request body cut short"),
                 "http_request_error",
-                "the connection ended before the announced body did",
+                "the client closed the connection before the request body was complete",
             ),
             Self::Body(BodyFailure::CopyUnreadable) => problem(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 ("replay-failed", "Replay failed"),
                 "proxy_internal_error",
-                "the token was refused, and the request body, kept in retry.disk_path to be sent again \
-                 with a new one, could not be read back; the next request has the new token",
+                "the upstream refused the token, and the copy of the request body in retry.disk_path could \
+                 not be read, so the request was not retried. Send it again: it then uses a new token",
             ),
             Self::Unavailable(unavailable) => Problem {
-                // Without a time of its own an operator has to act. A minute keeps clients from
+                // Without a known time, an operator has to act. A minute keeps clients from
                 // hammering.
                 retry_after: Some(unavailable.retry_after.unwrap_or(Duration::from_secs(60))),
                 ..problem(
@@ -143,39 +144,40 @@ fn not_for_us(rejection: GateRejection) -> Problem {
         GateRejection::Method => denied(
             StatusCode::METHOD_NOT_ALLOWED,
             ("method-not-forwarded", "Method not forwarded"),
-            "CONNECT would open a tunnel, in which nothing can be added to a request: a tool that uses \
-             this as its proxy has to ask for http:// URLs, which are sent on by the upstream's own \
-             scheme. TRACE would echo the credential",
+            "CONNECT and TRACE are not forwarded: the proxy cannot add a token inside a CONNECT tunnel, and \
+             TRACE would echo the token. A tool that uses this proxy as its http_proxy must request http:// \
+             URLs; the proxy sends them to upstream.url",
         ),
         GateRejection::ForeignAuthority => denied(
             StatusCode::MISDIRECTED_REQUEST,
-            ("foreign-authority", "Not our host"),
+            ("foreign-authority", "Host not served"),
             "unknown host name. If clients reach this proxy by that name, add it to listen.hosts. \
              Other sites are not proxied",
         ),
         GateRejection::ForeignTarget => denied(
             StatusCode::MISDIRECTED_REQUEST,
-            ("foreign-authority", "Not our host"),
-            "the client uses this proxy as its http_proxy, and asked for another site. Only requests \
-             to the upstream are forwarded: name the other site in the client's no_proxy",
+            ("foreign-authority", "Host not served"),
+            "the client uses this proxy as its http_proxy and requested another site. Only requests to the \
+             upstream are forwarded. Add the other site to the client's no_proxy",
         ),
         GateRejection::UserInfo => problem(
             StatusCode::BAD_REQUEST,
             ("malformed-request", "Malformed request"),
             "http_request_error",
-            "the request target has a user name in it",
+            "the request target contains a user name, so the request was refused. Remove the user name",
         ),
         GateRejection::CrossSite => denied(
             StatusCode::FORBIDDEN,
             ("cross-site", "Cross-site request"),
-            "a web page of another origin may not use this proxy; \
-             if it is yours, add its origin to listen.origins",
+            "a web page of another origin may not use this proxy. \
+             If the page is yours, add its origin to listen.origins",
         ),
         GateRejection::Loop => problem(
             StatusCode::LOOP_DETECTED,
             ("loop", "Loop detected"),
             "proxy_loop_detected",
-            "the request has passed this proxy before (Via); upstream.url must not lead back here",
+            "the request has passed through this proxy before (see Via). Change upstream.url so that it does \
+             not lead back to this proxy",
         ),
     }
 }
@@ -207,7 +209,7 @@ const TOO_MANY_CONNECTIONS: (&str, &str) = ("too-many-connections", "Too many co
 const UNREACHABLE: (&str, &str) = ("upstream-unreachable", "Upstream unreachable");
 const TLS: (&str, &str) = ("upstream-tls", "TLS failed");
 const SILENT: (&str, &str) = ("upstream-silent", "Upstream silent");
-const MALFORMED: (&str, &str) = ("upstream-malformed", "Upstream answer malformed");
+const MALFORMED: (&str, &str) = ("upstream-malformed", "Upstream response malformed");
 
 fn upstream(error: &UpstreamError) -> Problem {
     let (kind, name) = match error {

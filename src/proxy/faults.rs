@@ -1,4 +1,4 @@
-//! Faults on purpose: which of them hit a request. Pure, except for the counts.
+//! Decides which configured faults hit a request. Pure, except for the counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use http::Method;
 
 use crate::config::{FaultEffect, FaultRule, Faults};
 
-/// Decides for all threads, so that the outcome of a seed does not depend on their number.
+/// Decides for all threads together, so that the outcome of a seed does not depend on their number.
 #[derive(Debug)]
 pub(super) struct Injector {
     seed: u64,
-    /// Each rule, and how many requests it has matched.
+    /// Each rule, and the number of requests that it has matched.
     rules: Vec<(FaultRule, AtomicU64)>,
 }
 
@@ -35,7 +35,8 @@ impl Injector {
         self.rules.get(number.wrapping_sub(1)).map(|(rule, _)| rule.to_string()).unwrap_or_default()
     }
 
-    /// The plan for the next request. Delays add up, until a rule aborts or responds.
+    /// The plan for the next request. Delays add up; the first rule that aborts or responds is the
+    /// last.
     pub(super) fn plan(&self, method: &Method, path: &str) -> Plan {
         let mut plan = Plan::default();
         for (number, (rule, met)) in (1..).zip(&self.rules) {

@@ -25,11 +25,11 @@ use vbc_http::{Abort, Incoming, LazyTimer};
 
 /// Forwards one request. Every decision, in order.
 ///
-/// The arms that few requests take are boxed, because the future is moved and its memory is part of
+/// The arms that few requests take are boxed: the future is moved, and it is part of the memory of
 /// the connection's task.
 ///
 /// # Errors
-/// Why there is no response of the upstream.
+/// The reason why the upstream gave no response.
 async fn forward(
     connection: &Connection,
     mut request: Request<Incoming>,
@@ -45,7 +45,8 @@ async fn forward(
     if proxy.records {
         body.tap(parts.extensions.get());
     }
-    // The connection's timer wakes one task. Requests of HTTP/2 wait at the same time.
+    // The connection's timer wakes only one task. HTTP/2 requests wait concurrently, so each has
+    // its own timer.
     let own_timer = (parts.version == Version::HTTP_2).then(Rc::<LazyTimer>::default);
     let timer = own_timer.as_ref().unwrap_or(&connection.timer);
     let bearer = match proxy.cached_bearer(parts.uri.path()) {
@@ -57,7 +58,7 @@ async fn forward(
     let mut response = loop {
         let response = match proxy.upstream.send(&head, &body, timer).await {
             Ok(response) => response,
-            // If the client's upload failed, the upstream's connection failed with it.
+            // A failed upload of the client also fails the upstream's connection: report its cause.
             Err(error) => return Err(body.failure().map_or(Error::Upstream(error), Error::Body)),
         };
         if response.status() != StatusCode::UNAUTHORIZED {
@@ -67,14 +68,14 @@ async fn forward(
             }
             break response.map(ResponseBody::Upstream);
         }
-        // At most three sendings: `Retry` counts them.
+        // At most three attempts: `Retry` counts them.
         match Box::pin(retry::after_401(&mut retry, proxy, response, &head, &body)).await? {
             Next::Send(bearer) => head.bearer = bearer,
             Next::PassOn(response) => break response,
         }
     };
-    // A rewrite may wait for the upstream's whole body. Meanwhile the client's body and an open
-    // trial are not kept.
+    // A rewrite may wait for the upstream's whole body. Before that, the client's body and an open
+    // trial are dropped.
     body.keep_no_more();
     drop((body, retry));
     fields::recycle(std::mem::take(&mut head.headers));
@@ -94,10 +95,10 @@ async fn forward(
     Ok(finish(connection, response, survey, admitted, call))
 }
 
-/// Forwards a request, or responds with the reason why not. Writes the access line.
+/// Forwards a request, or responds with the reason why it cannot. Writes the access line.
 ///
 /// # Errors
-/// A fault of the hooks cuts the connection.
+/// A configured fault resets the connection.
 pub(super) async fn respond(
     connection: &Connection,
     request: Request<Incoming>,
@@ -119,8 +120,8 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// Rewrites the links in a body that has been received and has no coding, as most are. Returns
-/// false if the body is not like that.
+/// Rewrites the links in a body that has been received and has no coding, as is usual. Returns
+/// false for any other body.
 fn rewrite_received(
     rewrite: &Rewrite<'_>,
     coding: Option<Coding>,
@@ -145,7 +146,7 @@ fn finish(
 ) -> Response<Outgoing> {
     strip(&mut response, survey, call);
     if response.status() == StatusCode::NOT_MODIFIED {
-        // It has no body, but announces the length of the one that it stands for.
+        // A 304 has no body, but announces the length of the body that the client has cached.
         let length = response.headers().get(header::CONTENT_LENGTH).and_then(headers::length);
         if let Some(length) = length {
             *response.body_mut() = ResponseBody::Absent(length);
@@ -168,7 +169,7 @@ fn switch(connection: &Connection, mut response: Response<ResponseBody>, call: &
     connection.count(response, Source::Upstream, None)
 }
 
-/// Removes the fields that are not meant for the client, and adds ours.
+/// Removes the fields that are not meant for the client, and adds the request id.
 fn strip(response: &mut Response<ResponseBody>, survey: ResponseSurvey, call: &Call) {
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();

@@ -1,7 +1,8 @@
-//! Which requests are for us: by method, authority, and the origin that a browser names.
+//! Decides which requests this proxy accepts: by method, authority, and the origin that a browser
+//! names.
 //!
-//! [`host_guard`](vbc_http::host_guard) judges hosts and pages. Here the upstream's name counts as
-//! ours too, and the configuration may allow pages of other origins.
+//! [`host_guard`](vbc_http::host_guard) judges hosts and pages. This gate also accepts the
+//! upstream's name as a host, and pages of the origins in `listen.origins`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use crate::config::{Config, ListenAddress};
 use vbc_http::headers::Survey;
 use vbc_http::problem::NAME;
 
-/// Why a request is not for us.
+/// Why the proxy does not accept a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum GateRejection {
     /// `CONNECT` and `TRACE`.
@@ -27,24 +28,25 @@ pub(super) enum GateRejection {
     /// The request is for another host.
     #[error("the request is for another host")]
     ForeignAuthority,
-    /// The target names another site, as a client of an `http_proxy` writes it.
+    /// The target names another site: the client uses this proxy as its `http_proxy`.
     #[error("the target is on another site")]
     ForeignTarget,
     /// The authority of the target has a user name.
-    #[error("a user name in the target")]
+    #[error("the target contains a user name")]
     UserInfo,
-    /// It comes from a web page of another origin.
+    /// The request comes from a web page of another origin.
     #[error("a cross-site request")]
     CrossSite,
-    /// It has passed this proxy before.
-    #[error("a loop")]
+    /// The request has passed through this proxy before.
+    #[error("a loop: the request has passed through this proxy before")]
     Loop,
 }
 
 /// The rules, and the last `Host` that passed them.
 pub(super) struct Gate {
     guard: HostGuard,
-    /// The upstream's name, which tools use if we are their `http_proxy` or resolve it to us.
+    /// The upstream's name. Tools send it if this proxy is their `http_proxy`, or if the name
+    /// resolves to this proxy.
     upstream: String,
     target: Target,
     origins: BTreeSet<String>,
@@ -69,11 +71,11 @@ impl Gate {
         }
     }
 
-    /// Whether the request is for us. Gives the origin of the page that sent it, if
-    /// `listen.origins` allows that.
+    /// Accepts the request, or not. Returns the origin of the page that sent it, if
+    /// `listen.origins` allows that origin.
     ///
     /// # Errors
-    /// Why the request is not forwarded.
+    /// The reason why the request is not forwarded.
     pub(super) fn admit<B>(
         &self,
         request: &Request<B>,
@@ -95,13 +97,13 @@ impl Gate {
         if survey.browser { self.check_browser(headers) } else { Ok(None) }
     }
 
-    /// Our own authority is compared by host only, because a mapped port is not the one of the
-    /// listener. The upstream's includes the port, because another port is another server.
+    /// The proxy's own authority is compared by host only, because a mapped port differs from the
+    /// listener's. The upstream's includes the port, because another port is another server.
     fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), GateRejection> {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
-            // We are used as an http_proxy: only the target of an HTTP/1 request has an authority.
+            // This proxy is used as an http_proxy: other HTTP/1 targets have no authority.
             return Err(GateRejection::ForeignTarget);
         }
         // RFC 9110 §4.2.4: a user name may disguise the host.
@@ -138,7 +140,7 @@ fn without_user(authority: &Authority) -> &str {
     authority.as_str().rsplit('@').next().unwrap_or_default()
 }
 
-/// Whether it is a preflight request of a browser (Fetch §3.2.2).
+/// Whether a request is a browser's preflight (Fetch §3.2.2).
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
@@ -162,7 +164,7 @@ pub(super) fn preflight(origin: &HeaderValue, request: &HeaderMap) -> Response<F
     response
 }
 
-/// Lets a page of this origin read the response, if there is one.
+/// Lets a page of this origin read the response. Without an origin, changes nothing.
 pub(super) fn allow_page(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
     let Some(origin) = origin else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

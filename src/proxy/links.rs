@@ -1,11 +1,11 @@
-//! Links to the upstream in its responses point back to this proxy, so that a tool that follows
-//! them gets a bearer too.
+//! Rewrites links to the upstream in its responses so that they point to this proxy. Requests that
+//! follow such a link then get a bearer too.
 //!
-//! `Location`, `Content-Location` and `Link` are checked in every response, and bodies only if they
-//! are JSON. Everything else passes byte for byte, with its length and coding.
+//! `Location`, `Content-Location` and `Link` are checked in every response, bodies only if they are
+//! JSON. Everything else passes byte for byte, with its length and coding.
 //!
-//! A strong `ETag` becomes weak wherever the body *could* be changed (`validators`), whether it has
-//! links or not. GET, HEAD and 304 of a resource must agree, and only GET has a body.
+//! A strong `ETag` becomes weak wherever the body *could* be changed (`validators`), even if it has
+//! no links. The reason: GET, HEAD and 304 of a resource must agree, and only GET has a body.
 
 mod body;
 mod decode;
@@ -38,15 +38,16 @@ use vbc_http::headers::{ResponseSurvey, Survey};
 /// A JSON response up to this many bytes is collected, so that it can be sent with its length.
 const COLLECTED: usize = 1 << 20;
 
-/// The memory for collected bodies of all threads, in bytes. Each thread has an equal part, but not
-/// less than [`COLLECTED_PER_THREAD`].
+/// The memory for collected bodies of all threads, in bytes. Each thread has an equal part, but at
+/// least [`COLLECTED_PER_THREAD`].
 const COLLECTED_IN_ALL: usize = 64 << 20;
+/// The least memory of one thread for collected bodies, in bytes.
 const COLLECTED_PER_THREAD: usize = 4 * COLLECTED;
 
-/// How long collecting a body may take. A slower one is passed on as it comes.
+/// How long collecting a body may take. A slower body is streamed.
 const WAIT: Duration = Duration::from_millis(250);
 
-/// Digests, which do not hold for a changed body.
+/// Fields with digests, which are wrong for a changed body.
 const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
@@ -59,12 +60,12 @@ pub(super) struct Links {
     target: Rc<Target>,
     /// `listen.public_url`, without a slash at its end.
     public: Option<Rc<str>>,
-    /// The listener's address, for clients that name no host.
+    /// The listener's address, for clients that send no `Host`.
     listen: Option<Rc<str>>,
     collected: Pool,
 }
 
-/// What the links of one response begin with.
+/// The beginning of the rewritten links in one response.
 #[derive(Clone)]
 pub(super) enum Base {
     /// `listen.public_url`, or the address of the listener.
@@ -79,7 +80,7 @@ impl Base {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Public(url) => url.to_string(),
-            // Only a host and a port pass the host check.
+            // The host check lets only a host with an optional port pass.
             Self::Host(scheme, host) => format!("{scheme}://{}", host.to_str().unwrap_or_default()),
             Self::Authority(scheme, authority) => format!("{scheme}://{authority}"),
         }
@@ -87,7 +88,7 @@ impl Base {
 }
 
 impl Links {
-    /// For one of `workers` threads. `None` if the configuration switches rewriting off.
+    /// The rewriter of one of `workers` threads. `None` if the configuration turns rewriting off.
     pub(super) fn new(config: &Config, listen: &[ListenAddress], workers: usize) -> Option<Self> {
         let public = config.listen.public_url.as_ref();
         let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
@@ -105,9 +106,9 @@ impl Links {
         })
     }
 
-    /// What links begin with for this client. `None` if it uses the upstream's own URLs.
+    /// The beginning of links for this client. `None` if the client uses the upstream's own URLs.
     pub(super) fn base(&self, uri: &Uri, host: Option<&HeaderValue>, scheme: &'static str) -> Option<Base> {
-        // A client that uses us as its http_proxy asks for the upstream's URLs.
+        // A client that uses this proxy as its http_proxy requests the upstream's URLs.
         if uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str())) {
             return None;
         }
@@ -138,8 +139,8 @@ impl Links {
         }
     }
 
-    /// A line of `Link` (RFC 8288 §3): URLs in angle brackets, and quoted strings, in which URLs
-    /// stay.
+    /// Rewrites a line of `Link` (RFC 8288 §3): URLs in angle brackets, but not inside quoted
+    /// strings. `None` if nothing changes.
     fn link_line(&self, base: &Base, line: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut copied, mut quoted, mut at) = (Vec::new(), 0, false, 0);
         while let Some(byte) = line.get(at) {
@@ -169,7 +170,7 @@ impl Links {
 
 /// Rewrites the links of one response.
 ///
-/// [`head`](Self::head) comes first. It says whether the body has to be rewritten, by
+/// Call [`head`](Self::head) first. If it returns a coding, rewrite the body with
 /// [`whole`](Self::whole) or [`body`](Self::body).
 pub(super) struct Rewrite<'a> {
     links: &'a Links,
@@ -183,7 +184,8 @@ impl<'a> Rewrite<'a> {
         Self { links, base, request: Conditions::take(request, survey) }
     }
 
-    /// Rewrites the links in a head. Gives the coding of the body if that has to be rewritten too.
+    /// Rewrites the links in a head. Returns the coding of the body if the body must be rewritten
+    /// too; the inner `None` is a body without a coding.
     pub(super) fn head<B: Body>(
         &self,
         survey: ResponseSurvey,
@@ -207,7 +209,7 @@ impl<'a> Rewrite<'a> {
             validators::weaken(response.headers_mut());
         }
         if self.request.is_head() {
-            // The length of the GET's body depends on the links in it.
+            // The length of the rewritten body of a GET is unknown.
             drop_body_fields(response.headers_mut(), None);
         }
         (!response.body().is_end_stream()).then_some(coding)
@@ -217,7 +219,7 @@ impl<'a> Rewrite<'a> {
         Scanner::new(Rc::clone(&self.links.target), self.base.clone())
     }
 
-    /// Rewrites a body without a coding that has been received.
+    /// Rewrites a body that has no coding and has been received.
     pub(super) fn whole(&self, whole: Bytes, headers: &mut HeaderMap) -> Bytes {
         let Some(rewritten) = self.scanner().rewrite(&whole) else { return whole };
         drop_body_fields(headers, None);
@@ -225,8 +227,9 @@ impl<'a> Rewrite<'a> {
         rewritten.into()
     }
 
-    /// Rewrites a body that is still to be received, or has a coding. Cancel safe: dropped, it ends
-    /// the upstream's response.
+    /// Rewrites a body that has not been received completely, or has a coding.
+    ///
+    /// Cancel safe: dropping the future ends the upstream's response.
     pub(super) async fn body<B>(
         &self,
         coding: Option<Coding>,
@@ -238,13 +241,13 @@ impl<'a> Rewrite<'a> {
         let (mut head, body) = response.into_parts();
         let collectable = match body.size_hint().exact() {
             Some(length) => length <= COLLECTED as u64,
-            // A chunked body stays chunked. But only at its end it is known whether a coding has to
-            // be removed.
+            // A chunked body stays chunked, so it need not be collected for its length. With a
+            // coding it must: only its end shows whether the coding has to be removed.
             None => coding.is_some(),
         };
         let mut body = RewrittenBody::new(body, self.links.collected.share());
         if collectable {
-            // To a client, the bytes in time matter more than their length.
+            // After the timeout, the body is streamed without a length.
             let _late = timeout(WAIT, body.collect(COLLECTED)).await;
         }
         let outcome = if body.is_whole() {
@@ -276,7 +279,7 @@ fn set(value: &mut HeaderValue, bytes: Vec<u8>) {
     }
 }
 
-/// Removes fields that do not hold for a body that is changed, or sent without its coding.
+/// Removes fields that are wrong for a body that is changed or sent without its coding.
 fn drop_body_fields(headers: &mut HeaderMap, coding: Option<Coding>) {
     headers.remove(header::CONTENT_LENGTH);
     for name in &DIGESTS {
@@ -287,7 +290,7 @@ fn drop_body_fields(headers: &mut HeaderMap, coding: Option<Coding>) {
     }
 }
 
-/// Whether a JSON body may be changed: it is complete, and no field forbids it.
+/// Whether a JSON body may be changed: it is not a range, and no field forbids it.
 fn may_change(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::CONTENT_RANGE) && !is_final(headers)
 }
@@ -299,7 +302,7 @@ fn is_final(headers: &HeaderMap) -> bool {
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// Rewrites a text that comes in these pieces: for tests, benchmarks and fuzzing.
+/// Rewrites a text that is given in these pieces: for tests, benchmarks and fuzzing.
 ///
 /// `upstream` is an origin as in `upstream.url`. If it is invalid, nothing is rewritten.
 #[doc(hidden)]

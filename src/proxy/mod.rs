@@ -1,7 +1,7 @@
-//! The data plane. Read `forward` first: it is one request, with every decision in order.
+//! The data plane. Read `forward` first: it handles one request, with every decision in order.
 //!
-//! Each thread has its own [`Proxy`]. Nothing of a request leaves its thread, and only the memory
-//! of 401s is locked, which only a 401 touches.
+//! Each thread has its own [`Proxy`], and a request stays on its thread. The only lock guards the
+//! memory of 401s, and only a 401 takes it.
 
 mod admission;
 mod bearer;
@@ -53,7 +53,7 @@ use vbc_http::{Abort, DrainSignal, Handler, Incoming, Peer, RequestRejection};
 /// An error of any kind.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the threads share.
+/// The state that all threads share.
 #[derive(Clone)]
 pub struct Shared {
     /// The configuration.
@@ -64,9 +64,9 @@ pub struct Shared {
     pub credential: Credential,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Trust roots and everything else TLS with the upstream needs.
+    /// The TLS configuration for the upstream, with its trust roots.
     pub tls: Arc<rustls::ClientConfig>,
-    /// How many threads there are.
+    /// The number of threads.
     pub workers: usize,
     /// The file descriptors for connections and for bodies in files.
     pub descriptors: Arc<Descriptors>,
@@ -82,7 +82,7 @@ pub struct Proxy {
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
-    /// Path prefixes whose suites refuse tokens older than this.
+    /// Path prefixes, and the age from which their suites refuse a token.
     max_age: Vec<(String, Duration)>,
     /// Bodies up to this many bytes are kept in memory.
     memory: usize,
@@ -91,13 +91,13 @@ pub struct Proxy {
     /// How long a request waits for a token.
     max_wait: Duration,
     tunnels: Patience,
-    /// Clients on TCP speak TLS with us.
+    /// Whether TCP clients use TLS.
     tls: bool,
     metrics: Arc<Metrics>,
     /// Counters of responses by source and status, each looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
-    /// How many requests of this thread are being forwarded. A count shared by all threads would
+    /// The number of requests that this thread is forwarding. A count shared by all threads would
     /// cost each request two cache misses.
     in_flight: Cell<usize>,
     /// This thread's share of `listen.max_requests_in_flight`.
@@ -105,12 +105,12 @@ pub struct Proxy {
     drain: DrainSignal,
     /// `None` in production.
     hooks: Option<Arc<Hooks>>,
-    /// Exchanges are recorded, so bodies need a coding that can be decoded.
+    /// Whether exchanges are recorded. Bodies then need a coding that can be decoded.
     records: bool,
 }
 
 impl Proxy {
-    /// The data plane of the current thread. Once the drain has begun, new requests get 503.
+    /// The data plane of the current thread. After the drain starts, new requests get 503.
     pub fn new(shared: &Shared, drain: DrainSignal) -> Self {
         let config = &shared.config;
         let open = shared.metrics.upstream_connections.clone();
@@ -162,7 +162,7 @@ impl Handler for Connection {
 
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Result<Response<Outgoing>, Abort>> {
         let hooks = self.proxy.hooks.as_deref();
-        // Hooks begin the line themselves.
+        // With hooks, the access line begins there.
         let line = if hooks.is_some() { None } else { AccessLine::begin(&self.proxy, &request) };
         forward::respond(self, request, line, hooks)
     }
@@ -182,7 +182,7 @@ impl Handler for Connection {
     }
 }
 
-/// The metric label of the verdict on a 401 with this head and beginning of a body: for benchmarks.
+/// The metric label of the verdict on a 401 with this head and start of its body: for benchmarks.
 #[doc(hidden)]
 pub fn judge(headers: &HeaderMap, body: &[u8]) -> &'static str {
     verdict::judge(headers, body).label()

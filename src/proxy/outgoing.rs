@@ -1,4 +1,4 @@
-//! The head of a request to the upstream, made from the client's.
+//! Makes the head of a request to the upstream from the client's head.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri};
@@ -11,11 +11,11 @@ use vbc_http::headers::{self, Survey};
 use vbc_http::{AsksForWebsocket, RawTarget, RequestRejection};
 
 const NOT_FOR_HTTP2: Error = Error::Refused(RequestRejection::Malformed(
-    "the request target has a byte that HTTP/2 cannot carry, and upstream.http is h2",
+    "the request target contains a byte that HTTP/2 cannot carry, and upstream.http is h2",
 ));
 
 impl Proxy {
-    /// The head of the request to the upstream: without the fields that are not meant for it.
+    /// The head of the request to the upstream, without the fields that are not meant for it.
     ///
     /// # Errors
     /// Only HTTP/1.1 could carry the target, and `upstream.http` is `h2`.
@@ -28,7 +28,7 @@ impl Proxy {
             headers::narrow_accept_encoding(&mut headers);
         }
         if survey.cookie && survey.browser {
-            // Cookies belong to a host, whatever the port: a browser's are for other servers here.
+            // Cookies ignore the port, so a browser's belong to other servers on this host.
             headers.remove(header::COOKIE);
         } else if survey.cookie {
             headers::join_cookies(&mut headers);
@@ -42,14 +42,14 @@ impl Proxy {
         if survey.content_length {
             headers::keep_one_length(&mut headers);
         }
-        // The server sends the 100 when the body is first read. Any other expectation is ignored,
-        // as nginx does (RFC 9110 §10.1.1 permits 417, but does not require it).
+        // The client gets its 100 when its body is first read. Any other expectation is ignored, as
+        // in nginx (RFC 9110 §10.1.1 permits 417 but does not require it).
         let expects_continue = survey.expect
             && headers
                 .remove(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if survey.transfer_encoding {
-            // It was stripped, and the body may belong to a GET: so it is announced.
+            // The field was stripped, but the body, perhaps of a GET, must be announced.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.has_http1();

@@ -1,5 +1,5 @@
-//! Restricts responses that a browser shows as a page, because they are the upstream's and would
-//! act as ours.
+//! Restricts responses that a browser shows as a page. They come from the upstream, but the browser
+//! gives them the proxy's origin.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -17,8 +17,8 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
         || is(&DEST, &[b"document", b"iframe", b"frame", b"fencedframe", b"embed", b"object"])
 }
 
-/// Keeps a page from running scripts, sending forms or being taken for another type. Other
-/// responses stay as they are.
+/// Keeps a page from running scripts or sending forms, and the browser from guessing its type.
+/// Other responses stay unchanged.
 pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
     if !is_page(status, headers.get(header::CONTENT_TYPE)) {
         return;
@@ -28,7 +28,8 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
     headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
-/// Whether a browser may run scripts in it: HTML, XML, or a type that it may guess to be HTML.
+/// Whether a browser may run scripts in the response: HTML, XML, or an unknown type that the
+/// browser may take for HTML.
 fn is_page(status: StatusCode, content_type: Option<&HeaderValue>) -> bool {
     let Some(content_type) = content_type else {
         // A redirection is not shown. The fields of a 304 apply to the stored page.

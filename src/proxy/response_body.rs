@@ -1,4 +1,4 @@
-//! The bodies of responses, the upstream's and our own.
+//! The bodies of responses, both the upstream's and the proxy's own.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,17 +16,17 @@ use vbc_http::codec::KeptBytes;
 
 /// The body of a response.
 pub(super) enum ResponseBody {
-    /// The upstream's.
+    /// The upstream's body.
     Upstream(UpstreamBody),
-    /// The upstream's 401, of which the beginning was read to judge it.
+    /// The body of an upstream's 401 whose beginning was read to judge it.
     Prefixed(Box<PrefixedBody>),
-    /// The upstream's, in which links are rewritten.
+    /// An upstream's body with rewritten links.
     Rewritten(Box<RewrittenBody<ResponseBody>>),
     /// Replayed from a cassette.
     Replayed(Box<ReplayedBody>),
-    /// Our own.
+    /// The proxy's own body.
     Own(Full<Bytes>),
-    /// There is none, but its length is announced: for a 304.
+    /// No body, but an announced length: for a 304.
     Absent(u64),
 }
 

@@ -1,7 +1,7 @@
-//! After a 401: judge it, decide on a further sending, and learn from the outcome.
+//! After a 401: judges it, decides on a retry, and learns from the outcome.
 //!
-//! A request is sent three times at most. One sending may follow a refresh that the request forced.
-//! One may be a *late* sending of the same bearer, which a node of the gateway may not know yet.
+//! A request is sent three times at most. One retry may follow a refresh that the request forced.
+//! One may be a *late* retry with the same bearer, which a node of the gateway may not know yet.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,13 +22,13 @@ use crate::credential::rejected_prefixes::{self, Decision as Memory, Kind};
 use vbc_http::codec::KeptBytes;
 use vbc_http::problem::{self, Param};
 
-/// How many bytes of a 401's body are read to judge it.
+/// At most this many bytes of a 401's body are read to judge it.
 const JUDGED_BYTES: usize = 16 * 1024;
 
-/// How soon after a token was minted its 401 shows that a fresh token does not help.
+/// A 401 within this time after its token was minted shows that a fresh token does not help.
 const EVIDENCE: Duration = Duration::from_secs(5);
 
-/// How often a request is sent at most.
+/// The most attempts of a request, the first one included.
 const SENDINGS: u32 = 3;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -41,7 +41,7 @@ struct UnauthorizedResponse {
 }
 
 impl UnauthorizedResponse {
-    /// Reads the beginning of the body. A body that is read to its end returns its connection.
+    /// Reads the beginning of the body. A body that is read to its end frees its connection.
     async fn read(mut response: Response<UpstreamBody>) -> Result<Self, Error> {
         let mut prefix = KeptBytes::new(JUDGED_BYTES);
         while prefix.len() < JUDGED_BYTES {
@@ -55,7 +55,7 @@ impl UnauthorizedResponse {
         Ok(Self { response, prefix, verdict })
     }
 
-    /// The 401 as it came, with the reason why it was not cured.
+    /// The unchanged 401, with the reason why it was not cured in `Proxy-Status`.
     fn pass_on(self, why: &str) -> Response<ResponseBody> {
         let Self { response, prefix, .. } = self;
         let mut response =
@@ -85,13 +85,13 @@ enum Decision {
 /// The outcome of a request that got a 401, as metrics name it.
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// A further sending got another status.
+    /// A retry got another status.
     Cured,
-    /// A further sending got a 401 too.
+    /// A retry got a 401 too.
     RefusedAgain,
     /// The request was sent only once.
     PassedOn,
-    /// The token was refused, and no newer one could be had.
+    /// The token was refused, and no newer one was available.
     NoToken,
 }
 
@@ -106,36 +106,36 @@ impl Outcome {
     }
 }
 
-/// A request that has got a 401, and what has been tried for it since.
+/// A request that got a 401, and the attempts made for it since.
 ///
-/// [`after_401`] is called for each 401, and [`accepted`](Self::accepted) once a sending got
-/// another status.
+/// Call [`after_401`] for each 401, and [`accepted`](Self::accepted) once an attempt gets another
+/// status.
 pub(super) struct Retry<'a> {
     proxy: &'a Proxy,
     /// The verdict on the first 401.
     first: Verdict,
     /// How often the request has been sent.
     sendings: u32,
-    /// Its late sending has been used.
+    /// Its late retry has been used.
     late: bool,
     latest: Latest<'a>,
 }
 
-/// Where the bearer of the latest sending came from.
+/// The origin of the bearer of the latest attempt.
 enum Latest<'a> {
-    /// It was there when the request came, or is sent once more.
+    /// It is the bearer of the first attempt, or a late retry with the same bearer.
     Same,
-    /// It was there when an older one, of this revision, got a 401 of this kind.
+    /// It was already there when the bearer of this revision got a 401 of this kind.
     Newer(Kind, u64),
-    /// It was minted because of the 401, so that its outcome is evidence about the path.
+    /// It was minted because of the 401, so its outcome is evidence about the path.
     Forced(Trial<'a>),
 }
 
-/// Judges a 401, and decides what follows. It waits for a newer bearer, or until the same one is
-/// old enough. `retry` is empty for the first 401 of a request.
+/// Judges a 401 and decides what follows. May wait for a newer bearer, or until the same one is old
+/// enough. `retry` is `None` for the first 401 of a request.
 ///
 /// # Errors
-/// The gateway refuses the token, and no newer one can be had.
+/// The gateway refuses the token and no newer one is available, or the body of the 401 failed.
 pub(super) async fn after_401<'a>(
     retry: &mut Option<Box<Retry<'a>>>,
     proxy: &'a Proxy,
@@ -154,7 +154,7 @@ pub(super) async fn after_401<'a>(
 }
 
 impl<'a> Retry<'a> {
-    /// For a request that has been sent once.
+    /// The state of a request that has been sent once.
     fn new(proxy: &'a Proxy, first: Verdict) -> Self {
         if first == Verdict::Curable(Kind::Token) {
             proxy.credential.seek_proof();
@@ -188,7 +188,7 @@ impl<'a> Retry<'a> {
         self.replace(kind, head).await
     }
 
-    /// Sends the same bearer again once it is not new any more, or its successor if there is one.
+    /// Sends the same bearer again once it is no longer new, or its successor if there is one.
     async fn send_late(&mut self, kind: Kind, bearer: &Bearer, new_for: Duration) -> Result<Decision, Error> {
         let credential = &self.proxy.credential;
         self.late = true;
@@ -206,8 +206,8 @@ impl<'a> Retry<'a> {
         Ok(Decision::Send(bearer))
     }
 
-    /// A newer bearer by a forced refresh, if one may be forced. While refreshes are held back, the
-    /// late sending comes first.
+    /// Gets a newer bearer by a forced refresh, if one may be forced. While refreshes are held
+    /// back, the late retry comes first.
     async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Decision, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
         let prefix = rejected_prefixes::path_prefix(head.uri.path());
@@ -215,7 +215,7 @@ impl<'a> Retry<'a> {
         let decision = credential.rejected_prefixes().decide(prefix, bearer.revision, kind, now);
         if let Memory::PassOn(why) | Memory::Wait(why) = decision {
             return match kind {
-                // The trial of another request is under way.
+                // Another request is trying a newer token for this prefix.
                 Kind::Unclear if !self.late && matches!(decision, Memory::Wait(_)) => {
                     self.send_late(kind, bearer, Duration::ZERO).await
                 }
@@ -244,16 +244,16 @@ impl<'a> Retry<'a> {
                 self.latest = Latest::Newer(kind, bearer.revision);
                 Ok(Decision::Send(replacement.bearer))
             }
-            // The gateway says that it is the token, and we cannot cure that now.
+            // The gateway named the token, and no replacement is available now.
             Err(unavailable) if kind == Kind::Token => {
                 self.count(Outcome::NoToken);
                 Err(unavailable.into())
             }
-            Err(_) => Ok(self.pass_on("no newer token could be had")),
+            Err(_) => Ok(self.pass_on("no newer token was available")),
         }
     }
 
-    /// The body cannot be sent again: a refresh is too late for this request, but not for the next.
+    /// The body cannot be sent again: a refresh helps only the next request, not this one.
     fn too_large(&self, kind: Kind, head: &Head, body: &RequestBody) -> Decision {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
         let why = body.loss().why();
@@ -263,7 +263,7 @@ impl<'a> Retry<'a> {
         let prefix = rejected_prefixes::path_prefix(head.uri.path());
         let now = credential.clock().now();
         if kind == Kind::Token && !bearer.new_for(now).is_zero() {
-            // A node of the gateway may not know it yet.
+            // A node of the gateway may not know this bearer yet.
             return self.pass_on(why);
         }
         let decision = credential.rejected_prefixes().decide(prefix, bearer.revision, kind, now);
@@ -276,7 +276,7 @@ impl<'a> Retry<'a> {
         self.pass_on(why)
     }
 
-    /// The latest sending was not refused.
+    /// The latest attempt got another status than 401.
     pub(super) fn accepted(self) {
         self.count(Outcome::Cured);
         match self.latest {
@@ -286,7 +286,7 @@ impl<'a> Retry<'a> {
         }
     }
 
-    /// The request has been sent again, and got a 401 again. `kind` is what that says of the token.
+    /// Ends the attempts after a 401. `kind` is the kind of that 401; `None` if it is incurable.
     fn give_up(&mut self, bearer: &Bearer, kind: Option<Kind>) -> Decision {
         self.count(if self.sendings > 1 { Outcome::RefusedAgain } else { Outcome::PassedOn });
         let credential = &self.proxy.credential;
@@ -294,14 +294,16 @@ impl<'a> Retry<'a> {
             credential.distrust(bearer);
         }
         match std::mem::replace(&mut self.latest, Latest::Same) {
-            // A slow response is no evidence: the token may have been revoked meanwhile. Nor is the
-            // 401 of a token that is still new.
+            // A slow response is no evidence: the token may have been revoked meanwhile. A 401 that
+            // names a token that is still new is no evidence either.
             Latest::Forced(trial)
                 if trial.minted.elapsed() < EVIDENCE
                     && (kind != Some(Kind::Token) || bearer.new_for(credential.clock().now()).is_zero()) =>
             {
                 trial.refused(bearer.revision, kind.unwrap_or(Kind::Unclear));
-                Decision::PassOn("a fresh token was refused too; 401s on this path pass for a minute")
+                Decision::PassOn(
+                    "a fresh token was refused too; 401s on this path are passed on for a minute",
+                )
             }
             Latest::Forced(_) | Latest::Newer(..) => Decision::PassOn("a newer token was refused too"),
             Latest::Same => Decision::PassOn("the token was refused again; forced refreshes are held back"),
@@ -318,8 +320,8 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// A path prefix on trial in the memory of 401s. Dropping it reports that the trial was abandoned,
-/// unless another outcome was reported.
+/// A path prefix on trial in the memory of 401s. If no outcome was reported, dropping it reports
+/// the trial as abandoned.
 struct Trial<'a> {
     proxy: &'a Proxy,
     prefix: String,
@@ -341,7 +343,8 @@ impl<'a> Trial<'a> {
         self.proxy.credential.rejected_prefixes().cured(&self.prefix, self.kind, self.by);
     }
 
-    /// The token of this revision, minted for the trial, got a 401 of kind `second` too.
+    /// The token of this revision, which was minted for the trial, also got a 401, of kind
+    /// `second`.
     fn refused(mut self, revision: u64, second: Kind) {
         self.open = false;
         let credential = &self.proxy.credential;

@@ -1,5 +1,4 @@
-//! A connection that has become a websocket. Its bytes pass in both directions, and are not read as
-//! HTTP.
+//! A connection that has become a websocket. Its bytes pass in both directions and are not parsed.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -17,21 +16,21 @@ use super::upstream::Switched;
 use vbc_http::Abort;
 use vbc_http::LazyTimer;
 
-/// The bytes that are buffered for each direction.
+/// The buffer for each direction, in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// How long nothing may pass, in either direction.
+/// How long a tunnel stays open without traffic in either direction.
 #[derive(Clone, Copy)]
 pub(super) struct Patience {
     pub(super) both_open: Duration,
-    /// Once one side has said that it sends no more.
+    /// Applies after one side has ended its direction.
     pub(super) half_closed: Duration,
 }
 
-/// Passes bytes until both sides have ended, or one is gone, or nothing has passed for too long.
+/// Passes bytes until both sides have ended, one side fails, or nothing passes for too long.
 ///
 /// # Errors
-/// [`Abort`] if one side broke. The other must not see that as a clean end.
+/// [`Abort`] if one side failed. The other side must not see that as a clean end.
 pub(super) async fn run(
     upstream: Switched,
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -41,7 +40,7 @@ pub(super) async fn run(
     open.inc();
     let _open = OpenTunnel(open);
     let activity = Activity { moved: Cell::new(Instant::now()), half_closed: Cell::new(false) };
-    // Held for as long as the tunnel is open.
+    // `_connection` is held while the tunnel is open.
     let Switched { stream, first, open: _connection } = upstream;
     let mut upstream = Monitored { stream, first, activity: &activity };
     let mut copying = pin!(copy_bidirectional_with_sizes(client, &mut upstream, BUFFER, BUFFER));
@@ -56,11 +55,11 @@ pub(super) async fn run(
     match outcome.await {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => {
-            tracing::debug!(%error, "a tunnel broke");
+            tracing::debug!(%error, "a websocket tunnel failed");
             Err(Abort)
         }
         None => {
-            tracing::debug!("a tunnel was silent for too long");
+            tracing::debug!("closed a websocket tunnel that was idle for too long");
             Ok(())
         }
     }
@@ -75,18 +74,18 @@ impl Drop for OpenTunnel<'_> {
     }
 }
 
-/// What the deadlines of a tunnel depend on.
+/// The state from which a tunnel's deadlines are computed.
 struct Activity {
     /// When a byte last passed, in either direction.
     moved: Cell<Instant>,
-    /// One side sends no more.
+    /// Whether one side has ended its direction.
     half_closed: Cell<bool>,
 }
 
-/// The upstream's side, which every byte of the tunnel passes.
+/// The upstream's side. Every byte of the tunnel passes through it.
 struct Monitored<'a, S> {
     stream: S,
-    /// Bytes to be read before those of the stream.
+    /// Bytes to read before those of the stream.
     first: Bytes,
     activity: &'a Activity,
 }

@@ -1,7 +1,7 @@
 //! Whether another token may cure a 401. Pure.
 //!
-//! A 401 from the gateway has a WSO2 code and a challenge. One from a backend has neither, or a
-//! body of its own.
+//! A 401 from the gateway has a WSO2 code and a challenge. A 401 from a backend usually has
+//! neither.
 
 use http::{HeaderMap, header};
 
@@ -32,19 +32,19 @@ impl Verdict {
 pub(super) fn judge(headers: &HeaderMap, body: &[u8]) -> Verdict {
     if let Some(code) = ErrorBody::read(body).gateway_code() {
         return match code {
-            // Invalid credentials (also for expired and revoked), expired, inactive.
+            // Invalid (also if expired or revoked), expired, inactive.
             900_901 | 900_903 | 900_904 => Verdict::Curable(Kind::Token),
-            900_902 => Verdict::Incurable("900902: the gateway saw no credential"),
+            900_902 => Verdict::Incurable("900902: the gateway found no token in the request"),
             900_905 => Verdict::Incurable("900905: this token type does not fit the resource"),
             900_907 => Verdict::Incurable("900907: the API is blocked"),
             900_909 => Verdict::Incurable("900909: the application's subscription is inactive"),
-            900_911 => Verdict::Incurable("900911: the gateway wants a client certificate"),
+            900_911 => Verdict::Incurable("900911: the gateway requires a client certificate"),
             _ => Verdict::Curable(Kind::Unclear),
         };
     }
     let challenges = || headers.get_all(header::WWW_AUTHENTICATE).iter().map(|value| value.as_bytes());
     if challenges().any(|challenge| contains(challenge, b"insufficient_scope")) {
-        return Verdict::Incurable("the scope of the token is not enough");
+        return Verdict::Incurable("the token's scope is insufficient");
     }
     if challenges().any(|challenge| contains(challenge, b"invalid_token")) {
         return Verdict::Curable(Kind::Token);
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(by_body("<fault><code>900904</code><e:code>900902</e:code></fault>"), TOKEN, "the first");
         let invalid_utf_8 = b"{\"code\":\"900901\",\"message\":\"\xff\"}";
         assert_eq!(judge(&HeaderMap::new(), invalid_utf_8), TOKEN);
-        // Seven digits are no code of the gateway: the challenge decides.
+        // The gateway's codes never have seven digits, so the challenge decides.
         let mut headers = HeaderMap::new();
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Bearer error="invalid_token""#));
         assert_eq!(judge(&headers, br#"{"code":"9009010"}"#), TOKEN);

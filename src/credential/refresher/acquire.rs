@@ -228,8 +228,9 @@ impl<R: Redeem> Refresher<R> {
         }
         outcome.map_err(|error| {
             let reason = error.describe();
-            let detail =
-                format!("cannot use the record of earlier logins ({reason}), so the login brake was not released");
+            let detail = format!(
+                "cannot use the record of earlier logins ({reason}), so the login brake was not released"
+            );
             self.unavailable(&detail, None)
         })?;
         if !turn.is_saved() {

@@ -301,9 +301,10 @@ impl<R: Redeem> Refresher<R> {
         let current = self.shared.published.latest();
         current.filter(|bearer| bearer.is_alive(now)).ok_or_else(|| match &self.blocked {
             Some(reason) => self.blocked_by(reason),
-            None => {
-                self.unavailable("the new token had expired already when it was issued", Some(Duration::from_secs(1)))
-            }
+            None => self.unavailable(
+                "the new token had expired already when it was issued",
+                Some(Duration::from_secs(1)),
+            ),
         })
     }
 

@@ -1,5 +1,5 @@
-//! What may happen to a request besides forwarding: faults on purpose, replay from a cassette, and
-//! recording. Without these options there are no hooks.
+//! Optional steps of a request: injected faults, replay from a cassette, and recording. Without
+//! these options there are no hooks.
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Hooks {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there is neither a fault, nor a player, nor a recorder.
     pub fn is_empty(&self) -> bool {
         self.faults.is_none() && self.player.is_none() && self.recorder.is_none()
     }
@@ -70,7 +70,7 @@ impl Hooks {
         self.recorder.is_some()
     }
 
-    /// What has been replayed, if there is a cassette.
+    /// The summary of the replay; `None` without a cassette.
     pub fn summary(&self) -> Option<vbc_cassette::Summary> {
         self.player.as_ref().map(Player::summary)
     }
@@ -161,7 +161,7 @@ impl Connection {
                     .map(|body| ResponseBody::Replayed(Box::new(body)));
                 let mut response = self.count(replayed, Source::Proxy, None);
                 response.headers_mut().insert(RECORD, HeaderValue::from(record.n));
-                // An id of its own, as in the access log, and not the recorded one.
+                // The id of this request, as in the access log, replaces the recorded one.
                 let id = request_id(&self.proxy, request.headers(), Survey::of(request.headers()));
                 if let Some(line) = line {
                     line.write(self, response.status(), &id, Some("cassette"));
@@ -170,17 +170,18 @@ impl Connection {
                 Some(response)
             }
             Outcome::Unplayable(record, why) => {
-                tracing::info!(record = record.n, %why, "a record cannot be replayed; the request is forwarded");
+                tracing::info!(record = record.n, %why, "cannot replay a record; forwarding the request");
                 None
             }
             Outcome::NoMatch { request, nearest } => {
-                tracing::info!(asked = %request, %nearest, "no record matches a request; it is forwarded and recorded");
+                tracing::info!(asked = %request, %nearest, "no record matches a request; forwarding and recording it");
                 None
             }
         }
     }
 
-    /// Applies the faults that hit a request, and forwards it unless one decides otherwise.
+    /// Applies the faults that hit a request. Forwards it unless a fault resets the connection or
+    /// responds.
     async fn inject(
         &self,
         hooks: &Hooks,
@@ -200,10 +201,10 @@ impl Connection {
             () = self.proxy.drain.begun() => {}
         }
         let mut response = match effect {
-            // The line has begun before the delay, and so its time includes that.
+            // The access line began before the delay, so its time includes the delay.
             FaultEffect::Delay => respond(self, request, line, None).await?,
             FaultEffect::Abort => {
-                tracing::info!(rule = injector.rule(last), "a connection is reset by a configured fault");
+                tracing::info!(rule = injector.rule(last), "a configured fault resets a connection");
                 return Err(Abort);
             }
             FaultEffect::Status(status, retry_after) => {
@@ -212,7 +213,7 @@ impl Connection {
                     status,
                     kind: "injected-fault",
                     title: "Fault injected",
-                    detail: format!("a fault of [faults] was met: {}", injector.rule(last)),
+                    detail: format!("a rule of [faults] injected this response: {}", injector.rule(last)),
                     error: Some("proxy_internal_response"),
                     retry_after,
                 };

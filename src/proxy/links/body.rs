@@ -15,54 +15,56 @@ use super::share::Share;
 use crate::proxy::BoxError;
 use vbc_http::codec::KeptBytes;
 
-/// A body with this many decoded bytes and no link passes unchanged: it may be a bomb.
+/// After this many decoded bytes without a link, a body passes unchanged: it may be a zip bomb.
 const BOMB: usize = 64 << 20;
 
-/// The largest piece of a collected body that is handed on at once.
+/// The largest piece of a collected body, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// The largest input of a decoder at once.
+/// The largest piece of input for a decoder, in bytes.
 const PORTION: usize = 16 * 1024;
 
-/// How many bytes are decoded before other tasks have their turn, input and output together.
+/// After this many bytes of a decoder's input and output together, other tasks get their turn.
 const TURN: usize = 256 * 1024;
 
 /// A body whose links are rewritten, if it has any.
 ///
-/// [`collect`](Self::collect) reads its beginning, and [`scan`](Self::scan) what it was if that was
-/// all. Then [`replace`](Self::replace) or [`pass_through`](Self::pass_through), or neither.
+/// [`collect`](Self::collect) reads the beginning. If that is the whole body, [`scan`](Self::scan)
+/// searches it for links. Then call [`replace`](Self::replace), or
+/// [`pass_through`](Self::pass_through), or neither to leave the body unchanged.
 pub(in crate::proxy) struct RewrittenBody<B> {
-    /// Bytes that have been read, and not handed on.
+    /// Bytes that have been read and not handed on.
     pieces: KeptBytes,
-    /// The memory that they take.
+    /// The memory of `pieces`.
     share: Share,
-    /// `None` once it has ended.
+    /// The unread rest. `None` once it has ended.
     rest: Option<B>,
-    /// How it ended, if with trailers or an error.
+    /// Trailers, or the error that ended the body.
     last: Option<Result<HeaderMap, BoxError>>,
-    /// Set if the rest is rewritten as it comes.
+    /// Set if the body is rewritten while it is streamed.
     through: Option<Through>,
-    /// Its length is announced.
+    /// Whether the length is announced.
     announced: bool,
-    /// The task has had a turn to write what came before a failure.
+    /// Whether the task has had a turn to write the pieces before a failure.
     flushed: bool,
 }
 
-/// A body is decoded, if it has a coding, and then scanned.
+/// The state of a body that is rewritten while it is streamed: decoded, if it has a coding, and
+/// then scanned.
 struct Through {
     decoder: Option<Decoder>,
     scanner: Scanner,
-    /// The input has ended.
+    /// Whether the input has ended.
     fed: bool,
 }
 
 /// The outcome of scanning a whole body.
 pub(super) enum Scan {
-    /// It has no link, or is not valid in its coding.
+    /// The body has no link, or is not valid in its coding.
     Unchanged,
-    /// It had links. These are its bytes, decoded.
+    /// The decoded body with rewritten links.
     Rewritten(KeptBytes),
-    /// It has a link, and decoded it is larger than may be collected.
+    /// The body has a link, and is too large to collect once decoded.
     Large,
 }
 
@@ -79,7 +81,8 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
         }
     }
 
-    /// Reads until the end, a failure, more than `limit` bytes, or no more memory. Cancel safe.
+    /// Reads until the end, a failure, more than `limit` bytes, or the end of the memory share.
+    /// Cancel safe.
     pub(super) async fn collect(&mut self, limit: usize) {
         while self.pieces.len() <= limit && self.rest.is_some() {
             if let Some(piece) = poll_fn(|cx| self.poll_rest(cx)).await {
@@ -92,13 +95,13 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
         }
     }
 
-    /// Replaces the whole body by these bytes.
+    /// Replaces the whole body with these bytes.
     pub(super) fn replace(&mut self, bytes: KeptBytes) {
         self.pieces = bytes;
         self.announced = true;
     }
 
-    /// Whether all of it has been read, and it has no trailers.
+    /// Whether the whole body has been read and has no trailers.
     pub(super) fn is_whole(&self) -> bool {
         self.rest.is_none() && self.last.is_none()
     }
@@ -108,7 +111,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
         matches!(self.last, Some(Err(_)))
     }
 
-    /// Scans a whole body, and yields the thread regularly.
+    /// Scans a whole body. Yields to other tasks regularly.
     pub(super) async fn scan(&mut self, coding: Option<Coding>, mut scanner: Scanner, limit: usize) -> Scan {
         let mut out = KeptBytes::new(limit);
         let Some(coding) = coding else {
@@ -138,7 +141,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
                     }
                 }
                 Ok(Step::Hungry) => match input.next() {
-                    // The input counts too, because some of it has no output.
+                    // The input counts too, because it may produce no output.
                     Some(portion) => {
                         turn += portion.len();
                         decoder.push(portion);
@@ -187,7 +190,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        // Bytes that were handed on are not part of the share, so the pieces must not be large.
+        // Handed-on bytes no longer count towards the share, so pieces must not be large.
         match self.pieces.pop(PIECE) {
             Some(piece) => Poll::Ready(Some(piece)),
             None => self.poll_rest(cx),
@@ -228,7 +231,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
                         return Poll::Pending;
                     };
                     match (piece, &through.decoder) {
-                        // The held back bytes of a body that was cut short are dropped.
+                        // The bytes held back of a body that was cut short are dropped.
                         (None, _) if self.is_broken() => return Poll::Ready(None),
                         (Some(piece), Some(decoder)) => {
                             turn += piece.len();

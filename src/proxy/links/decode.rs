@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
 
-/// The largest output of one step, whatever the input.
+/// The largest output of one step, in bytes, for any input.
 const PIECE: usize = 32 * 1024;
 
 /// A coding that can be decoded (RFC 9110 §8.4.1).
@@ -22,7 +22,7 @@ pub(in crate::proxy) enum Coding {
 }
 
 impl Coding {
-    /// The coding of a body. `Some(None)`: it has none. `None`: it is unknown, or there are
+    /// The coding of a body. `Some(None)` means no coding; `None` means an unknown coding or
     /// several.
     pub(super) fn of(headers: &HeaderMap) -> Option<Option<Self>> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
@@ -60,7 +60,7 @@ pub(super) struct Decoder {
 }
 
 enum Kind {
-    /// "deflate" should have the wrapping of zlib, but some senders omit it: the first byte tells.
+    /// `deflate` should be wrapped in zlib, but some senders omit that. The first byte decides.
     Unknown,
     Gzip(MultiGzDecoder<Source>),
     Zlib(ZlibDecoder<Source>),
@@ -128,7 +128,7 @@ struct InputQueue {
 
 type Queue = Rc<RefCell<InputQueue>>;
 
-/// The input of the decoders. Reading would block if more has to be pushed first.
+/// The input of the decoders. A read returns `WouldBlock` until more input is pushed.
 struct Source {
     current: Bytes,
     queue: Queue,
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes in pieces of this size; the text, and the most that came out at once.
+    /// Decodes in pieces of this size. Returns the text, and the size of the largest output piece.
     fn decoded(coding: Coding, encoded: &[u8], size: usize) -> io::Result<(Vec<u8>, usize)> {
         let mut decoder = Decoder::new(coding);
         let mut pieces = encoded.chunks(size);

@@ -1,8 +1,11 @@
-//! Finds the upstream's URLs in JSON that comes in pieces, and replaces them by our own address.
+//! Finds the upstream's URLs in JSON that arrives in pieces, and replaces them with this proxy's
+//! address.
 //!
-//! A link is a string that begins with such a URL. A URL inside a text stays, and so does a key.
-//! JSON is not parsed. Outside of strings there are no backslashes: a quote without one before it
-//! and with `h` after it begins a string in every valid text. Invalid JSON passes, changed or not.
+//! A link is a string value that begins with such a URL. A URL inside a longer text stays
+//! unchanged, and so does a key.
+//!
+//! JSON is not parsed. Valid JSON has no backslash outside strings. So a quote that follows no
+//! backslash and is followed by `h` always begins a string. Invalid JSON passes, changed or not.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -13,10 +16,10 @@ use memchr::memchr2;
 use super::Base;
 use super::target::{Mismatch, Slash, Target};
 
-/// The scanner waits for this many bytes of a string to tell a key from a value.
+/// The scanner waits for at most this many bytes of a string to distinguish a key from a value.
 const LONGEST_KEY: usize = 2048;
 
-/// The state between two pieces. It holds back only what may be the beginning of a link.
+/// The state between two pieces. It holds back only bytes that may begin a link.
 pub(super) struct Scanner {
     target: Rc<Target>,
     /// Replaces the scheme and authority of the upstream.
@@ -52,7 +55,7 @@ impl Scanner {
         self.found
     }
 
-    /// Takes a piece, and gives the bytes that can be passed on. A piece without a link is not
+    /// Takes a piece and returns the bytes that can be passed on. A piece without a link is not
     /// copied.
     pub(super) fn feed(&mut self, piece: Bytes) -> Bytes {
         let piece = if self.held.is_empty() {
@@ -73,7 +76,7 @@ impl Scanner {
         }
     }
 
-    /// The text has ended. Gives the bytes that were held back.
+    /// Ends the text. Returns the bytes that were held back.
     pub(super) fn finish(&mut self) -> Bytes {
         let held = Bytes::from(std::mem::take(&mut self.held));
         let changed = self.run(&held, true).changed;
@@ -120,7 +123,8 @@ impl Scanner {
         before == b'\\'
     }
 
-    /// The length of the URL that a string begins with, if it is the upstream's and no key.
+    /// The length of the scheme and authority at the beginning of a string, if they are the
+    /// upstream's and the string is not a key.
     fn link(&self, text: &[u8], end: bool) -> Result<(usize, Slash), Mismatch> {
         let (length, slash) = match self.target.in_string(text) {
             Err(Mismatch::Incomplete) if end => return Err(Mismatch::Other),
@@ -143,7 +147,7 @@ impl Scanner {
     }
 }
 
-/// Whether a colon follows the string of which this is the rest. `None` if more is needed.
+/// Whether a colon follows the string whose rest this is. `None` if more bytes are needed.
 fn is_key(mut rest: &[u8]) -> Option<bool> {
     loop {
         let at = memchr2(b'"', b'\\', rest)?;
@@ -156,7 +160,7 @@ fn is_key(mut rest: &[u8]) -> Option<bool> {
     Some(*rest.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))? == b':')
 }
 
-/// Finds the next string that may begin with a URL, in upper or lower case. Each case is searched
+/// Finds the next string that may begin with a URL, in upper or lower case. Each match is searched
 /// for only once.
 struct Next<'a> {
     text: &'a [u8],

@@ -1,4 +1,4 @@
-//! The scanner against a whole-text reference that parses.
+//! The scanner against a reference that parses the whole text.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn rewrite(text: &str) -> String {
     String::from_utf8(rewrite_pieces(UPSTREAM, BASE, [text.as_bytes()])).unwrap()
 }
 
-/// Every way to cut a text in two, and byte by byte.
+/// Rewrites a text. Checks that cutting it anywhere, or byte by byte, gives the same result.
 fn in_any_pieces(text: &str) -> String {
     let whole = rewrite(text);
     for at in 0..=text.len() {
@@ -68,8 +68,7 @@ fn a_string_too_long_for_a_key_is_not_waited_for() {
     assert_eq!(in_any_pieces(&text), format!("[\"http://localhost:8080/{long}"));
 }
 
-/// Does the same by parsing: a stack of brackets, and strings decoded as a whole. Only for valid
-/// JSON.
+/// Does the same as the scanner by decoding each string as a whole. Only for valid JSON.
 fn reference(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -107,7 +106,7 @@ fn replaced(raw: &str, value: &str) -> Option<String> {
         _ if raw[raw.find(':')? + 2..].starts_with('u') => r"\u002f",
         _ => r"\/",
     };
-    // What of the raw text stands for the prefix: escaped slashes are longer.
+    // Finds the end of the prefix in the raw text, where escaped slashes are longer.
     let (mut at, mut decoded) = (1, 0);
     while decoded < end {
         at += match &raw[at..] {
@@ -181,7 +180,7 @@ fn cut(text: &[u8], cuts: &[prop::sample::Index]) -> Vec<Vec<u8>> {
     ends.map(|end| text[std::mem::replace(&mut start, end)..end].to_vec()).collect()
 }
 
-/// Takes the colon away behind every host, whether a port follows or not.
+/// Removes the colon after every host, whether a port follows or not.
 fn without_empty_ports(text: &[u8]) -> Vec<u8> {
     let host = b"api.vonage.com";
     let mut out = Vec::new();
@@ -218,7 +217,7 @@ proptest! {
         let pieces = cut(&text, &cuts);
         let whole = rewrite_pieces(UPSTREAM, BASE, [text.as_slice()]);
         prop_assert_eq!(rewrite_pieces(UPSTREAM, BASE, pieces.iter().map(Vec::as_slice)), whole.clone());
-        // Replaced by itself, nothing changes, unless an empty port goes with it.
+        // Replacing the upstream with itself changes nothing, except that empty ports disappear.
         let same = rewrite_pieces(UPSTREAM, UPSTREAM, pieces.iter().map(Vec::as_slice));
         prop_assert_eq!(without_empty_ports(&same), without_empty_ports(&text));
     }

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// The bytes that all responses of a thread may collect together. Once they are used up, responses
-/// are streamed.
+/// The bytes that all responses of a thread may collect together. Once they are used up, further
+/// responses are streamed.
 pub(super) struct Pool {
     left: Rc<Cell<usize>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Takes this many bytes more. False if there are not as many.
+    /// Takes this many more bytes. Returns false, and takes nothing, if fewer are left.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         let Some(left) = self.left.get().checked_sub(bytes) else { return false };
         self.left.set(left);

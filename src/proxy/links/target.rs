@@ -5,15 +5,16 @@ use memchr::memmem::Finder;
 
 use crate::config;
 
-/// The upstream in URLs: http or https, with its port or, if that is the default, without.
+/// The upstream as it appears in URLs: with http or https, and with its port unless that is the
+/// default.
 pub(in crate::proxy) struct Target {
     /// In lower case.
     host: Vec<u8>,
     port: u16,
-    /// It is the default port of the upstream's scheme. So it may be omitted, and the other scheme
-    /// is recognized too.
+    /// Whether `port` is the default of the upstream's scheme. Then it may be omitted, and the
+    /// other scheme is recognized too.
     default: bool,
-    /// The beginnings of strings that may be a URL.
+    /// Find the beginnings of JSON strings that may be a URL.
     pub(super) quoted: [Finder<'static>; 2],
 }
 
@@ -51,7 +52,7 @@ pub(super) enum Mismatch {
 struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
-    /// The text is the inside of a JSON string, and may continue.
+    /// Whether the text is the inside of a JSON string, and may continue.
     json: bool,
 }
 
@@ -94,7 +95,7 @@ impl Cursor<'_> {
         self.expect(b"u002f").map(|()| Slash::Unicode)
     }
 
-    /// The digits after a colon. Empty if there are none.
+    /// The digits after a colon; empty without a colon or digits.
     fn port(&mut self) -> Result<&[u8], Mismatch> {
         let start = self.at + 1;
         if !self.take(b':')? {
@@ -109,11 +110,11 @@ impl Cursor<'_> {
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// Checks that the authority ends here: it is neither a longer host nor a user name.
+    /// Checks that the authority ends here. Otherwise it is a longer host, or a user name.
     fn ends(&mut self) -> Result<(), Mismatch> {
         match self.peek()? {
             b'/' | b'?' | b'#' | b'"' => Ok(()),
-            // The same characters, escaped. Any other escape may be part of a longer host.
+            // The same characters may be escaped. Any other escape may belong to a longer host.
             _ if self.json => {
                 let end = self.at;
                 let mut ends = self.slash().map(drop);
@@ -143,12 +144,14 @@ impl Target {
         }
     }
 
-    /// The end of the authority and the form of slashes, if a string begins with an upstream's URL.
+    /// The end of the authority and the form of slashes, if a string begins with a URL of the
+    /// upstream.
     pub(super) fn in_string(&self, text: &[u8]) -> Result<(usize, Slash), Mismatch> {
         self.find(Cursor { text, at: 0, json: true })
     }
 
-    /// The end of the authority, if a header's URL is the upstream's. `//host/path` is a URL too.
+    /// The end of the authority, if a header's URL is the upstream's. `//host/path` counts as a URL
+    /// too.
     pub(super) fn in_header(&self, text: &[u8]) -> Option<usize> {
         if text.starts_with(b"//") {
             let mut cursor = Cursor { text, at: 2, json: false };
@@ -202,7 +205,7 @@ mod tests {
     }
 
     fn is_link(target: &Target, text: &str) -> bool {
-        // No beginning of a link is taken for something else.
+        // The beginning of a link must never be reported as `Other`.
         let whole = target.in_string(format!("{text}\"").as_bytes()).is_ok();
         for end in 0..text.len() {
             let part = target.in_string(&text.as_bytes()[..end]);
@@ -234,7 +237,7 @@ mod tests {
         assert!(is_link(&local, "http://127.0.0.1:8090/a") && is_link(&local, "https://127.0.0.1:8090/a"));
         let six = target(false, "[::1]:8090");
         assert!(is_link(&six, "http://[::1]:8090/a") && !is_link(&six, "http://[::1]/a"));
-        // A port that is only the other scheme's default.
+        // The port is the default of the other scheme only.
         let odd = target(true, "api.test:80");
         assert!(is_link(&odd, "http://api.test/a") && !is_link(&odd, "https://api.test/a"));
     }
@@ -256,7 +259,7 @@ mod tests {
             "ftp://api.vonage.com/",
             "https:/api.vonage.com/",
             "https:api.vonage.com/",
-            // The same host, but not how anybody writes it: another name is no link.
+            // The same host with a final dot, which is unusual and does not count as a link.
             "https://api.vonage.com./t",
             "https://api.vonage.com.:443/t",
             " https://api.vonage.com/",

@@ -1,9 +1,9 @@
 //! Validators of bodies that may be changed (RFC 9110 §8.8).
 //!
 //! A strong `ETag` promises the upstream's bytes. Where they may be changed on the way, `"x"`
-//! becomes `W/"x"`, and a client that sends `If-Match: W/"x"` means the upstream's `"x"`.
-//! `If-None-Match` compares weakly, and a weak tag in `If-Range` never matches: both go out as they
-//! came.
+//! becomes `W/"x"`. A client that then sends `If-Match: W/"x"` means the upstream's `"x"`.
+//! `If-None-Match` compares weakly, and a weak tag in `If-Range` never matches, so both are
+//! forwarded unchanged.
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 use http::{Method, Request};
@@ -37,8 +37,8 @@ impl Conditions {
 
     /// Whether a 304 with these headers belongs to a body that may have been changed.
     ///
-    /// A 304 seldom has a type. Then the client's tag decides: that of a body that could be changed
-    /// is weak.
+    /// Most 304s have no `Content-Type`. Then the client's tag decides: the tag of a body that
+    /// could be changed is weak.
     #[cold]
     pub(super) fn owns_304(&self, is_json: bool, headers: &HeaderMap) -> bool {
         if headers.contains_key(header::CONTENT_TYPE) {
@@ -53,7 +53,7 @@ impl Conditions {
     }
 }
 
-/// The tags of a list, as they are written (RFC 9110 §8.8.3). Anything between them is skipped.
+/// The tags in a list, in their written form (RFC 9110 §8.8.3). Anything between them is skipped.
 fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -66,7 +66,7 @@ fn tags(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A strong `ETag` becomes a weak one, and ranges of the body are no longer offered.
+/// Makes a strong `ETag` weak, and stops offering ranges of the body.
 pub(super) fn weaken(headers: &mut HeaderMap) {
     headers.remove(header::ACCEPT_RANGES);
     if let Some(tag) = headers.get_mut(header::ETAG)
@@ -77,7 +77,7 @@ pub(super) fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// Weak tags in `If-Match` become strong ones. Without this none of them would ever match.
+/// Makes weak tags in `If-Match` strong. A weak tag would never match there.
 #[cold]
 fn strengthen(headers: &mut HeaderMap) {
     let Entry::Occupied(mut lines) = headers.entry(header::IF_MATCH) else { return };

@@ -1,4 +1,4 @@
-//! The copy of a request body for further sendings: in memory first, then in a file.
+//! The copy of a request body for retries: first in memory, then in a file.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +17,7 @@ pub(super) enum Piece {
     Trailers(HeaderMap),
 }
 
-/// How far a sending has read the copy.
+/// How far an attempt has read the copy.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Position {
     /// Bytes that have been handed out.
@@ -41,12 +41,13 @@ pub(super) enum Copy {
     Memory { data: KeptBytes, trailers: Option<Box<HeaderMap>> },
     /// Within `retry.disk`.
     Disk(Box<Spool>),
-    /// There is none.
+    /// No copy, for this reason.
     Lost(ReplayLoss),
 }
 
 impl Copy {
-    /// For a body that announces at least this many bytes. One over the limits is not kept at all.
+    /// The copy of a body that announces at least this many bytes. A body over the limits is not
+    /// copied at all.
     pub(super) fn new(announced: u64, memory: u64, disk: &Disk) -> Self {
         if announced > memory.max(disk.limit()) {
             return Self::Lost(Self::over(disk));
@@ -66,7 +67,7 @@ impl Copy {
         }
     }
 
-    /// Whether a sending at this position has read all of the copy.
+    /// Whether an attempt at this position has read the whole copy.
     pub(super) fn is_read_to_end(&self, at: Position) -> bool {
         match self {
             Self::Memory { data, trailers } => {
@@ -77,7 +78,7 @@ impl Copy {
         }
     }
 
-    /// The next piece of the copy. `None` if the sending continues with the client's next piece.
+    /// The next piece of the copy. `None` if the attempt continues with the client's next piece.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

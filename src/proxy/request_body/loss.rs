@@ -1,6 +1,6 @@
 //! Why a request body cannot be sent again.
 
-/// Why there is no copy of a request body. The text is the detail that the client gets.
+/// Why there is no copy of a request body. [`why`](Self::why) is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum ReplayLoss {
     /// It is larger than `retry.memory`, and `retry.disk` is off.
@@ -21,15 +21,15 @@ impl ReplayLoss {
     pub(in crate::proxy) fn why(self) -> &'static str {
         match self {
             Self::OverMemory => {
-                "the request body is over retry.memory, retry.disk is off, and so it could not be sent again"
+                "the request body is over retry.memory and retry.disk is off, so it could not be sent again"
             }
             Self::OverDisk => "the request body is over retry.disk and could not be sent again",
-            Self::DiskFull => "retry.disk_total is used up, and so the request body could not be sent again",
+            Self::DiskFull => "retry.disk_total is used up, so the request body could not be sent again",
             Self::DiskFailed => {
-                "the request body could not be kept in retry.disk_path, and so it could not be sent again"
+                "the request body could not be written to retry.disk_path, so it could not be sent again"
             }
             Self::NoDescriptor => {
-                "no file descriptor was left to keep the request body, and so it could not be sent again"
+                "no file descriptor was left for a copy of the request body, so it could not be sent again"
             }
             Self::Done => "the request body could not be sent again",
         }

@@ -1,4 +1,4 @@
-//! A request body, and each sending of it.
+//! A request body, and the attempts that send it.
 
 mod copy;
 mod loss;
@@ -27,24 +27,25 @@ use vbc_http::{Incoming, RequestRejection};
 /// Why a request body could not be sent to its end.
 #[derive(Clone, Copy, Debug, Error)]
 pub(super) enum BodyFailure {
-    /// It broke the framing, or came too late.
+    /// The body broke the framing or arrived too late.
     #[error("refused: {0}")]
     Refused(RequestRejection),
-    /// The client ended the connection early. Usually nobody reads the response.
+    /// The client closed the connection early. Usually nobody reads the response.
     #[error("the request body was cut short")]
     CutShort,
-    /// The copy for a further sending is lost.
+    /// The copy for a retry cannot be read back.
     #[error("the copy of the request body could not be read")]
     CopyUnreadable,
 }
 
-/// A request body that is streamed and, within limits, kept for further sendings.
+/// A request body that is streamed and, within limits, copied for retries.
 ///
 /// The copy is in memory up to `retry.memory`, and in a file up to `retry.disk`. Beyond that it is
-/// dropped, and the body can be sent only once, unless nothing has been taken from the client.
+/// dropped, and the body can be sent only once. A body from which nothing has been taken needs no
+/// copy.
 ///
-/// Clones are the same body. [`attempt`](Self::attempt) begins a sending and ends the one before.
-/// [`keep_no_more`](Self::keep_no_more) is called once no further sending can follow.
+/// Clones share one body. [`attempt`](Self::attempt) begins an attempt and ends the one before.
+/// [`keep_no_more`](Self::keep_no_more) is called once no retry can follow.
 ///
 /// `None` is a body that was known to be empty from the start.
 #[derive(Clone)]
@@ -56,7 +57,7 @@ struct Source {
     /// The largest body that is kept in memory.
     memory: u64,
     disk: Rc<Disk>,
-    /// A further sending may need the copy.
+    /// A retry may need the copy.
     wanted: bool,
     sending: Sending,
 }
@@ -76,17 +77,17 @@ struct Client {
 enum ClientState {
     /// Nothing has been taken from the client.
     Untouched,
-    /// Some of it.
+    /// A part of the body has been taken.
     Begun,
-    /// All of it, trailers included.
+    /// The whole body has been taken, trailers included.
     Ended,
-    /// It cannot be sent to its end, by the client or from the copy.
+    /// The rest cannot be read, from the client or from the copy.
     Failed(BodyFailure),
 }
 
-/// The latest sending of a body.
+/// The latest attempt to send a body.
 struct Sending {
-    /// Counts from 1. The sendings before it must not read on.
+    /// Counts from 1. Earlier attempts must not read on.
     number: u32,
     state: SendingState,
     /// When the last piece was handed on or written.
@@ -94,13 +95,13 @@ struct Sending {
 }
 
 enum SendingState {
-    /// It waits for a 100, or for the gate's time to pass.
+    /// The attempt waits until its gate opens.
     Held(ContinueGate),
-    /// It takes what there is.
+    /// The attempt takes pieces as they come.
     Flowing,
-    /// The upstream would take more than the client has sent.
+    /// The upstream has taken everything that the client has sent so far.
     Starved,
-    /// All of it has been handed to the upstream's connection.
+    /// The whole body has been handed to the upstream's connection.
     Sent,
 }
 
@@ -141,7 +142,7 @@ impl RequestBody {
         }
     }
 
-    /// Begins a sending, from the first byte. `None` if that byte is lost.
+    /// Begins an attempt from the first byte. `None` if the beginning of the body is lost.
     pub(super) fn attempt(&self) -> Option<AttemptBody> {
         let Some(shared) = &self.0 else { return Some(AttemptBody(None)) };
         let mut source = shared.borrow_mut();
@@ -156,8 +157,8 @@ impl RequestBody {
         Some(AttemptBody(Some(Attempt { source: Rc::clone(shared), number, at: Position::default(), exact })))
     }
 
-    /// Holds the latest sending back until the gate opens. Without a gate it flows, even if an
-    /// earlier gate held it.
+    /// Holds the latest attempt back until the gate opens. Without a gate the attempt flows, even
+    /// if an earlier gate held it.
     pub(super) fn hold_back(&self, gate: Option<ContinueGate>) {
         let Some(mut source) = self.source_mut() else { return };
         if let Some(gate) = gate {
@@ -167,8 +168,8 @@ impl RequestBody {
         }
     }
 
-    /// Whether the upstream should be asked before this body is sent. That is so if it is larger
-    /// than `retry.memory`, or of unknown length while its client waits for a 100 too.
+    /// Whether to send `Expect: 100-continue` before this body. True for a body larger than
+    /// `retry.memory`, and for one of unknown length if the client waits for a 100 too.
     pub(super) fn is_worth_asking(&self, client_waits: bool) -> bool {
         self.source().is_some_and(|source| {
             !source.client.has_ended()
@@ -176,38 +177,38 @@ impl RequestBody {
         })
     }
 
-    /// Whether it can be sent once more.
+    /// Whether the body can be sent once more.
     pub(super) fn is_replayable(&self) -> bool {
         self.source().is_none_or(|source| source.is_replayable())
     }
 
-    /// Why it cannot be sent once more.
+    /// Why the body cannot be sent once more.
     pub(super) fn loss(&self) -> ReplayLoss {
         self.source().and_then(|source| source.copy.loss()).unwrap_or(ReplayLoss::Done)
     }
 
-    /// Drops the copy, because no further sending will follow.
+    /// Drops the copy, because no retry will follow.
     pub(super) fn keep_no_more(&self) {
         let Some(mut source) = self.source_mut() else { return };
         source.wanted = false;
-        // A second sending that is under way reads the copy to its end, and then drops it.
+        // A retry that is under way reads the copy to its end and then drops it.
         if source.sending.number < 2 || source.is_sent() {
             source.copy = Copy::Lost(ReplayLoss::Done);
         }
     }
 
-    /// Whether all of it has been handed to the upstream's connection.
+    /// Whether the whole body has been handed to the upstream's connection.
     pub(super) fn is_sent(&self) -> bool {
         self.source().is_none_or(|source| source.is_sent())
     }
 
-    /// Whether the upstream would take more than the client has sent. The client's connection keeps
-    /// that deadline.
+    /// Whether the upstream has taken everything that the client has sent so far. The deadline for
+    /// more is the client connection's.
     pub(super) fn is_starved(&self) -> bool {
         self.source().is_some_and(|source| matches!(source.sending.state, SendingState::Starved))
     }
 
-    /// Some of what was handed on has been written.
+    /// Notes that bytes of the body have been written to the upstream.
     pub(super) fn note_progress(&self) {
         if let Some(mut source) = self.source_mut() {
             source.sending.progress = Some(Instant::now());
@@ -219,7 +220,7 @@ impl RequestBody {
         self.source()?.sending.progress
     }
 
-    /// Why it could not be sent to its end, if it could not.
+    /// Why the body could not be sent to its end; `None` if it did not fail.
     pub(super) fn failure(&self) -> Option<BodyFailure> {
         match self.source()?.client.state {
             ClientState::Failed(failure) => Some(failure),
@@ -269,7 +270,7 @@ impl Source {
     fn is_replayable(&self) -> bool {
         match (self.client.state, &self.sending.state) {
             (ClientState::Failed(_), _) => false,
-            // While it is held back, nothing is taken from the client.
+            // A held attempt has taken nothing from the client.
             (ClientState::Untouched, SendingState::Held(gate)) if gate.is_held() => true,
             _ => self.copy.loss().is_none(),
         }
@@ -279,17 +280,17 @@ impl Source {
         matches!(self.sending.state, SendingState::Sent)
     }
 
-    /// Whether a sending at this position has handed on all of the body.
+    /// Whether an attempt at this position has handed on the whole body.
     fn is_handed_on(&self, at: Position) -> bool {
         self.client.has_ended() && self.copy.is_read_to_end(at)
     }
 
-    /// The next piece of a sending at this position: from the copy, and then from the client.
+    /// The next piece of an attempt at this position: from the copy, and then from the client.
     fn poll_piece(&mut self, cx: &mut Context<'_>, at: Position) -> Poll<Option<Result<Piece, BoxError>>> {
         match ready!(self.copy.poll_piece(cx, at)) {
             Some(Ok(piece)) => Poll::Ready(Some(Ok(piece))),
             Some(Err(error)) => {
-                tracing::warn!(%error, "a request body could not be read back for a replay");
+                tracing::warn!(%error, "cannot read the copy of a request body; the request is not retried");
                 self.client.state = ClientState::Failed(BodyFailure::CopyUnreadable);
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -304,7 +305,7 @@ impl Source {
             self.copy = Copy::Lost(ReplayLoss::Done);
         }
         if let ClientState::Failed(failure) = self.client.state {
-            // What follows a failure would look like the end of the body.
+            // Another poll after a failure would look like the end of the body.
             return Poll::Ready(Some(Err(failure.into())));
         }
         self.sending.state = SendingState::Flowing;
@@ -334,7 +335,7 @@ fn client_failure(error: &(dyn StdError + 'static)) -> BodyFailure {
     BodyFailure::CutShort
 }
 
-/// One sending of a request body.
+/// One attempt to send a request body.
 pub(super) struct AttemptBody(Option<Attempt>);
 
 struct Attempt {
@@ -345,7 +346,8 @@ struct Attempt {
 }
 
 impl AttemptBody {
-    /// The last poll was for more than the upstream needs: the client is not waited for.
+    /// Notes that the last poll asked for more than the upstream needs, so that a pending result
+    /// does not count as [`Starved`](SendingState::Starved).
     pub(super) fn has_enough(&self) {
         if let Some(this) = &self.0 {
             this.source.borrow_mut().sending.state = SendingState::Flowing;

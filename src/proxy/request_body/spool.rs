@@ -1,8 +1,8 @@
 //! A request body in a file without a name.
 //!
 //! The data plane's thread never touches the file. It collects pieces into jobs for a thread that
-//! may block, one job at a time. If the next job is full before the last is written, it waits. So a
-//! body takes about two buffers of memory, whatever its size.
+//! may block, one job at a time. If the next job is full before the last one is written, the upload
+//! waits. So a body of any size takes about two buffers of memory.
 
 use std::cell::Cell;
 use std::fs::{File, Permissions};
@@ -31,21 +31,21 @@ use vbc_http::descriptors::{Descriptor, Descriptors};
 /// The size of one write and of one read, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// How long an upload waits for a write. With a slower disk the copy is given up.
+/// How long an upload waits for a write. If the disk is slower, the copy is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a disk that failed is not used. Meanwhile no request waits for it, and no jobs queue
-/// after one that hangs.
+/// How long a failed disk is not used. During that time no request waits for it, and no jobs queue
+/// up after one that hangs.
 const DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Opens a file without a name in a directory.
 type Open = fn(&Path) -> io::Result<File>;
 
-/// Where files are made, and how much they may take. Each thread has its own, and `used` is shared.
+/// The directory for files, and their limits. Each thread has its own `Disk`; all share `used`.
 pub(in crate::proxy) struct Disk {
     directory: PathBuf,
     open: Open,
-    /// It is not used before this time, because it failed.
+    /// The disk has failed and is not used before this time.
     paused: Cell<Option<Instant>>,
     limit: u64,
     total: i64,
@@ -67,10 +67,13 @@ impl Disk {
         }
     }
 
-    /// A file could not be written. Logs one warning for all that fail together.
+    /// Notes that a file could not be written. Logs one warning for all files that fail together.
     pub(super) fn failed(&self, error: &io::Error) {
         if !self.is_paused() {
-            tracing::warn!(%error, "request bodies cannot be kept in retry.disk_path; for a minute they are streamed");
+            tracing::warn!(
+                %error,
+                "cannot write to retry.disk_path; for a minute, bodies over retry.memory cannot be retried"
+            );
             self.paused.set(Some(Instant::now() + DISK_PAUSE));
         }
     }
@@ -79,21 +82,21 @@ impl Disk {
         self.paused.get().is_some_and(|until| Instant::now() < until)
     }
 
-    /// The largest body that is kept, in bytes. Zero: none is.
+    /// The largest body that is kept, in bytes. Zero turns files off.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
 }
 
-/// Blocks.
+/// Opens a file without a name. Blocks.
 fn unnamed(directory: &Path) -> io::Result<File> {
     let file = tempfile::tempfile_in(directory)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
 
-/// The file, and the space reserved for it. The space is released with the last user, which may be
-/// a write that outlives its request.
+/// The file, and the space reserved for it. The last user releases the space. That may be a write
+/// that outlives its request.
 struct Backing {
     directory: PathBuf,
     open: Open,
@@ -121,7 +124,7 @@ impl Backing {
         Ok(())
     }
 
-    /// Blocks.
+    /// Writes pieces at this position. Blocks.
     fn write(&self, pieces: &[Bytes], mut at: u64) -> io::Result<()> {
         let file = match self.file.get() {
             Some(file) => file,
@@ -137,7 +140,7 @@ impl Backing {
         Ok(())
     }
 
-    /// Blocks.
+    /// Reads `length` bytes at this position. Blocks.
     fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
         let file = self.file.get().ok_or(io::ErrorKind::NotFound)?;
         let mut buffer = vec![0; length];
@@ -146,7 +149,8 @@ impl Backing {
     }
 }
 
-/// One body: in the file up to `written`, then in the current job, then in `pending`.
+/// One body. Its bytes up to `written` are in the file, the next `in_job` bytes are in the current
+/// job, and the rest is in `pending`.
 pub(super) struct Spool {
     disk: Rc<Disk>,
     backing: Arc<Backing>,
@@ -221,7 +225,7 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// The file cannot be written, or not fast enough.
+    /// The file cannot be written, or a write takes longer than [`WRITE_TIMEOUT`].
     pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.poll_job(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -251,7 +255,7 @@ impl Spool {
         if let Some((from, job)) = &mut self.reading {
             let (from, read) = (*from, ready!(Pin::new(job).poll(cx)));
             self.reading = None;
-            // The read may be for another position, of a sending that was given up.
+            // The read may belong to an earlier attempt at another position.
             if from == at {
                 return Poll::Ready(read.unwrap_or_else(|error| Err(io::Error::other(error))));
             }

@@ -9,7 +9,7 @@ fn disk(directory: &Path, total: u64) -> Rc<Disk> {
     Rc::new(plain(directory, total))
 }
 
-/// A disk whose files are these.
+/// A disk that opens files with this function.
 fn opening(open: Open) -> Rc<Disk> {
     Rc::new(Disk { open, ..plain(Path::new("/nowhere"), 1 << 30) })
 }
@@ -115,7 +115,7 @@ async fn a_full_disk_costs_the_copy_and_is_left_alone_for_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn an_upload_waits_two_seconds_for_a_slow_disk_and_goes_on() {
     static WRITING: Barrier = Barrier::new(2);
-    /// Lets the write go on, whatever became of the test: the runtime waits for it.
+    /// Lets the write go on even if the test fails: the runtime waits for the write.
     struct Release;
     impl Drop for Release {
         fn drop(&mut self) {

@@ -1,16 +1,16 @@
-//! Sendings without a response, and whether another may follow.
+//! Attempts without a response, and whether another may follow.
 
 use super::Head;
 use super::error::UpstreamError;
 use crate::proxy::request_body::{AttemptBody, RequestBody};
 
-/// A sending that brought no response.
+/// An attempt that brought no response.
 pub(super) enum FailedAttempt {
-    /// The sending does not count: the pooled connection had been closed before, or the upstream
-    /// refused only the expectation. The body is untouched, and is sent again.
+    /// The attempt does not count: the pooled connection was already closed, or the upstream
+    /// refused only the expectation. The body is untouched and is sent again.
     Uncounted(AttemptBody),
-    /// The upstream has not processed the request. It is sent once more, whatever its method. The
-    /// body is here if nothing of it has been taken.
+    /// The upstream has not processed the request, so even one that is not idempotent is sent once
+    /// more. The body is here if nothing has been taken from it.
     Unprocessed(Failure, Option<AttemptBody>),
     /// A reused connection ended before the first byte of a response. The upstream may have
     /// processed the request, so only an idempotent one is sent once more.
@@ -19,10 +19,10 @@ pub(super) enum FailedAttempt {
     Final(UpstreamError),
 }
 
-/// Why a sending brought no response, although another may.
+/// The failure of an attempt after which another may follow.
 pub(super) struct Failure {
     pub(super) error: UpstreamError,
-    /// The number of the HTTP/2 connection, which the next sending avoids.
+    /// The number of the HTTP/2 connection, which the next attempt avoids.
     pub(super) connection: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ impl From<UpstreamError> for FailedAttempt {
     }
 }
 
-/// The further sending of a request that got no response: one at most.
+/// Allows a request that got no response one more attempt at most.
 #[derive(Default)]
 pub(super) struct Resend {
     used: bool,
@@ -41,16 +41,16 @@ pub(super) struct Resend {
 }
 
 impl Resend {
-    /// If set, the request goes out on no HTTP/1.1 connection that was used before, and not on the
-    /// HTTP/2 connection of this number.
+    /// If set, the next attempt uses neither a used HTTP/1.1 connection nor the HTTP/2 connection
+    /// with this number.
     pub(super) fn avoids(&self) -> Option<u64> {
         self.avoids
     }
 
-    /// The body of the next sending.
+    /// The body of the next attempt.
     ///
     /// # Errors
-    /// There must be none.
+    /// The error for the client if no further attempt is allowed.
     pub(super) fn after(
         &mut self,
         failed: FailedAttempt,

@@ -17,19 +17,19 @@ use vbc_http::headers;
 
 /// The body of an upstream's response. It is small, because it is moved often.
 pub(in crate::proxy) enum UpstreamBody {
-    /// All of it has been received. Empty once it has been handed on.
+    /// The whole body, which has been received. Empty once it has been handed on.
     Whole(Bytes),
-    /// Some of it is still to be received.
+    /// A body that has not been received completely.
     Streamed(Box<StreamedBody>),
-    /// A 101 has no body, but a connection. `None` once that has been taken.
+    /// The connection of a 101, which has no body. `None` once it has been taken.
     Switched(Option<Box<Switched>>),
 }
 
-/// A body that is read as it is asked for, each read within `upstream.idle_timeout`.
+/// A body that is read on demand. Each read is limited by `upstream.idle_timeout`.
 pub(in crate::proxy) struct StreamedBody {
     pub(super) connection: ConnectionBody,
     pub(super) idle_timeout: Duration,
-    /// When the read that is pending began.
+    /// When the pending read began.
     pub(super) waiting_since: Option<Instant>,
     pub(super) timer: Rc<LazyTimer>,
 }

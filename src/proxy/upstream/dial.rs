@@ -1,4 +1,4 @@
-//! New connections to the upstream: name resolution, TCP, TLS, and which HTTP is spoken.
+//! New connections to the upstream: name resolution, TCP, TLS, and the choice of the HTTP version.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,14 +18,14 @@ use crate::config::{self, UpstreamHttp};
 use vbc_http::ReadinessCache;
 use vbc_http::descriptors;
 
-/// What the kernel buffers of unread bytes, per connection. HTTP/1.1 gets more once a response is
-/// read in large pieces. For HTTP/2 the window of each stream is the bound.
+/// The kernel's receive buffer of a connection, in bytes. HTTP/1.1 gets a larger one once a
+/// response is read in large pieces. For HTTP/2 the window of each stream is the limit.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 
 /// A connection that has been opened.
 pub(super) enum NewConnection {
-    /// HTTP/1.1 is spoken on it.
+    /// An HTTP/1.1 connection.
     H1(h1::Connection),
     /// A stream for HTTP/2, on which nothing has been sent yet.
     H2(Box<dyn h1::Stream>, Open),
@@ -52,7 +52,7 @@ struct Tls {
 impl Tls {
     fn new(config: &config::Upstream, tls: &rustls::ClientConfig) -> Self {
         let host = config.url.authority.host().trim_matches(['[', ']']).to_owned();
-        // The configuration has checked the authority. An invalid name fails the handshake.
+        // The configuration has checked the authority. An invalid name would fail the handshake.
         let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
         let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
         // All threads share the sessions that can be resumed.
@@ -88,7 +88,7 @@ impl Dialer {
         }
     }
 
-    /// Whether the upstream may speak HTTP/2. The first connection shows it.
+    /// Whether the upstream may speak HTTP/2. The first connection shows whether it does.
     pub(super) fn may_speak_h2(&self) -> bool {
         match self.http {
             UpstreamHttp::Auto => self.tls.is_some(),
@@ -105,7 +105,8 @@ impl Dialer {
         self.http == UpstreamHttp::H2
     }
 
-    /// Opens a connection. If TLS fails, the log level depends on whether it `is_wanted`.
+    /// Opens a connection. If TLS fails, that is a warning if the connection `is_wanted`, else a
+    /// debug message.
     pub(super) async fn dial(&self, is_wanted: impl Fn() -> bool) -> Result<NewConnection, UpstreamError> {
         let (stream, open) = self.reach().await?;
         let Some(tls) = &self.tls else {
@@ -126,7 +127,7 @@ impl Dialer {
         }
     }
 
-    /// Opens an HTTP/1.1 connection, whatever else the upstream speaks.
+    /// Opens an HTTP/1.1 connection, even if the upstream also speaks HTTP/2.
     pub(super) async fn dial_h1(&self) -> Result<h1::Connection, UpstreamError> {
         let (stream, open) = self.reach().await?;
         let Some(tls) = &self.tls else { return Ok(h1::Connection::new(stream, open)) };
@@ -136,14 +137,14 @@ impl Dialer {
             .map_err(|error| tls_error(&error, false, true))
     }
 
-    /// A TCP connection. Its slot is taken before there is a socket.
+    /// Opens a TCP connection. Takes a slot before it opens the socket.
     async fn reach(&self) -> Result<(TcpStream, Open), UpstreamError> {
         let slot = self.slots.take().ok_or(UpstreamError::NoDescriptor)?;
         let host = self.origin.authority.host().trim_matches(['[', ']']);
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
         let addresses: Vec<_> = addresses.collect();
-        // An address that drops every packet must not use up the time of the others.
+        // The addresses share the time, so that one that drops every packet does not use it up.
         let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = UpstreamError::Dns;
         for address in addresses {
@@ -172,7 +173,7 @@ fn over_h2(stream: impl h1::Stream + 'static, open: Open) -> NewConnection {
     NewConnection::H2(Box::new(stream), open)
 }
 
-/// Connects with a bounded receive buffer: what a client does not read stays at the upstream.
+/// Connects with a bounded receive buffer: bytes that a client does not read stay at the upstream.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);

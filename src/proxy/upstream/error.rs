@@ -1,56 +1,59 @@
-//! Why there is no response of the upstream.
+//! Why the upstream gave no response.
 
 use std::io;
 
 use rustls::AlertDescription;
 use thiserror::Error;
 
-/// Why there is no response of the upstream. `Display` is the detail that the client gets.
+/// Why the upstream gave no response. `Display` is the problem detail for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::proxy) enum UpstreamError {
-    #[error("the upstream's host name cannot be resolved; check upstream.url and DNS")]
+    #[error("cannot resolve the upstream's host name; check upstream.url and DNS")]
     Dns,
-    #[error("the upstream cannot be reached; check upstream.url, and whether it is up")]
+    #[error("cannot connect to the upstream; check upstream.url, and whether the upstream is running")]
     Refused,
     #[error(
-        "no file descriptor is left for a connection to the upstream; raise their limit (`ulimit -Hn`, or \
+        "no file descriptor is left for a connection to the upstream; raise the limit (`ulimit -Hn`, or \
          LimitNOFILE= in a systemd unit), or lower listen.max_connections"
     )]
     NoDescriptor,
-    #[error("the upstream closed the connection before it answered; the request may have been processed")]
+    #[error("the upstream closed the connection before it responded; the request may have been processed")]
     Terminated,
-    #[error("the upstream refused the request twice, unprocessed: it is overloaded or shutting down")]
+    #[error(
+        "the upstream refused the request twice without processing it; it is overloaded or shutting down, so \
+         send the request again later"
+    )]
     Refusing,
-    #[error("the upstream does not speak HTTP/2; upstream.http = \"auto\" takes what it speaks")]
+    #[error("the upstream does not speak HTTP/2; set upstream.http = \"auto\"")]
     NoHttp2,
-    #[error("TLS with the upstream failed")]
+    #[error("TLS with the upstream failed; the log of the proxy has the reason")]
     TlsProtocol,
-    #[error("the upstream's certificate is not trusted; upstream.ca_file names other roots")]
+    #[error("the upstream's certificate is not trusted; set upstream.ca_file to the roots that sign it")]
     TlsCertificate,
     #[error("the upstream did not accept a connection within upstream.connect_timeout")]
     ConnectTimeout,
     #[error(
-        "the upstream did not answer within upstream.response_timeout; the request may have been processed"
+        "the upstream did not respond within upstream.response_timeout; the request may have been processed"
     )]
     ResponseTimeout,
-    #[error("the upstream stopped in the middle of its answer for longer than upstream.idle_timeout")]
+    #[error("the upstream paused in the middle of its response for longer than upstream.idle_timeout")]
     ReadTimeout,
-    #[error("the upstream did not take the request for longer than upstream.idle_timeout")]
+    #[error("the upstream accepted no more of the request for longer than upstream.idle_timeout")]
     WriteTimeout,
-    #[error("the upstream's answer is not valid HTTP")]
+    #[error("the upstream's response is not valid HTTP")]
     Protocol,
-    #[error("the head of the upstream's answer is too large")]
+    #[error("the head of the upstream's response is too large")]
     HeadTooLarge,
 }
 
-/// The error of a TLS handshake, which is only worth a warning if a request `wanted` the
-/// connection.
+/// The error of a TLS handshake. Logs a warning if a request `wanted` the connection, else a debug
+/// message.
 pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> UpstreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if wanted {
         tracing::warn!(%error, "TLS with the upstream failed");
     } else {
-        tracing::debug!(%error, "TLS with the upstream failed, while nobody waited for it");
+        tracing::debug!(%error, "TLS with the upstream failed; no request was waiting");
     }
     match tls {
         Some(rustls::Error::InvalidCertificate(_)) => UpstreamError::TlsCertificate,
@@ -62,8 +65,8 @@ pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> 
     }
 }
 
-/// The error of a stream. If the peer reset or closed it, it was cut short. If h2 itself refused
-/// something, that was not valid HTTP.
+/// The error of a stream. A stream that the peer reset or closed was cut short. An error of h2
+/// itself means that the peer sent invalid HTTP.
 pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
     if error.is_io() || error.is_remote() {
         return UpstreamError::Terminated;
@@ -74,9 +77,10 @@ pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
     }
 }
 
-/// Whether the peer says that it has not processed the request (RFC 9113 §8.7). A stream fails with
-/// a remote GOAWAY only if it is above the last one that the peer processes. When the connection
-/// ends, the others fail with an I/O error.
+/// Whether the peer reports that it has not processed the request (RFC 9113 §8.7).
+///
+/// A stream fails with a remote GOAWAY only if its number is above the last one that the peer
+/// processes. Other streams fail with an I/O error when the connection ends.
 pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))

@@ -21,11 +21,11 @@ use vbc_http::headers;
 const SMALL: usize = 1024;
 const MERGED: usize = 16 * 1024;
 
-/// A request whose response has not come. Dropping it resets the stream, and so ends the upload.
+/// A request that waits for its response. Dropping it resets the stream, which ends the upload.
 pub(super) struct Exchange {
     response: ResponseFuture,
     upload: Option<Upload>,
-    /// A response to HEAD has no body, whatever length it announces.
+    /// A response to HEAD has no body, even if it announces a length.
     to_head: bool,
     lease: Lease,
 }
@@ -39,7 +39,7 @@ pub(super) enum Stopped {
 }
 
 impl Exchange {
-    /// Opens the stream. Gives the body back if the connection takes no more streams.
+    /// Opens the stream. Returns the body if the connection takes no more streams.
     pub(super) fn begin(
         lease: Lease,
         request: Request<()>,
@@ -69,15 +69,15 @@ impl Exchange {
             match upload.poll(cx) {
                 Poll::Ready(UploadEnd::Whole) => self.upload = None,
                 Poll::Ready(UploadEnd::CutShort) => return Poll::Ready(Err(Stopped::Body)),
-                // The response will tell why the upstream wants no more.
+                // The response has the reason why the upstream wants no more.
                 Poll::Ready(UploadEnd::Unwanted) | Poll::Pending => {}
             }
         }
         Pin::new(&mut self.response).poll(cx).map_err(Stopped::Stream)
     }
 
-    /// The response. The rest of the upload goes on in a task of its own, because a client may read
-    /// only after it has sent everything.
+    /// The response. The rest of the upload continues in its own task, because some clients read
+    /// only after they have sent everything.
     pub(super) fn into_response(
         self,
         head: Response<RecvStream>,
@@ -130,7 +130,7 @@ impl Exchange {
     }
 }
 
-/// The announced length of a body. h2 compares it with what comes, but reads only one line.
+/// The announced length of a body. h2 checks the body against it, but reads only one line.
 fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(None) };
@@ -140,7 +140,7 @@ fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
     }
 }
 
-/// A request body as it is sent. It takes no more from the client than the upstream's window
+/// The upload of a request body. It takes no more from the client than the upstream's window
 /// allows.
 struct Upload {
     stream: SendStream<Bytes>,
@@ -155,11 +155,12 @@ struct Upload {
 
 /// How an upload ended.
 enum UploadEnd {
-    /// All of it has been sent.
+    /// The whole body has been sent.
     Whole,
-    /// The upstream takes no more of it.
+    /// The upstream accepts no more of the body.
     Unwanted,
-    /// The client did not send all of it. The stream is reset, or the body would look complete.
+    /// The client did not send the whole body. The stream is reset: otherwise the body would look
+    /// complete.
     CutShort,
 }
 
@@ -212,8 +213,8 @@ impl Upload {
         }
     }
 
-    /// A piece. If it is small, the pieces that have come after it are merged into it. h2 queues a
-    /// frame for each piece, which takes hundreds of bytes that its limit does not count.
+    /// The next piece to send. A small piece is merged with the pieces that follow it. For each
+    /// piece h2 queues a frame, whose hundreds of bytes its limit does not count.
     fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
         if first.len() >= SMALL {
             return first;
@@ -222,7 +223,7 @@ impl Upload {
         while merged.len() < MERGED && !self.body.is_end_stream() {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => {
-                    // There is a piece to be sent: the client is not waited for yet.
+                    // There is a piece to send, so this is no wait for the client.
                     self.body.has_enough();
                     break;
                 }
@@ -277,7 +278,7 @@ impl StreamedBody {
         if let Some(Ok(frame)) = &frame
             && let (Some(data), Some(left)) = (frame.data_ref(), &mut self.left)
         {
-            // h2 itself resets a stream whose data are not as long as announced.
+            // h2 itself resets a stream whose body differs from the announced length.
             *left = left.saturating_sub(data.len() as u64);
         }
         if open.stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
@@ -300,7 +301,7 @@ impl OpenStream {
         if !self.in_trailers {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // The piece is passed on: the upstream may send as many bytes again.
+                    // The piece is passed on, so the upstream may send as many bytes again.
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -316,8 +317,8 @@ impl OpenStream {
     }
 }
 
-/// A body that ended early, for whatever reason.
+/// The error of a body that ended early.
 fn cut(error: &h2::Error) -> UpstreamError {
-    tracing::debug!(%error, "an answer was cut short");
+    tracing::debug!(%error, "a response was cut short");
     stream_error(error)
 }

@@ -1,4 +1,4 @@
-//! The head of a request as it goes out.
+//! The head of a request to the upstream.
 
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, uri};
 
@@ -6,7 +6,7 @@ use crate::config::Origin;
 use crate::credential::Bearer;
 use vbc_http::RawTarget;
 
-/// The head of a request as it goes out, kept for further sendings.
+/// The head of a request to the upstream, kept for retries.
 pub(in crate::proxy) struct Head {
     pub(in crate::proxy) method: Method,
     pub(in crate::proxy) uri: Uri,
@@ -16,7 +16,7 @@ pub(in crate::proxy) struct Head {
     pub(in crate::proxy) headers: HeaderMap,
     /// Sent as `Authorization`.
     pub(in crate::proxy) bearer: Bearer,
-    /// The client's version, which our `Via` names.
+    /// The client's HTTP version, for the `Via` field.
     pub(in crate::proxy) version: Version,
     /// The client waits for a 100 before it sends the body.
     pub(in crate::proxy) client_waits: bool,
@@ -25,7 +25,7 @@ pub(in crate::proxy) struct Head {
 }
 
 impl Head {
-    /// Whether only HTTP/1.1 can carry it: a websocket request, or a target with other bytes.
+    /// Whether only HTTP/1.1 can carry the request: a websocket, or a target that no URI can carry.
     pub(in crate::proxy) fn needs_http1(&self) -> bool {
         self.upgrade || self.raw_target.is_some()
     }

@@ -1,7 +1,7 @@
-//! The upstream, and the only client of the API.
+//! The client of the upstream. Nothing else sends requests to the API.
 //!
-//! Each thread has its own connections ([`pools`]). A request has an HTTP/1.1 connection ([`h1`])
-//! to itself, or one stream of an HTTP/2 connection ([`h2`]). [`dial`] settles which of the two.
+//! Each thread has its own connections ([`pools`]). A request has its own HTTP/1.1 connection
+//! ([`h1`]) or one stream of an HTTP/2 connection ([`h2`]). [`dial`] decides between the two.
 
 mod attempt;
 mod body;
@@ -44,24 +44,24 @@ use vbc_http::LazyTimer;
 use vbc_http::descriptors::Descriptors;
 use vbc_http::problem;
 
-/// How long no expectation is sent to an upstream that ignored or refused one.
+/// How long no `Expect` is sent to an upstream that ignored or refused one.
 const EXPECTATION_PAUSE: Duration = Duration::from_secs(300);
 
-/// How long an idle connection is kept: for less time than common servers keep theirs.
+/// How long an idle connection is kept: shorter than common servers keep theirs.
 const POOL_TIME: Duration = Duration::from_secs(30);
 
-/// The upstream as one thread reaches it.
+/// One thread's client of the upstream.
 pub(super) struct Upstream {
     origin: config::Origin,
     response_timeout: Duration,
     idle_timeout: Duration,
-    /// How long a body waits for a 100. Zero: no expectation is sent.
+    /// How long a body waits for a 100. Zero: no `Expect` is sent.
     expect_timeout: Duration,
-    /// No expectation is sent before this time.
+    /// No `Expect` is sent before this time.
     expectations_paused: Cell<Option<Instant>>,
     /// `Via` for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
     via: [HeaderValue; 3],
-    /// Our own lines of an HTTP/1.1 head: `Host`, and `Via` for each version.
+    /// The proxy's own lines of an HTTP/1.1 head: `Host`, and `Via` for each client version.
     own_lines: [Vec<u8>; 3],
     pools: Rc<Pools>,
 }
@@ -90,7 +90,7 @@ impl Upstream {
             own_lines: names
                 .each_ref()
                 .map(|via| format!("host: {authority}\r\nvia: {via}\r\n").into_bytes()),
-            // Our name is a legal field value.
+            // The proxy's name is a legal field value.
             via: names
                 .map(|via| HeaderValue::try_from(via).unwrap_or(HeaderValue::from_static(problem::NAME))),
             origin: config.url.clone(),
@@ -102,25 +102,28 @@ impl Upstream {
         }
     }
 
-    /// Opens a first connection in the background if the upstream speaks TLS, which takes a while.
+    /// Opens a first connection in the background if the upstream uses TLS, because the handshake
+    /// takes a while.
     pub(super) fn warm_up(&self) {
         self.pools.warm_up();
     }
 
-    /// Whether there can be an HTTP/1.1 connection.
+    /// Whether HTTP/1.1 connections are allowed.
     pub(super) fn has_http1(&self) -> bool {
         !self.pools.dialer.is_pinned_to_h2()
     }
 
-    /// Sends a request and gives the head of the response.
+    /// Sends a request and returns the response, whose body may still be streaming.
     ///
-    /// The request is sent once, with two exceptions. A reused connection may turn out to have been
-    /// closed before the first byte of a response. Then the request is sent on another, if it was
-    /// never written, or if its method is idempotent (RFC 9110 §9.2.2) and its body is replayable.
-    /// And the upstream may say that it has not processed a stream (RFC 9113 §8.7).
+    /// The request is sent once, and a second time in these cases:
     ///
-    /// Only the wait for the response of a pooled HTTP/1.1 connection is part of this future:
-    /// almost all requests need no other. The rest is boxed.
+    /// - A connection turned out to be closed before the request was written.
+    /// - A reused connection ended before the first byte of a response. The method must be
+    ///   idempotent (RFC 9110 §9.2.2) and the body replayable.
+    /// - The upstream reported that it had not processed the stream (RFC 9113 §8.7).
+    ///
+    /// Only the wait for the response of a pooled HTTP/1.1 connection is part of this future,
+    /// because almost all requests need nothing else. The rest is boxed.
     pub(super) async fn send(
         &self,
         head: &Head,
@@ -166,7 +169,7 @@ impl Upstream {
         }
     }
 
-    /// Writes nothing yet: the future does.
+    /// The future that sends the request. Nothing is written before it is polled.
     fn ask_h1<'a>(
         &'a self,
         connection: h1::Connection,
@@ -177,7 +180,7 @@ impl Upstream {
         now: Instant,
     ) -> AskH1<'a> {
         let gate = self.expects(head, body).then(ContinueGate::default);
-        // The body may come from a sending that failed while a gate of its own held it.
+        // The body may come from an attempt that failed while its own gate held it.
         body.hold_back(gate.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
         AskH1 {
@@ -226,15 +229,15 @@ impl Upstream {
     }
 
     /// Whether a request is sent with `Expect: 100-continue`. Only HTTP/1.1 needs it: an HTTP/2
-    /// stream can be reset without harm to its connection.
+    /// stream can be reset without ending its connection.
     fn expects(&self, head: &Head, body: &RequestBody) -> bool {
         !self.expect_timeout.is_zero()
             && body.is_worth_asking(head.client_waits)
             && self.expectations_paused.get().is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Lets a held body go on, if the status of the final response leaves it wanted. Gives the body
-    /// for one more sending if the upstream refused only the expectation.
+    /// Releases a held body unless the final response is an error. Returns the body for one more
+    /// attempt if the upstream refused only the expectation.
     fn judge_expectation(
         &self,
         status: StatusCode,
@@ -251,12 +254,12 @@ impl Upstream {
         None
     }
 
-    /// Ready once the head of the response has been waited for too long.
+    /// Ready with an error once a deadline has passed before the head of the response.
     ///
-    /// A body that is held back is released after `retry.expect_timeout`. The upload has
-    /// `upstream.idle_timeout` for each step, and then the response `upstream.response_timeout`,
-    /// both counted from `start`. While the client is `starved`, its own connection keeps the
-    /// deadline.
+    /// A held body is released after `retry.expect_timeout`. Each step of the upload may take
+    /// `upstream.idle_timeout`. After the upload, the response may take
+    /// `upstream.response_timeout`. Both count from the last progress, or from `start`. While the
+    /// upload is `starved`, the deadline of the client's connection applies instead.
     fn poll_late(
         &self,
         cx: &mut Context<'_>,
@@ -287,8 +290,8 @@ impl Upstream {
 
 /// The wait for the response on an HTTP/1.1 connection.
 ///
-/// A future written by hand, because almost every request waits here: as an `async fn` it costs 150
-/// more instructions a request.
+/// Hand-written, because almost every request waits here: an `async fn` costs 150 more instructions
+/// per request.
 struct AskH1<'a> {
     upstream: &'a Upstream,
     exchange: h1::Exchange,

@@ -1,7 +1,7 @@
-//! The right to a connection to the upstream, which takes a file descriptor.
+//! Slots: the right to open a connection to the upstream. Each slot takes a file descriptor.
 //!
-//! Clients and the upstream share the descriptors of the process. Each thread has a few slots of
-//! its own, so that idle connections of other threads cannot keep it from the upstream.
+//! Connections to clients and to the upstream share the descriptors of the process. Each thread
+//! also has a few reserved slots, so that other threads' idle connections cannot cut it off.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use vbc_http::descriptors::{Descriptor, Descriptors, OWN};
 
-/// How often a waiting request checks whether another thread has given back a descriptor.
+/// How often a waiting request checks whether another thread has returned a descriptor.
 const CHECK: Duration = Duration::from_millis(50);
 
 /// The slots of one thread.
@@ -25,10 +25,10 @@ pub(super) struct Slots {
     freed: Notify,
 }
 
-/// One slot, until this is dropped. Drop it after the connection.
+/// One slot. Dropping it returns the slot. Drop it after the connection.
 pub(super) struct Slot {
     slots: Rc<Slots>,
-    /// `None` if it is one of the thread's own.
+    /// `None` if the slot is one of the thread's reserved ones.
     shared: Option<Descriptor>,
 }
 
@@ -55,8 +55,8 @@ impl Slots {
         }
     }
 
-    /// Waits until a connection or a slot may be free, at most until `end`. Returns false at once
-    /// after `end`.
+    /// Waits until a connection or a slot may be free, at most until `end`. After `end`, returns
+    /// false at once.
     pub(super) async fn changed(&self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -98,7 +98,7 @@ impl Open {
         Self { gauge: gauge.clone(), _slot: Some(slot) }
     }
 
-    /// For a connection of a test.
+    /// A counted connection without a slot, for tests.
     #[cfg(any(test, fuzzing))]
     pub(super) fn counted(gauge: &Gauge) -> Self {
         gauge.inc();

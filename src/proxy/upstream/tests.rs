@@ -19,7 +19,7 @@ fn upstream() -> Upstream {
     Upstream::new(&config, Duration::from_secs(3600), &Arc::new(tls), Gauge::default(), &Descriptors::new(9))
 }
 
-/// Five bytes, which are more than memory keeps.
+/// A body of five bytes, one more than is kept in memory.
 fn large_body() -> RequestBody {
     let disk = Disk::new(&config::Retry::default(), Gauge::default(), &Descriptors::new(9));
     RequestBody::new(Incoming::received(Bytes::from_static(b"hello")), 4, &Rc::new(disk))
@@ -46,7 +46,7 @@ async fn a_body_that_a_stale_connection_held_is_sent_on_the_next_without_an_expe
         let attempt = body.attempt().unwrap();
         let failed = upstream.ask_h1(stale_connection(), &head, attempt, &body, &timer, Instant::now()).await;
         let Err(FailedAttempt::Uncounted(attempt)) = failed else { panic!("nothing was written") };
-        // Meanwhile another request has found that the upstream ignores expectations.
+        // Another request has found meanwhile that the upstream ignores expectations.
         upstream.expectations_paused.set(Some(Instant::now() + EXPECTATION_PAUSE));
         let responds = ScriptedUpstream::new(b"HTTP/1.1 204 No Content\r\n\r\n", usize::MAX);
         let connection = h1::Connection::new(responds, Open::counted(&Gauge::default()));

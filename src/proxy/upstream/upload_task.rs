@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio::task::{AbortHandle, spawn_local};
 
-/// An upload that continues after the head of its response. It ends with the response.
+/// An upload that continues after the head of its response. Dropping this aborts it.
 pub(super) struct UploadTask(AbortHandle);
 
 impl UploadTask {

@@ -24,28 +24,28 @@ use vbc_http::codec::{Framing, RemainingBody, block};
 /// The first read of a head, in bytes and on the stack. Most responses fit.
 const FIRST_READ: usize = 16 * 1024;
 
-/// Interim responses are read up to this many bytes before other tasks have their turn.
+/// After this many bytes of interim responses, other tasks get their turn.
 const TURN: usize = 64 * 1024;
 
-/// A request whose response has not come. Dropping it ends the connection.
+/// A request that waits for its response. Dropping it ends the connection.
 ///
-/// [`poll_head`](Self::poll_head) sends the request and reads the head. Then, once,
-/// [`take_response`](Self::take_response), [`take_switched`](Self::take_switched) or
-/// [`failure`](Self::failure).
+/// [`poll_head`](Self::poll_head) sends the request and reads the head. When it is ready, call one
+/// of [`take_response`](Self::take_response), [`take_switched`](Self::take_switched) and
+/// [`failure`](Self::failure), once.
 pub(in crate::proxy::upstream) struct Exchange {
-    /// `None` once there is a response.
+    /// `None` once the response has been taken.
     connection: Option<Connection>,
     /// The unwritten rest of the request, with its body.
     upload: Option<Upload>,
     request: RequestBody,
-    /// Something has been received, valid or not, or the client did not send the body that it
-    /// announced. The request must not be sent again.
+    /// The request must not be sent again: something has been received, valid or not, or the client
+    /// did not send the whole body.
     is_final: bool,
-    /// A 100 releases it.
+    /// Holds the body back. A 100 releases it.
     gate: Option<ContinueGate>,
     to_head: bool,
     upgrade: bool,
-    /// Bytes of interim responses that were read in this turn.
+    /// The number of bytes of interim responses read in this turn.
     interim: usize,
 }
 
@@ -59,11 +59,11 @@ pub(in crate::proxy::upstream) struct ResponseHead {
     whole: Option<Bytes>,
 }
 
-/// What of a response's body is there along with the head.
+/// The body of a response whose head has been read.
 pub(in crate::proxy::upstream) enum BodyStart {
-    /// All of it.
+    /// The whole body, received with the head.
     Whole(Bytes),
-    /// Some or none of it.
+    /// A body that is still being received.
     Streamed(StreamedBody),
 }
 
@@ -71,14 +71,14 @@ pub(in crate::proxy::upstream) enum BodyStart {
 enum ReadOutcome {
     /// The upstream has ended the connection.
     End,
-    /// There are more bytes in the buffer.
+    /// The buffer has more bytes.
     More,
-    /// There is a whole head, and the buffer has been left out.
+    /// A whole head was read, without using the buffer for it.
     Head(ResponseHead),
 }
 
 impl Exchange {
-    /// Writes nothing yet. The body waits for `gate`.
+    /// An exchange that has written nothing yet. With a gate, the body waits until it opens.
     pub(in crate::proxy::upstream) fn new(
         connection: Connection,
         head: &Head,
@@ -129,8 +129,8 @@ impl Exchange {
                     gate.release();
                 }
                 if self.interim > TURN {
-                    // An upstream that sends interim responses faster than they are read would keep
-                    // the thread, and with it the timer that ends the exchange.
+                    // An upstream that sends interim responses faster than they are read would
+                    // block the thread, and with it the timer that ends the exchange.
                     self.interim = 0;
                     let _ = pin!(tokio::task::yield_now()).poll(cx);
                     return Poll::Pending;
@@ -138,7 +138,7 @@ impl Exchange {
                 continue;
             }
             let outcome = ready!(poll_more(cx, wire, self.to_head));
-            // An error means that something came, and was not valid.
+            // An error means that invalid bytes were received.
             *is_final |= !matches!(outcome, Ok(ReadOutcome::End));
             match outcome? {
                 ReadOutcome::End if wire.input.bytes.is_empty() => {
@@ -151,8 +151,8 @@ impl Exchange {
         }
     }
 
-    /// The response. The rest of the upload goes on in a task of its own, because a client may read
-    /// only after it has sent everything.
+    /// The response. The rest of the upload continues in its own task, because some clients read
+    /// only after they have sent everything.
     pub(in crate::proxy::upstream) fn take_response(
         &mut self,
         received: ResponseHead,
@@ -172,7 +172,7 @@ impl Exchange {
             connection.finish(last, pool);
             return Ok(head.map(|()| BodyStart::Whole(whole)));
         }
-        // A body that is still held back is not wanted any more.
+        // The upstream responded without waiting for a held body, so the body is not sent.
         if self.gate.as_ref().is_some_and(ContinueGate::is_held) {
             self.upload = None;
         }
@@ -181,14 +181,14 @@ impl Exchange {
         Ok(head.map(|()| BodyStart::Streamed(body)))
     }
 
-    /// Whether the upstream has yet to take what the client has sent.
+    /// Whether bytes that the client has sent still wait to be written to the upstream.
     pub(in crate::proxy::upstream) fn is_writing(&self) -> bool {
         self.upload.as_ref().is_some_and(Upload::is_writing)
     }
 
     /// The connection after a 101.
     pub(in crate::proxy::upstream) fn take_switched(&mut self) -> Option<Switched> {
-        // Nobody else has it, since the request has no body.
+        // This is the only owner: a request without a body has no upload task.
         let wire = Rc::into_inner(self.connection.take()?.wire)?.into_inner();
         Some(Switched { stream: wire.stream, first: wire.input.bytes.freeze(), open: wire.open })
     }
@@ -205,15 +205,15 @@ impl Exchange {
                 Some(body) if pooled => FailedAttempt::Uncounted(body),
                 untouched => FailedAttempt::Unprocessed(failure, untouched),
             },
-            // Also one that was opened ahead: it may be as dead as one that was used.
+            // This includes a connection that was opened ahead: it may have been closed as well.
             _ if pooled => FailedAttempt::Unanswered(failure),
             _ => FailedAttempt::Final(error),
         }
     }
 }
 
-/// Writes as much of the request as the upstream takes. Pending after the first write: the check
-/// before it has registered the task for what the upstream sends.
+/// Writes as much of the request as the upstream accepts. Returns pending after the first write:
+/// the check before it has already registered the task for reads.
 fn poll_upload(
     cx: &mut Context<'_>,
     wire: &mut Wire,
@@ -223,12 +223,12 @@ fn poll_upload(
     let Some(upload) = rest else { return Poll::Ready(Ok(())) };
     let before = upload.written();
     let is_first = before == 0;
-    // The connection has ended meanwhile, or there are bytes that belong to no response.
+    // The connection has ended meanwhile, or has bytes that belong to no response.
     if is_first && !wire.is_quiet(cx) {
         return Poll::Ready(Err(Stopped::Unwritable));
     }
     let sent = upload.poll(cx, &mut *wire.stream);
-    // The deadline counts from what the upstream takes, not from whole pieces.
+    // The deadline counts from the last bytes that the upstream accepted, not from whole pieces.
     if upload.written() > before {
         request.note_progress();
     }
@@ -252,9 +252,9 @@ fn take_head(
     kind: Kind,
     may_switch: bool,
 ) -> Result<ResponseHead, UpstreamError> {
-    // A 101 must have been asked for, by a request that was sent to its end.
+    // A 101 is valid only after a complete request for an upgrade.
     if kind == Kind::Switches && !may_switch {
-        tracing::debug!("an answer was refused: an upgrade that nobody asked for");
+        tracing::debug!("refused the upstream's response: a 101 without a request for an upgrade");
         return Err(UpstreamError::Protocol);
     }
     let (framing, last) = (wire.head.framing(), wire.head.is_last());
@@ -262,12 +262,12 @@ fn take_head(
     Ok(ResponseHead { head, framing, last, whole: None })
 }
 
-/// Whether a response has no body, whatever its fields say (RFC 9112 §6.3).
+/// Whether a response has no body, regardless of its fields (RFC 9112 §6.3).
 fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
     to_head || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Reads once. Usually that brings a whole head, and often a whole response. Then only copies of
+/// Reads once. Usually that returns a whole head, and often a whole response. Then only copies of
 /// these are kept, and the connection needs no buffer.
 fn poll_more(
     cx: &mut Context<'_>,
@@ -278,7 +278,7 @@ fn poll_more(
         return Poll::Ready(match ready!(wire.poll_read(cx, LEAST_READ)) {
             Ok(0) => Ok(ReadOutcome::End),
             Ok(_) => Ok(ReadOutcome::More),
-            // After a reset, what came before it cannot be relied on.
+            // After a reset, the bytes before it are not reliable.
             Err(_) => Err(UpstreamError::Terminated),
         });
     }
@@ -300,7 +300,7 @@ fn poll_more(
             let whole = is_whole.then(|| block::keep_body(rest).freeze());
             return Poll::Ready(Ok(ReadOutcome::Head(ResponseHead { head, framing, last, whole })));
         }
-        // Read again from the buffer, together with what follows.
+        // The interim head is read again from the buffer, with the bytes that follow.
         Some(_) => wire.head.skip(),
         None => {}
     }

@@ -2,7 +2,7 @@
 //!
 //! A head is refused if two readers could disagree on where the response ends: `Transfer-Encoding`
 //! together with `Content-Length`, a coding other than `chunked`, a bare LF, or lengths that
-//! differ. The next request on the connection would pay for it.
+//! differ. Otherwise the next request on the connection could get the wrong response.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Version};
@@ -13,14 +13,15 @@ use super::super::error::UpstreamError;
 use vbc_http::codec::fields::FieldPositions;
 use vbc_http::codec::{Framing, syntax};
 
-/// The largest head of a response, in bytes and in lines.
+/// The largest head of a response, in bytes.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
+/// The most field lines of a response's head.
 pub(super) const HEAD_LINES: usize = 100;
 
 /// Reads one head after another.
 ///
-/// [`read`](Self::read) is called with more bytes until the head is complete. Then
-/// [`take`](Self::take) gives it, or [`skip`](Self::skip) drops it.
+/// Call [`read`](Self::read) with more bytes until the head is complete. Then call
+/// [`take`](Self::take) to get it, or [`skip`](Self::skip) to drop it.
 #[derive(Default)]
 pub(super) struct HeadReader {
     /// How many bytes have been searched for a line end.
@@ -29,12 +30,13 @@ pub(super) struct HeadReader {
     status: Option<Status>,
     content_length: Option<u64>,
     chunked: bool,
-    /// `Connection` lists `upgrade`, `close`.
+    /// `Connection` lists `upgrade`.
     upgrades: bool,
+    /// `Connection` lists `close`.
     closes: bool,
-    /// How many `Upgrade` lines there are.
+    /// The number of `Upgrade` lines.
     protocols: usize,
-    /// One of them is not `websocket`.
+    /// An `Upgrade` line is not `websocket`.
     foreign: bool,
     positions: FieldPositions,
 }
@@ -61,8 +63,8 @@ pub(super) enum Kind {
 }
 
 impl HeadReader {
-    /// Continues to read `bytes`, which begin where the head begins. Gives its length and kind once
-    /// it is complete.
+    /// Continues to read `bytes`, which start with the head. Returns its length and kind once it is
+    /// complete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         if let Some(done) = self.good_lines(bytes)? {
             return Ok(Some(done));
@@ -97,8 +99,8 @@ impl HeadReader {
         if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }
     }
 
-    /// Reads complete lines that are obviously valid, as almost all are. Gives the same as
-    /// [`read`](Self::read) if it reaches the end of the head. Other lines are left for `read`.
+    /// The fast path for complete lines that are obviously valid, as almost all are. Returns the
+    /// same as [`read`](Self::read) at the end of the head. Leaves other lines to `read`.
     fn good_lines(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         let Some(status) = self.status else { return Ok(None) };
         while self.searched == self.line_start {
@@ -195,14 +197,14 @@ impl HeadReader {
         *self = Self { positions, ..Self::default() };
     }
 
-    /// The complete head, of which these are the bytes. The next head can be read then.
+    /// The complete head, whose bytes are `head`. Afterwards the next head can be read.
     pub(super) fn take(&mut self, head: &Bytes) -> Result<Response<()>, UpstreamError> {
         let Some(status) = self.status else { return Err(UpstreamError::Protocol) };
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
-        // There is capacity for the lines that are added. The bytes have been checked, except that
-        // a name may be too long for its type.
+        // The 2 reserves capacity for lines that the proxy adds. The bytes have been checked, but a
+        // name may be too long for its type.
         *response.headers_mut() = self.positions.take(head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
@@ -231,7 +233,7 @@ const PREFIX: &[u8] = b"HTTP/1.";
 /// Where the reason phrase begins: after `HTTP/1.1 200 `.
 const REASON: usize = 13;
 
-/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4). The last space is often omitted, which
+/// `HTTP-version SP status-code SP [reason]` (RFC 9112 §4). Many servers omit the last space, which
 /// is harmless.
 fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
     let rest = line.strip_prefix(PREFIX).ok_or(UpstreamError::Protocol)?;
@@ -250,6 +252,6 @@ fn status_line(line: &[u8]) -> Result<Status, UpstreamError> {
 }
 
 fn refused(why: &'static str) -> UpstreamError {
-    tracing::debug!(why, "an answer was refused");
+    tracing::debug!(why, "refused the upstream's response");
     UpstreamError::Protocol
 }

@@ -2,8 +2,8 @@
 //!
 //! A connection returns to the pool only after a whole request has been sent on it and a whole
 //! response has been read. The task of the request writes and reads the socket ([`Exchange`],
-//! [`StreamedBody`]). Only an upload that continues after the head of its response has a task of
-//! its own ([`upload`]).
+//! [`StreamedBody`]). Only an upload that continues after the head of its response has its own task
+//! ([`upload`]).
 
 mod exchange;
 mod head;
@@ -35,22 +35,24 @@ pub(super) use response::StreamedBody;
 use vbc_http::ReadinessCache;
 use vbc_http::codec::Input;
 
-/// The largest read of a long response. A client that does not read holds a few such pieces.
+/// The largest read of a long response, in bytes. A client that does not read holds a few pieces of
+/// this size.
 const MOST_READ: usize = 256 * 1024;
 
-/// How long an upstream has to take the `close_notify` of a connection.
+/// How long an upstream may take to accept the `close_notify` of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From reads of this size on, the kernel may buffer [`LARGE_BUFFER`] bytes.
 const LARGE_READ: usize = 128 * 1024;
+/// The kernel's receive buffer for large reads, in bytes.
 const LARGE_BUFFER: usize = 512 * 1024;
 
 /// A stream to the upstream.
 pub(in crate::proxy) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Bounds what the kernel buffers of unread bytes.
+    /// Limits how many unread bytes the kernel buffers.
     fn set_receive_buffer(&self, bytes: usize);
 
-    /// Whether the stream has to be shut down before it is closed (TLS: RFC 8446 §6.1).
+    /// Whether the stream must be shut down before it is closed (TLS: RFC 8446 §6.1).
     fn sends_close_notify(&self) -> bool {
         false
     }
@@ -78,11 +80,11 @@ impl Stream for TlsStream<ReadinessCache<TcpStream>> {
     }
 }
 
-/// The connection of a 101, on which HTTP has ended.
+/// The connection after a 101, on which HTTP has ended.
 pub(in crate::proxy) struct Switched {
     /// The stream.
     pub(in crate::proxy) stream: Box<dyn Stream>,
-    /// Bytes that were read after the head of the 101.
+    /// Bytes that were already read after the head of the 101.
     pub(in crate::proxy) first: Bytes,
     /// Counts the connection until it is dropped.
     pub(in crate::proxy) open: Open,
@@ -92,7 +94,7 @@ pub(in crate::proxy) struct Switched {
 pub(super) struct Connection {
     wire: Rc<RefCell<Wire>>,
     idle_since: Instant,
-    /// It comes from the pool: it was used before, or opened ahead.
+    /// Whether it comes from the pool: it was used before, or opened ahead.
     pooled: bool,
     /// Set while a response body is read.
     reading: Option<ReadBudget>,
@@ -101,14 +103,15 @@ pub(super) struct Connection {
 /// The socket of a connection, and the bytes that were read from it.
 struct Wire {
     stream: Box<dyn Stream>,
-    /// Bytes of one response only: a connection with anything after that is not reused.
+    /// Bytes of one response only: a connection with any further bytes is not reused.
     input: Input,
     head: HeadReader,
-    /// The kernel's buffer has been enlarged.
+    /// Whether the kernel's buffer has been enlarged.
     has_large_buffer: bool,
-    /// The request has not been written to its end.
+    /// Whether the request is not written completely.
     uploads: bool,
-    /// A write has failed. The socket has thereby reported a reset, and reads now see a plain end.
+    /// Whether a write has failed. That write consumed the report of a reset, so reads now see what
+    /// looks like a clean end.
     broken: bool,
     open: Open,
 }
@@ -138,8 +141,8 @@ impl Connection {
         });
     }
 
-    /// A response has been read to its end. The connection returns to the pool, unless this
-    /// response was its `last` or something is left to be written or read.
+    /// Ends a response that was read completely. The connection returns to the pool, unless this
+    /// response was its `last` or bytes are left to write or read.
     fn finish(mut self, last: bool, pool: &Pool) {
         self.reading = None;
         let is_done = {
@@ -153,19 +156,19 @@ impl Connection {
         }
     }
 
-    /// Whether nothing has come since the last response, as far as the runtime has noticed: neither
-    /// an end of the connection nor bytes.
+    /// Whether neither bytes nor an end of the connection have arrived since the last response, as
+    /// far as the runtime has noticed.
     fn is_quiet(&self) -> bool {
         self.wire.borrow_mut().is_quiet(&mut Context::from_waker(std::task::Waker::noop()))
     }
 }
 
 impl Wire {
-    /// As [`Connection::is_quiet`], and registers the task for what comes. A connection that is not
+    /// Like [`Connection::is_quiet`]. Also registers the task for reads. A connection that is not
     /// quiet must not be reused.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let mut buffer = [0; 16];
-        // Unconstrained: a task without budget would always get "pending".
+        // Unconstrained: a task whose budget is used up would always get "pending".
         let read = unconstrained(poll_fn(|cx| {
             Pin::new(&mut *self.stream).poll_read(cx, &mut ReadBuf::new(&mut buffer))
         }));
@@ -173,12 +176,12 @@ impl Wire {
         is_pending && self.input.bytes.is_empty()
     }
 
-    /// Reads once, at most about `most` bytes. Zero bytes are the end.
+    /// Reads once, at most about `most` bytes. Zero bytes mean the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<usize>> {
         self.input.poll_read(cx, &mut *self.stream, most)
     }
 
-    /// Reads once for a body: in larger pieces if it comes in such, up to `most`.
+    /// Reads once for a body. The pieces grow up to `most` bytes if the body arrives fast enough.
     fn poll_body(&mut self, cx: &mut Context<'_>, most: usize, pool: &Pool) -> Poll<io::Result<usize>> {
         self.input.reuse(most, || pool.buffer());
         if self.input.at_once().min(most) >= LARGE_READ && !self.has_large_buffer {

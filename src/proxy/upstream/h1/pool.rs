@@ -14,21 +14,21 @@ use crate::proxy::upstream::slots::Slots;
 use vbc_http::codec::fields;
 use vbc_http::codec::input::LEAST_READ;
 
-/// Idle connections kept per thread.
+/// The most idle connections kept per thread.
 const POOL_SIZE: usize = 512;
 
-/// A connection that has been idle for longer is checked before a request that must not be sent
-/// twice.
+/// A connection that has been idle for longer is checked before it carries a request that is not
+/// idempotent.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// How often idle connections are swept: closed and long unused ones are dropped.
+/// How often the sweeper drops closed and long unused connections.
 pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
-/// How many buffers for large reads are kept.
+/// The most buffers kept for large reads.
 pub(super) const BUFFERS: usize = 8;
 
-/// All responses of a thread together read about this many bytes ahead. The more there are, the
-/// smaller each read is.
+/// All responses of a thread together read about this many bytes ahead. More responses mean smaller
+/// reads.
 const READ_AHEAD: usize = 8 * 1024 * 1024;
 
 /// The idle connections of one thread, the most recently used last.
@@ -36,9 +36,9 @@ pub(in crate::proxy::upstream) struct Pool {
     /// Notified when a connection becomes idle, for requests that wait for one.
     slots: Rc<Slots>,
     idle: Rc<RefCell<Vec<Connection>>>,
-    /// A sweeper runs.
+    /// Whether a sweeper runs.
     swept: Rc<Cell<bool>>,
-    /// How many response bodies are being read.
+    /// The number of response bodies being read.
     reading: Rc<Cell<usize>>,
     /// Buffers of large reads, the most recently used last. Each sweep frees them.
     buffers: Buffers,
@@ -83,14 +83,14 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, if it needs no check before this request. The exchange
-    /// checks it before its first write.
+    /// The connection that was used last, if it needs no check by the runtime before this request.
+    /// The exchange itself checks it before its first write.
     pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool, now: Instant) -> Option<Connection> {
         let patience = if idempotent { POOL_TIME } else { FRESH };
         self.idle.borrow_mut().pop_if(|last| now.saturating_duration_since(last.idle_since) <= patience)
     }
 
-    /// Takes the most recently used live connection out of the pool, after any check that it needs.
+    /// Takes the most recently used live connection out of the pool. Checks it first if necessary.
     pub(in crate::proxy::upstream) async fn checkout(&self, idempotent: bool) -> Option<Connection> {
         let mut checked = false;
         loop {
@@ -102,8 +102,8 @@ impl Pool {
                 return None;
             }
             if !idempotent && idle > FRESH && !checked {
-                // Lets the runtime read what has arrived on pooled connections, mostly a close,
-                // before a request is sent that cannot be repeated.
+                // Lets the runtime notice what has arrived on pooled connections, usually a close,
+                // before a request is sent that must not be repeated.
                 checked = true;
                 tokio::task::yield_now().await;
             }
@@ -123,13 +123,13 @@ impl Pool {
         self.buffers.borrow().len()
     }
 
-    /// Counts one more body.
+    /// Counts one more body until the budget is dropped.
     pub(super) fn begin_reading(&self) -> ReadBudget {
         self.reading.set(self.reading.get() + 1);
         ReadBudget(Rc::clone(&self.reading))
     }
 
-    /// Takes a connection whose exchange has ended.
+    /// Adds a connection whose exchange has ended.
     pub(in crate::proxy::upstream) fn put(&self, mut connection: Connection) {
         connection.idle_since = Instant::now();
         connection.pooled = true;
@@ -154,14 +154,14 @@ impl Pool {
         }
     }
 
-    /// A spare buffer for large reads. It is the one of the response that ended first, whose last
-    /// piece has most likely been written.
+    /// A spare buffer for large reads. The oldest one is taken: the last piece of its response has
+    /// most likely been written.
     pub(super) fn buffer(&self) -> Option<BytesMut> {
         self.buffers.borrow_mut().pop_front()
     }
 }
 
-/// Drops long unused and closed connections, until none is left.
+/// Drops long unused and closed connections. Ends when the pool is empty.
 async fn sweep(idle: Weak<RefCell<Vec<Connection>>>, buffers: Buffers, swept: Rc<Cell<bool>>) {
     loop {
         tokio::time::sleep(SWEEP).await;

@@ -1,4 +1,4 @@
-//! The body of a response, as its connection reads it.
+//! The body of a response on an HTTP/1.1 connection.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,19 +14,19 @@ use vbc_http::RequestRejection;
 use vbc_http::codec::input::LEAST_READ;
 use vbc_http::codec::{RemainingBody, Step};
 
-/// The body of a response. Read to its end, it returns its connection to the pool. Dropped before,
-/// it ends the connection.
+/// The body of a response. Reading it to its end returns its connection to the pool. Dropping it
+/// earlier ends the connection.
 pub(in crate::proxy::upstream) struct StreamedBody {
     connection: Option<Connection>,
     rest: RemainingBody,
-    /// A length was announced.
+    /// Whether a length was announced.
     sized: bool,
-    /// The connection ends with this response.
+    /// Whether the connection ends with this response.
     last: bool,
-    /// The rest of the request that is still being sent.
+    /// The task that still sends the rest of the request.
     upload: Option<UploadTask>,
-    /// Why the body is cut short. It is reported one poll late, so that what came before is written
-    /// to the client.
+    /// Why the body is cut short. It is reported one poll late, so that earlier pieces are written
+    /// to the client first.
     failure: Option<UpstreamError>,
     pool: Rc<Pool>,
 }
@@ -44,8 +44,8 @@ impl StreamedBody {
         Self { connection: Some(connection), rest, sized, last, upload, failure: None, pool: Rc::clone(pool) }
     }
 
-    /// The response has been read to its end. While the request is still being sent, the connection
-    /// cannot be reused: it ends here, and the upload with it.
+    /// Ends a response that was read completely. If the request is still being sent, the connection
+    /// cannot be reused: it ends here, together with the upload.
     fn finish(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         self.upload = None;
@@ -95,7 +95,7 @@ impl StreamedBody {
             drop(wire);
             return Poll::Ready(match step {
                 Ok(Step::Data(data)) => {
-                    // Not every reader polls again after the last piece.
+                    // Finished here, because not every reader polls again after the last piece.
                     if self.rest.is_none() {
                         self.finish();
                     }
@@ -126,13 +126,13 @@ impl StreamedBody {
     pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
         match &self.rest {
             RemainingBody::Sized(left) if self.sized => SizeHint::with_exact(*left),
-            // Also at its end: a chunked body stays chunked.
+            // No exact length even at the end: a chunked body stays chunked.
             _ => SizeHint::default(),
         }
     }
 }
 
 fn broken(why: RequestRejection) -> UpstreamError {
-    tracing::debug!(%why, "the body of an answer is broken");
+    tracing::debug!(%why, "the body of the upstream's response is malformed");
     UpstreamError::Protocol
 }

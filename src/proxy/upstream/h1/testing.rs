@@ -1,6 +1,6 @@
 //! Exchanges with an upstream that follows a script: for tests and the fuzzer.
 
-#![allow(clippy::expect_used, reason = "what fails here is a test")]
+#![allow(clippy::expect_used, reason = "a failure here fails a test")]
 
 use std::future::poll_fn;
 use std::io;
@@ -68,7 +68,7 @@ impl AsyncWrite for ScriptedUpstream {
     }
 }
 
-/// A response as it was read.
+/// The outcome of reading a response.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::proxy) struct ReadResponse {
     pub(in crate::proxy) head: Result<(u16, HeaderMap), UpstreamError>,
@@ -78,13 +78,13 @@ pub(in crate::proxy) struct ReadResponse {
     pub(in crate::proxy) error: Option<UpstreamError>,
     /// Whether the connection may be used again.
     pub(in crate::proxy) kept: bool,
-    /// It was a 101, and the connection was given out.
+    /// Whether it was a 101 and the connection was handed out.
     pub(in crate::proxy) switched: bool,
 }
 
 impl ReadResponse {
-    /// Without the part that depends on the size of the pieces: bytes after a response may come
-    /// later.
+    /// The outcome without `kept`, which depends on the size of the pieces: bytes after a response
+    /// may come later.
     pub(in crate::proxy) fn without_kept(self) -> Self {
         Self { kept: false, ..self }
     }

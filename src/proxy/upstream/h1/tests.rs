@@ -26,7 +26,7 @@ async fn read(response: &[u8], step: usize, head: &Head) -> ReadResponse {
     LocalSet::new().run_until(testing::read_response(response, step, head)).await
 }
 
-/// What a GET is answered, the same however the bytes come.
+/// The response to a GET. Checks that it is the same for pieces of any size.
 async fn answered(response: &str) -> ReadResponse {
     let head = request(Method::GET, false);
     let whole = read(response.as_bytes(), usize::MAX, &head).await;
@@ -96,7 +96,7 @@ async fn rooms_of_long_answers_are_kept_for_the_next_ones_and_not_for_long() {
         for _ in 0..2 * super::pool::BUFFERS {
             answers.push(begin(()).await);
         }
-        // All of them have read large pieces before the first of them ends.
+        // All responses have read large pieces before the first one ends.
         for response in &mut answers {
             for _ in 0..8 {
                 poll_fn(|cx| response.poll_frame(cx)).await.unwrap().unwrap();
@@ -228,10 +228,10 @@ async fn bad_heads_are_refused() {
     }
 }
 
-/// What we add to every head.
+/// The lines that the proxy adds to every head.
 const OURS: &str = "host: h\r\nvia: us\r\nauthorization: Bearer nobodys\r\n";
 
-/// What is written of a request whose body comes in these frames, and whether it was all of it.
+/// The bytes written for a request with this body, and whether the whole request was written.
 async fn sent<B>(mut head: Head, headers: &[(&'static str, &'static str)], body: B) -> (String, bool)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -279,7 +279,7 @@ async fn a_request_is_framed_by_what_its_body_is_and_not_by_what_it_says() {
 
 #[tokio::test]
 async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
-    /// Chunked, and read to its end by an earlier sending.
+    /// A chunked body that an earlier attempt has read to its end.
     struct Ended;
     impl http_body::Body for Ended {
         type Data = Bytes;
@@ -305,7 +305,7 @@ async fn a_body_that_is_known_to_be_empty_by_now_is_ended_all_the_same() {
     assert_eq!((text, whole), (expected, true));
 }
 
-/// What may be done about a request on this connection when its first turn has failed.
+/// The failure of a request whose first attempt is made on this connection.
 async fn again_on(connection: Connection) -> FailedAttempt {
     let body = RequestBody::empty();
     let attempt = body.attempt().unwrap();
@@ -322,7 +322,7 @@ async fn what_was_never_written_goes_out_on_another_connection() {
         let (near, far) = duplex(64);
         (Connection::new(near, Open::counted(&Gauge::default())), far)
     };
-    // Closed, or with bytes of nobody's, before anything was asked.
+    // The connection was closed, or had unrequested bytes, before the request was written.
     let (connection, far) = open();
     drop(far);
     assert!(matches!(again_on(connection).await, FailedAttempt::Unprocessed(_, Some(_))));
@@ -330,7 +330,7 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     connection.pooled = true;
     far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
     assert!(matches!(again_on(connection).await, FailedAttempt::Uncounted(_)));
-    // Written, and nothing came.
+    // The request was written, and no response came.
     for (pooled, begun) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
         connection.pooled = pooled;
@@ -364,7 +364,7 @@ async fn an_end_behind_a_failed_write_is_no_end() {
     }
 }
 
-/// A body of another length than it says.
+/// A body whose length differs from the announced one.
 struct Lying(Vec<&'static str>);
 
 impl http_body::Body for Lying {
@@ -400,7 +400,7 @@ async fn idle_connections_go_when_the_upstream_closes_them_and_when_nobody_uses_
         pool.put(Connection::new(near, Open::counted(&open)));
         far
     };
-    // The clock is paused: this is no time.
+    // The clock is paused, so this takes no real time.
     let later = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
     let idle = async {
         let (closed, noisy, stays) = (put(), put(), put());

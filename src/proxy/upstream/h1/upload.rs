@@ -1,4 +1,4 @@
-//! A request as it is written: its head, then its body as the client sends it.
+//! Writes a request: its head, then its body as the client sends it.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,19 +15,20 @@ use crate::proxy::upstream::Head;
 use crate::proxy::upstream::upload_task::UploadTask;
 use vbc_http::codec::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 
-/// One sending of a request. It takes the next piece from the client once the last is written.
+/// One attempt to send a request. It takes the next piece from the client once the last one is
+/// written.
 pub(super) struct Upload<B: Body = AttemptBody>(MessageWriter<B>);
 
-/// Why a sending stopped.
+/// Why an upload stopped.
 pub(super) enum Stopped {
-    /// The upstream takes no more of the request.
+    /// The upstream accepts no more of the request.
     Unwritable,
-    /// The body ended early, or is not as long as announced.
+    /// The body ended early, or its length differs from the announced one.
     Body,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
-    /// Writes nothing yet.
+    /// An upload that has written nothing yet. `asks` adds `Expect: 100-continue`.
     pub(super) fn new(head: &Head, own_lines: &[u8], asks: bool, body: B) -> Self {
         let mut front = Scratch::default();
         let had_length = write_head(head, own_lines, asks, &mut front);
@@ -54,7 +55,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.0.written()
     }
 
-    /// Whether the upstream has yet to take what the client has sent.
+    /// Whether bytes that the client has sent still wait to be written.
     pub(super) fn is_writing(&self) -> bool {
         !self.0.is_drained()
     }
@@ -72,7 +73,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     ) -> Poll<Result<(), Stopped>> {
         loop {
             let filled = self.0.poll_fill(cx);
-            // Nothing is written of what cannot become a request.
+            // After a failure of the body, buffered bytes are not written either.
             if self.0.take_failure().is_some() {
                 return Poll::Ready(Err(Stopped::Body));
             }
@@ -84,7 +85,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         }
     }
 
-    /// Continues in a task of its own, after the head of the response.
+    /// Continues in its own task, after the head of the response.
     pub(super) fn spawn(mut self, wire: Rc<RefCell<Wire>>) -> UploadTask
     where
         B: 'static,
@@ -98,8 +99,8 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 }
 
-/// Writes the head without the framing of the body and the empty line. Gives whether the client
-/// announced a length.
+/// Writes the head, except for the framing of the body and the empty line. Returns whether the
+/// client announced a length.
 fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');

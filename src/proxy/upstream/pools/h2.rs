@@ -1,4 +1,4 @@
-//! HTTP/2 connections, which the requests of a thread share. Each request has its own stream.
+//! HTTP/2 connections. The requests of a thread share them; each request has its own stream.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,15 +18,15 @@ use crate::proxy::upstream::error::{UpstreamError, stream_error};
 use crate::proxy::upstream::h1::Stream;
 use crate::proxy::upstream::slots::Open;
 
-/// The most streams of one connection, whatever the upstream allows.
+/// The most streams of one connection, even if the upstream allows more.
 const STREAMS: usize = 64;
 
-/// What the upstream may send ahead of a client that does not read. The connection's window covers
-/// all its streams: otherwise a few slow clients would stop the others.
+/// How many bytes the upstream may send ahead of a client that does not read. The connection's
+/// window covers all its streams: otherwise a few slow clients would stop the others.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
-/// The bytes of an upload that are buffered while the upstream takes none.
+/// How many bytes of an upload are buffered while the upstream accepts none.
 const SEND_BUFFER: usize = 64 * 1024;
 
 const HEAD_BYTES: u32 = 64 * 1024;
@@ -34,7 +34,7 @@ const HEAD_BYTES: u32 = 64 * 1024;
 /// Stands for the number of allowed streams until the upstream has sent its settings.
 const UNKNOWN: usize = 0x7fff_fffe;
 
-/// How often idle connections are checked, and connections in use are pinged. A pong has to come
+/// How often idle connections are checked and connections in use are pinged. A pong must arrive
 /// before the next tick.
 const TICK: Duration = Duration::from_secs(15);
 
@@ -50,7 +50,7 @@ pub(super) struct Pool {
 /// One connection.
 pub(super) struct Connection {
     number: u64,
-    /// `None` once the connection takes no more streams and ends.
+    /// `None` once the idle connection is closing and takes no more streams.
     sender: RefCell<Option<SendRequest<Bytes>>>,
     /// How many streams the upstream allows. `None` until it has sent its settings.
     allowed: Cell<Option<usize>>,
@@ -83,19 +83,21 @@ impl Lease {
         self.connection.number
     }
 
-    /// Whether the upstream has sent its settings, and so has shown that it speaks HTTP/2.
+    /// Whether the upstream has sent its settings. That proves that it speaks HTTP/2.
     pub(in crate::proxy::upstream) fn is_settled(&self) -> bool {
         self.connection.allowed.get().is_some()
     }
 
-    /// A sender of its own, so that no request waits for the stream of another to open.
+    /// A separate sender, so that no request waits until another's stream opens. `None` if the
+    /// connection is closing.
     pub(in crate::proxy::upstream) fn sender(&self) -> Option<SendRequest<Bytes>> {
         self.connection.sender.borrow().clone()
     }
 }
 
 impl Pool {
-    /// A stream on the first connection with spare capacity, but not on the one of this number.
+    /// A stream on the first connection with spare capacity. Skips the connection with the number
+    /// in `avoids`.
     pub(super) fn lease(&self, pools: &Rc<Pools>, avoids: Option<u64>) -> Option<Lease> {
         let open = self.open.borrow();
         open.iter().filter(|one| Some(one.number) != avoids).find_map(|one| one.lease(pools))
@@ -118,7 +120,7 @@ impl Pool {
 }
 
 impl Connection {
-    /// Begins to speak HTTP/2 on a stream. The connection is in the pool from then on.
+    /// Starts HTTP/2 on a stream and adds the connection to the pool.
     pub(super) async fn open(
         stream: Box<dyn Stream>,
         open: Open,
@@ -150,7 +152,7 @@ impl Connection {
 
     /// A stream, if the connection has capacity for one.
     fn lease(self: &Rc<Self>, pools: &Rc<Pools>) -> Option<Lease> {
-        // Until the settings have come, one stream is safe.
+        // Before the settings arrive, one stream is safe.
         let capacity = self.allowed.get().unwrap_or(1);
         if self.streams.get() >= capacity || !self.takes_streams() {
             return None;
@@ -167,8 +169,8 @@ impl Connection {
         sender.as_mut().is_some_and(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))))
     }
 
-    /// Drives the connection to its end. It ends when it was idle for too long, when the upstream
-    /// does not respond to a ping, or when the upstream ends it.
+    /// Drives the connection until it ends: after it was idle for too long, after a ping without a
+    /// pong, or when the upstream ends it.
     async fn drive(
         self: Rc<Self>,
         mut driver: h2::client::Connection<Box<dyn Stream>, Bytes>,
@@ -208,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Applies what the upstream has sent about new streams: GOAWAY, or a limit in its settings.
+    /// Applies the upstream's rules for new streams: a GOAWAY, or the limit in its settings.
     fn follow_settings(&self, pools: &Rc<Pools>) {
         if !self.takes_streams() {
             pools.h2.remove(self);
@@ -240,7 +242,7 @@ impl Pulse {
         }
     }
 
-    /// Whether the last ping got no pong. If it did, sends another.
+    /// Whether the last ping got no pong. If it got one, sends the next ping.
     fn is_dead(&mut self) -> bool {
         if let Some(pings) = &mut self.pings
             && !self.awaited

@@ -1,9 +1,9 @@
-//! The connections of a thread, and which of them carries a request.
+//! The connections of a thread, and the choice of one for each request.
 //!
 //! Over HTTP/1.1 each request needs its own connection, and dials if none is idle. HTTP/2
 //! connections are shared. Requests that find no free stream wait in order, and only as many
-//! connections are dialled as the waiting requests need. Until the first connection has shown what
-//! the upstream speaks, all requests wait for it.
+//! connections are dialled as the waiting requests need. Until the first connection has shown which
+//! version the upstream speaks, all requests wait for it.
 
 mod h2;
 
@@ -28,15 +28,15 @@ const H2_CONNECTIONS: usize = 128;
 /// How long a request waits for a used connection if no file descriptor is left for a new one.
 const SLOT_WAIT: Duration = Duration::from_secs(2);
 
-/// What a request is sent on.
+/// The connection or stream that carries a request.
 pub(super) enum Link {
-    /// An HTTP/1.1 connection of its own.
+    /// An HTTP/1.1 connection for this request alone.
     H1(h1::Connection),
     /// One stream of an HTTP/2 connection.
     H2(Lease),
 }
 
-/// What a waiting request is given.
+/// The outcome for a waiting request.
 enum Grant {
     /// A connection or a stream.
     Link(Link),
@@ -58,7 +58,8 @@ pub(super) struct Pools {
     pub(super) dialer: Dialer,
     pub(super) h1: Rc<h1::Pool>,
     h2: h2::Pool,
-    /// The last connection spoke HTTP/2, or there was none and the upstream may speak it.
+    /// Whether requests use HTTP/2: the last new connection spoke it, or none was opened yet and
+    /// the upstream may speak it.
     shares: Cell<bool>,
     waiting: RefCell<VecDeque<Waiter>>,
     dialling: Cell<usize>,
@@ -80,8 +81,8 @@ impl Pools {
         }
     }
 
-    /// A connection for one request. With `avoids` it is neither an HTTP/1.1 connection that was
-    /// used before, nor the HTTP/2 connection of that number.
+    /// A connection for one request. With `avoids` it is neither a used HTTP/1.1 connection nor the
+    /// HTTP/2 connection with that number.
     pub(super) async fn link(
         self: &Rc<Self>,
         idempotent: bool,
@@ -111,8 +112,8 @@ impl Pools {
         }
     }
 
-    /// Waits until a connection is idle or a slot may be free. Closes an idle connection if there
-    /// is one.
+    /// Waits until a connection is idle or a slot may be free. If a connection is idle, closes it
+    /// and returns at once.
     async fn wait_for_slot(&self, end: &mut Option<Instant>) -> Result<(), UpstreamError> {
         if self.h1.close_one() {
             return Ok(());
@@ -122,7 +123,7 @@ impl Pools {
         if self.dialer.slots.changed(end).await { Ok(()) } else { Err(UpstreamError::NoDescriptor) }
     }
 
-    /// An idle HTTP/1.1 connection that needs neither a wait nor a check, as most requests get.
+    /// An idle HTTP/1.1 connection that needs neither a wait nor a check. Most requests get one.
     pub(super) fn ready(&self, idempotent: bool, now: Instant) -> Option<h1::Connection> {
         if self.shares.get() { None } else { self.h1.ready(idempotent, now) }
     }
@@ -142,7 +143,7 @@ impl Pools {
     }
 
     async fn shared(self: &Rc<Self>, avoids: Option<u64>, timer: &LazyTimer) -> Result<Grant, UpstreamError> {
-        // No waiting request is overtaken.
+        // A new request must not overtake those that wait.
         if self.waiting.borrow().is_empty()
             && let Some(lease) = self.h2.lease(self, avoids)
         {
@@ -158,7 +159,8 @@ impl Pools {
         }
     }
 
-    /// Opens a connection ahead of the first request if TLS makes that slow.
+    /// Opens a connection before the first request if the upstream uses TLS, because the handshake
+    /// is slow.
     pub(super) fn warm_up(self: &Rc<Self>) {
         if self.dialer.is_tls() {
             self.warming.set(true);
@@ -227,7 +229,7 @@ impl Pools {
         timeout(self.dialer.timeout, dial).await.unwrap_or(Err(UpstreamError::ConnectTimeout))
     }
 
-    /// Dials in a task of its own: it continues if the request that began it goes away.
+    /// Dials in a separate task, which continues if the request that started it goes away.
     fn spawn_dial(self: &Rc<Self>) {
         self.dialling.set(self.dialling.get() + 1);
         let pools = Rc::clone(self);
@@ -246,7 +248,8 @@ impl Pools {
         });
     }
 
-    /// The upstream speaks HTTP/1.1. One waiting request gets this connection, the others dial.
+    /// Handles an upstream that speaks HTTP/1.1: one waiting request gets this connection, the
+    /// others dial.
     fn stop_sharing(&self, connection: h1::Connection) {
         self.shares.set(false);
         match self.next_waiting() {
@@ -265,7 +268,7 @@ impl Pools {
 
     /// Fails all waiting requests, unless other connections are open that will have a free stream.
     fn give_up(&self, error: UpstreamError) {
-        tracing::debug!(%error, "no connection to the upstream");
+        tracing::debug!(%error, "could not open a connection to the upstream");
         if self.h2.count().0 > 0 {
             return;
         }
