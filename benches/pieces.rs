@@ -81,7 +81,7 @@ fn strip() {
             strip_response(&mut response);
         }
     });
-    println!("strip an answer with nothing to strip     {time:7.1} ns");
+    println!("strip a response with nothing to strip   {time:7.1} ns");
 }
 
 fn verdict() {

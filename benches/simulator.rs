@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         took.sort();
         let (median, worst) = (took[STARTS / 2], took[STARTS - 1]);
         kept &= median < START;
-        println!("start to first answer, {what}: {median:.1?} (median), {worst:.1?} (worst of {STARTS})");
+        println!("start to first response, {what}: {median:.1?} (median), {worst:.1?} (worst of {STARTS})");
     };
     start("the program", program_start);
     start("the library", library_start);
@@ -79,14 +79,14 @@ fn processor(tasks: &str) -> Duration {
 /// Counts what `ask` does in [`FOR`].
 fn rate(tasks: &str, mut ask: impl FnMut() -> usize) -> Rate {
     ask();
-    let (begun, before, mut answered) = (Instant::now(), processor(tasks), 0);
+    let (begun, before, mut responses) = (Instant::now(), processor(tasks), 0);
     while begun.elapsed() < FOR {
-        answered += ask();
+        responses += ask();
     }
-    let answered = answered as f64;
+    let responses = responses as f64;
     Rate {
-        by_processor: answered / (processor(tasks) - before).as_secs_f64(),
-        by_day: answered / begun.elapsed().as_secs_f64(),
+        by_processor: responses / (processor(tasks) - before).as_secs_f64(),
+        by_day: responses / begun.elapsed().as_secs_f64(),
     }
 }
 
@@ -229,7 +229,7 @@ fn many() {
     let took = begun.elapsed();
     sims.iter().for_each(|sim| drop(Connection::open(&sim.address().to_string()).log_in()));
     println!(
-        "{SIMULATORS} simulators in one process: started in {took:.1?}, {} KiB each when all have answered",
+        "{SIMULATORS} simulators in one process: started in {took:.1?}, {} KiB each after a response from each",
         resident().saturating_sub(before) / SIMULATORS
     );
 }

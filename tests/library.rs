@@ -19,9 +19,9 @@ async fn get(authority: &str, target: &str) -> u16 {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     let head = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    std::str::from_utf8(&response[9..12]).unwrap().parse().unwrap()
 }
 
 fn authority(url: &str) -> &str {
@@ -40,7 +40,7 @@ async fn proxy(sim: &Simulator) -> App {
 }
 
 #[tokio::test]
-async fn a_proxy_and_its_simulator_live_in_a_test() {
+async fn a_proxy_and_its_simulator_run_in_a_test() {
     let sim = Simulator::start().await.unwrap();
     let app = proxy(&sim).await;
     let name = app.name();
@@ -61,7 +61,7 @@ async fn a_proxy_and_its_simulator_live_in_a_test() {
 }
 
 #[tokio::test]
-async fn simulators_know_nothing_of_each_other_and_stop_when_they_are_dropped() {
+async fn simulators_are_independent_and_stop_when_they_are_dropped() {
     let dora = User::new("dora", "dora-password");
     let with = Simulator::builder().seed(7).user(dora).start().await.unwrap();
     let without = Simulator::builder().seed(7).start().await.unwrap();

@@ -5,7 +5,7 @@
 
 pub use crate::config::fuzz::configuration;
 pub use crate::oauth::fuzz::token_response;
-pub use crate::proxy::fuzz::{answer_head, connection_header, links, verdict};
+pub use crate::proxy::fuzz::{connection_header, links, response_head, verdict};
 pub use vbc_http::fuzz::{h2_frames, request_head};
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
     }
 
     replayed!(
-        answer_head,
+        response_head,
         configuration,
         connection_header,
         h2_frames,

@@ -160,7 +160,7 @@ fn point_at_base(value: &mut Value) {
 ///
 /// # Panics
 /// When the pieces make a difference, or when hyper reads an accepted response differently.
-pub fn answer_head(data: &[u8]) {
+pub fn response_head(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build_local(tokio::runtime::LocalOptions::default())

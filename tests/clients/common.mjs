@@ -33,7 +33,7 @@ export async function assertDead (token) {
 }
 
 /// The API answered.
-export async function assertAnswered (response) {
+export async function assertWorks (response) {
   const body = await response.text()
   assert.equal(response.status, 200, body)
   assert.ok(JSON.parse(body)._embedded.data.length > 0, body)

@@ -38,7 +38,7 @@ def assert_dead(access_token):
     assert response.status_code == 401, response.text
 
 
-def assert_answers(session):
+def assert_works(session):
     """The API answers to the library's session."""
     response = session.get(USERS)
     assert response.status_code == 200, response.text

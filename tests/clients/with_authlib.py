@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet
 
 from common import (
     API, AUTHORIZE, CALLBACK, CLIENT_ID, CLIENT_SECRET, IDENTITY, PASSWORD, REVOKE, TOKEN, USER,
-    assert_answers, assert_dead, consent, done, fault, stats,
+    assert_works, assert_dead, consent, done, fault, stats,
 )
 
 renewed = []
@@ -27,12 +27,12 @@ for method in ("client_secret_basic", "client_secret_post"):
     client = session(method)
     first = client.fetch_token(TOKEN, username=USER, password=PASSWORD, grant_type="password")
     assert first["expires_in"] > 0 and first["scope"] == "openid", first
-    assert_answers(client)
+    assert_works(client)
     done(f"{method} password")
 
     second = client.refresh_token(TOKEN)
     assert second["refresh_token"] != first["refresh_token"]
-    assert_answers(client)
+    assert_works(client)
     try:
         client.refresh_token(TOKEN, refresh_token=first["refresh_token"])
         raise SystemExit("a refresh token was taken twice")
@@ -52,7 +52,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     )
     claims.validate()
     assert claims["at_hash"] and claims["eClaims"]["accountNumber"] == "12345", claims
-    assert_answers(client)
+    assert_works(client)
     done(f"{method} code")
 
     # The library finds the token expired, as the service does, and renews it before the request.
@@ -61,7 +61,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     old = client.fetch_token(TOKEN, username=USER, password=PASSWORD, grant_type="password")
     fault(fault="revoke_all_access")
     renewed.clear()
-    assert_answers(client)
+    assert_works(client)
     [(new, replaced)] = renewed
     assert new["access_token"] != old["access_token"]
     assert replaced["refresh_token"] == old["refresh_token"]

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import * as openid from 'openid-client'
-import { assertAnswered, assertDead, callback, client, consent, done, identity, login, users } from './common.mjs'
+import { assertWorks, assertDead, callback, client, consent, done, identity, login, users } from './common.mjs'
 
 const wellKnown = new URL(`${identity}/t/vbc.prod/oauth2/token/.well-known/openid-configuration`)
 const insecure = { execute: [openid.allowInsecureRequests] }
@@ -37,7 +37,7 @@ for (const [name, config] of [['discovered', discovered], ['manual', manual()]])
   const claims = tokens.claims()
   assert.deepEqual([claims.nonce, claims.sub], [nonce, login.username])
   assert.equal(claims.eClaims.accountNumber, '12345')
-  await assertAnswered(await openid.fetchProtectedResource(config, tokens.access_token, new URL(users), 'GET'))
+  await assertWorks(await openid.fetchProtectedResource(config, tokens.access_token, new URL(users), 'GET'))
   const info = await openid.fetchUserInfo(config, tokens.access_token, claims.sub)
   assert.equal(info.given_name, 'Alice')
   done(`${name} code`)
@@ -49,7 +49,7 @@ for (const [name, config] of [['discovered', discovered], ['manual', manual()]])
   const renewed = await openid.refreshTokenGrant(config, tokens.refresh_token)
   assert.notEqual(renewed.refresh_token, tokens.refresh_token)
   await assert.rejects(openid.refreshTokenGrant(config, tokens.refresh_token), { error: 'invalid_grant' })
-  await assertAnswered(await openid.fetchProtectedResource(config, renewed.access_token, new URL(users), 'GET'))
+  await assertWorks(await openid.fetchProtectedResource(config, renewed.access_token, new URL(users), 'GET'))
   done(`${name} refresh`)
 
   await openid.tokenRevocation(config, renewed.refresh_token, { token_type_hint: 'refresh_token' })
@@ -57,7 +57,7 @@ for (const [name, config] of [['discovered', discovered], ['manual', manual()]])
   done(`${name} revocation`)
 
   const own = await openid.genericGrantRequest(config, 'password', login)
-  await assertAnswered(await openid.fetchProtectedResource(config, own.access_token, new URL(users), 'GET'))
+  await assertWorks(await openid.fetchProtectedResource(config, own.access_token, new URL(users), 'GET'))
   done(`${name} password`)
 }
 

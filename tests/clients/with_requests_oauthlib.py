@@ -13,7 +13,7 @@ from requests_oauthlib import OAuth2Session
 
 from common import (
     API, AUTHORIZE, CALLBACK, CLIENT_ID, CLIENT_SECRET, IDENTITY, PASSWORD, REVOKE, TOKEN, USER,
-    assert_answers, assert_dead, consent, done, fault, stats,
+    assert_works, assert_dead, consent, done, fault, stats,
 )
 
 CREDENTIALS = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
@@ -25,12 +25,12 @@ for in_body in (False, True):
         "auth": HTTPBasicAuth(CLIENT_ID, CLIENT_SECRET)}
     client = OAuth2Session(client=LegacyApplicationClient(CLIENT_ID, scope=["openid"]))
     first = client.fetch_token(TOKEN, **LOGIN, **credentials)
-    assert_answers(client)
+    assert_works(client)
     done(f"{how} password")
 
     second = client.refresh_token(TOKEN, **CREDENTIALS)
     assert second["refresh_token"] != first["refresh_token"]
-    assert_answers(client)
+    assert_works(client)
     try:
         client.refresh_token(TOKEN, refresh_token=first["refresh_token"], **CREDENTIALS)
         raise SystemExit("a refresh token was taken twice")
@@ -42,7 +42,7 @@ for in_body in (False, True):
     url, _ = client.authorization_url(AUTHORIZE, nonce="n")
     token = client.fetch_token(TOKEN, authorization_response=consent(url), **credentials)
     assert token["id_token"]
-    assert_answers(client)
+    assert_works(client)
     done(f"{how} code")
 
     renewed = []
@@ -54,7 +54,7 @@ for in_body in (False, True):
     old = client.fetch_token(TOKEN, **LOGIN, **credentials)
     old = dict(old)
     fault(fault="revoke_all_access")
-    assert_answers(client)
+    assert_works(client)
     [new] = renewed
     assert new["access_token"] != old["access_token"] and new["refresh_token"] != old["refresh_token"]
     # Behind the proxy, its own token was renewed as well.

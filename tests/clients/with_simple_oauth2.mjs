@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict'
 import oauth from 'simple-oauth2'
-import { assertAnswered, assertDead, callback, client, consent, done, fault, identity, login, stats, users } from './common.mjs'
+import { assertWorks, assertDead, callback, client, consent, done, fault, identity, login, stats, users } from './common.mjs'
 
 const auth = { tokenHost: identity, tokenPath: '/token', revokePath: '/revoke' }
 
 async function ask (token) {
-  await assertAnswered(await fetch(users, { headers: { authorization: `Bearer ${token.token.access_token}` } }))
+  await assertWorks(await fetch(users, { headers: { authorization: `Bearer ${token.token.access_token}` } }))
 }
 
 for (const authorizationMethod of ['header', 'body']) {

@@ -12,7 +12,7 @@ use crate::harness::{World, within};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
 #[tokio::test]
-async fn live_says_that_the_process_answers_and_nothing_more() {
+async fn live_reports_only_that_the_process_responds() {
     let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
     let response = world.admin("/live").await;
     assert_eq!((response.status, response.text()), (200, "live\n"));
@@ -74,7 +74,7 @@ async fn a_proxy_is_ready_while_one_credential_is_usable_and_lists_the_others() 
 }
 
 #[tokio::test]
-async fn ready_says_what_is_wrong_with_the_token_endpoint() {
+async fn ready_names_the_trouble_of_the_token_endpoint() {
     let sim = Simulator::start().await.unwrap();
     sim.inject(Fault::status(503).on("/token")).unwrap();
     let config = World::builder().configuration(&sim);
@@ -88,7 +88,7 @@ async fn ready_says_what_is_wrong_with_the_token_endpoint() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_drains_is_alive_and_not_ready() {
+async fn a_draining_proxy_is_live_but_not_ready() {
     let mut world = World::start().await;
     world.ready().await;
     world.sim.inject(Fault::hang().on("/t/vbc.prod")).unwrap();
@@ -127,7 +127,7 @@ fn sample(text: &str, name: &str) -> Option<f64> {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_was_answered_and_what_it_took() {
+async fn metrics_count_responses_retries_and_exchanges() {
     let world = World::start().await;
     world.ready().await;
     for _ in 0..3 {
@@ -184,7 +184,7 @@ async fn the_expiry_is_0_without_a_token() {
 }
 
 #[tokio::test]
-async fn the_status_has_everything_a_person_asks_first() {
+async fn the_status_has_what_operators_look_for_first() {
     let world = World::start().await;
     world.ready().await;
     let response = world.admin("/status.json").await;

@@ -80,7 +80,7 @@ fn of_default(command: &str) -> String {
 }
 
 #[test]
-fn every_advised_command_is_in_the_table_and_stands_between_backticks() {
+fn every_advised_command_is_in_the_table_and_between_backticks() {
     let subcommands = [
         "check", "doctor", "init", "login", "refresh", "replay", "run", "serve", "simulate", "status",
         "unlock", "cassette",
@@ -122,7 +122,7 @@ fn before(sim: &Simulator, lines: &str) -> TempDir {
 }
 
 #[tokio::test]
-async fn the_advised_commands_work_beside_a_running_proxy() {
+async fn the_advised_commands_work_with_a_running_proxy() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
@@ -152,7 +152,7 @@ async fn the_advised_commands_work_beside_a_running_proxy() {
 }
 
 #[tokio::test]
-async fn the_advised_logins_give_an_address_to_log_in_at() {
+async fn the_advised_logins_print_an_address_to_log_in_at() {
     let sim = Simulator::start().await.unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "");
     let kept = text.lines().filter(|line| !line.contains("username") && !line.contains("password_file"));
@@ -178,7 +178,7 @@ async fn the_advised_logins_give_an_address_to_log_in_at() {
 }
 
 #[tokio::test]
-async fn the_advised_commands_work_where_nothing_runs() {
+async fn the_advised_commands_work_without_a_running_proxy() {
     let directory = tempfile::tempdir().unwrap();
     let output = Process::run(directory.path(), &arguments("vbc-proxy init"), &[]).await;
     assert_eq!(output.code, Some(0), "{output:?}");

@@ -71,7 +71,7 @@ async fn without_a_limit_a_refused_age_costs_one_retry() {
 }
 
 #[tokio::test]
-async fn a_younger_token_that_cannot_be_had_is_no_reason_to_send_none() {
+async fn without_a_younger_token_the_current_one_is_sent() {
     for outage in [Fault::status(503).on("/token"), Fault::hang().on("/token")] {
         let (world, clock) = world(Mode::Reuse, OldAccess::Dead, Some(LIMIT)).await;
         world.sim.inject(outage).unwrap();
@@ -86,7 +86,7 @@ async fn a_younger_token_that_cannot_be_had_is_no_reason_to_send_none() {
 }
 
 #[tokio::test]
-async fn the_limit_holds_where_segments_end() {
+async fn the_limit_applies_to_whole_segments() {
     let (world, clock) = world(
         Mode::Reuse,
         OldAccess::Dead,
@@ -99,7 +99,7 @@ async fn the_limit_holds_where_segments_end() {
 }
 
 #[tokio::test]
-async fn doctor_asks_with_a_token_that_is_young_enough_and_says_where_it_is_not() {
+async fn doctor_uses_a_token_that_is_young_enough_and_reports_where_none_is() {
     for limit in [Some(LIMIT), None] {
         let (world, clock) = world(Mode::RenewRevoke, OldAccess::Dead, limit).await;
         later(&clock, 600);

@@ -29,7 +29,7 @@ fn with(lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_length_beside_a_transfer_encoding_is_refused() {
+async fn a_length_together_with_a_transfer_encoding_is_refused() {
     assert_refused(&[
         with("Content-Length: 5\r\nTransfer-Encoding: chunked"),
         with("Transfer-Encoding: chunked\r\nContent-Length: 5"),
@@ -39,7 +39,7 @@ async fn a_length_beside_a_transfer_encoding_is_refused() {
 }
 
 #[tokio::test]
-async fn lengths_that_differ_or_are_no_plain_number_are_refused() {
+async fn lengths_that_differ_or_are_not_plain_numbers_are_refused() {
     assert_refused(&[
         with("Content-Length: 5\r\nContent-Length: 6"),
         with("Content-Length: 5\r\nX: y\r\ncontent-length: 0"),
@@ -119,7 +119,7 @@ async fn nul_and_line_breaks_inside_names_and_values_are_refused() {
 }
 
 #[tokio::test]
-async fn a_bare_line_feed_is_no_line_end() {
+async fn a_bare_line_feed_does_not_end_a_line() {
     assert_refused(&[
         "GET / HTTP/1.1\nHost: localhost\n\n".into(),
         "GET / HTTP/1.1\r\nHost: localhost\n\r\n".into(),
@@ -150,7 +150,7 @@ async fn a_request_line_that_is_not_method_target_version_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_at_all_is_told_so_at_its_first_byte() {
+async fn bytes_that_cannot_be_http_are_refused_at_the_first_one() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"\0", b"{\"a\":1}", b"\x80"] {
@@ -218,7 +218,7 @@ async fn equal_lengths_are_one_length() {
 }
 
 #[tokio::test]
-async fn bytes_behind_a_body_are_the_next_request_and_nothing_else() {
+async fn bytes_after_a_body_are_the_next_request_and_nothing_else() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;

@@ -94,7 +94,7 @@ fn only_one_file_has_unsafe_code() {
 }
 
 #[test]
-fn reqwest_is_used_only_towards_the_token_endpoint() {
+fn reqwest_is_used_only_for_the_token_endpoint() {
     let found = files_with("reqwest");
     assert!(!found.is_empty() && found.iter().all(|path| path.starts_with("src/oauth/")), "{found:?}");
 }
@@ -155,7 +155,7 @@ fn the_members_of_the_workspace_are_few_and_of_one_version() {
 }
 
 #[test]
-fn the_simulator_builds_without_the_proxy_and_what_only_the_proxy_needs() {
+fn the_simulator_builds_without_the_proxy_and_its_dependencies() {
     let arguments = ["tree", "--locked", "--package", "vbc-simulator", "--edges", "normal,build"];
     let text = cargo(&[&arguments[..], &["--prefix", "none", "--format", "{p}"]].concat());
     let names: Vec<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();

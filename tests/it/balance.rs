@@ -22,7 +22,7 @@ async fn world(upstream: &RawUpstream, workers: usize) -> World {
 }
 
 #[tokio::test]
-async fn connections_are_even_one_after_another() {
+async fn connections_opened_one_after_another_are_spread_evenly() {
     let upstream = RawUpstream::ok().await;
     for workers in [2, 4] {
         for count in [64, 100] {
@@ -43,7 +43,7 @@ async fn connections_are_even_one_after_another() {
 }
 
 #[tokio::test]
-async fn a_few_share_a_thread_and_what_it_has() {
+async fn a_few_connections_share_a_thread_and_its_pool() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, 4).await;
     let mut clients = Vec::new();
@@ -58,7 +58,7 @@ async fn a_few_share_a_thread_and_what_it_has() {
 }
 
 #[tokio::test]
-async fn connections_are_even_that_come_at_once() {
+async fn connections_opened_at_once_are_spread_evenly() {
     let upstream = RawUpstream::ok().await;
     for workers in [2, 4] {
         let world = world(&upstream, workers).await;
@@ -76,7 +76,7 @@ async fn connections_are_even_that_come_at_once() {
 }
 
 #[tokio::test]
-async fn those_of_a_unix_socket_are_too() {
+async fn connections_of_a_unix_socket_are_spread_evenly() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let upstream = RawUpstream::ok().await;
@@ -97,7 +97,7 @@ async fn those_of_a_unix_socket_are_too() {
 }
 
 #[tokio::test]
-async fn a_drain_loses_none_of_those_that_are_handed_over() {
+async fn a_drain_loses_no_connection_that_is_handed_over() {
     let upstream = RawUpstream::ok().await;
     let sim = Simulator::start().await.unwrap();
     let builder = World::builder().upstream(upstream.url()).config("listen.workers = 4");

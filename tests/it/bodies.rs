@@ -32,7 +32,7 @@ async fn large_bodies_arrive_as_they_were_sent() {
     let upstream = RawUpstream::responding(response).await;
     let world = World::with_upstream(&upstream).await;
     let response = world.send("POST / HTTP/1.1", &body).await;
-    assert!(response.body == body, "the answer differs");
+    assert!(response.body == body, "the response differs");
     assert!(upstream.only().body == body, "the upload differs");
 }
 
@@ -157,7 +157,7 @@ async fn a_response_cut_short_is_never_passed_off_as_complete() {
 }
 
 #[tokio::test]
-async fn a_response_cut_short_ends_in_a_reset_where_its_end_is_the_end_of_the_connection() {
+async fn a_body_that_ends_with_its_connection_is_reset_if_it_is_cut_short() {
     for head in ["Transfer-Encoding: chunked", "X: y"] {
         let upstream = RawUpstream::by_hand().await;
         let world = World::with_upstream(&upstream).await;
@@ -214,7 +214,7 @@ async fn a_client_of_http_10_never_gets_a_chunked_body() {
 }
 
 #[tokio::test]
-async fn trailers_reach_a_client_that_asks_for_them_without_those_that_decide_something() {
+async fn trailers_reach_a_client_that_asks_for_them_without_the_forbidden_ones() {
     let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
          Trailer: X-Sum, Content-Length, Set-Cookie, Transfer-Encoding, Access-Control-Allow-Origin, X-Api-Key\r\n\
@@ -252,7 +252,7 @@ async fn announced_trailers_pass_and_never_join_the_head() {
 }
 
 #[tokio::test]
-async fn trailers_that_nobody_announced_pass_to_who_asks_for_them() {
+async fn unannounced_trailers_reach_a_client_that_asks_for_them() {
     let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n",
     )
@@ -270,7 +270,7 @@ async fn trailers_that_nobody_announced_pass_to_who_asks_for_them() {
 }
 
 #[tokio::test]
-async fn the_framing_of_a_response_is_written_anew() {
+async fn the_framing_of_a_response_is_written_again() {
     let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n",
     )
@@ -285,7 +285,7 @@ async fn the_framing_of_a_response_is_written_anew() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_ends_its_request_at_the_upstream() {
+async fn a_client_that_disconnects_ends_its_request_at_the_upstream() {
     let upstream = RawUpstream::by_hand().await;
     let world =
         World::builder().config("listen.half_close_grace = \"50ms\"").upstream(upstream.url()).start().await;

@@ -13,7 +13,7 @@ async fn permissive() -> RawUpstream {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_ours_is_refused_so_that_rebinding_a_name_to_us_does_not_help() {
+async fn a_foreign_host_is_refused_so_that_dns_rebinding_does_not_work() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let port = world.address.port();
@@ -38,7 +38,7 @@ async fn a_host_that_is_not_ours_is_refused_so_that_rebinding_a_name_to_us_does_
 }
 
 #[tokio::test]
-async fn loopback_names_configured_hosts_and_the_upstreams_name_are_ours() {
+async fn loopback_names_configured_hosts_and_the_upstreams_name_are_accepted() {
     let upstream = RawUpstream::ok().await;
     let world = World::builder()
         .upstream(upstream.url())
@@ -66,7 +66,7 @@ async fn loopback_names_configured_hosts_and_the_upstreams_name_are_ours() {
 }
 
 #[tokio::test]
-async fn one_good_host_does_not_open_the_door_for_the_next() {
+async fn a_good_host_does_not_excuse_the_next_request() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -99,7 +99,7 @@ async fn a_page_of_another_origin_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_browser_calls_cross_site_is_refused() {
+async fn requests_that_a_browser_marks_as_cross_site_are_refused() {
     let upstream = permissive().await;
     let world = World::with_upstream(&upstream).await;
     for site in ["cross-site", "same-site", "", "what"] {
@@ -124,7 +124,7 @@ async fn a_preflight_of_a_foreign_page_is_refused_and_not_forwarded() {
 }
 
 #[tokio::test]
-async fn the_upstreams_own_word_on_which_pages_may_read_is_stripped() {
+async fn the_upstreams_own_cors_headers_are_stripped() {
     let upstream = permissive().await;
     let world = World::with_upstream(&upstream).await;
     let response = world.get("/").await;
@@ -151,7 +151,7 @@ async fn the_upstreams_policies_for_its_own_host_are_stripped() {
 
 /// A browser has the cookies of every server on this host, whatever its port.
 #[tokio::test]
-async fn a_browsers_cookies_go_nowhere_and_those_of_tools_pass() {
+async fn cookies_of_browsers_are_dropped_and_those_of_tools_pass() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for sign in [
@@ -173,7 +173,7 @@ async fn a_browsers_cookies_go_nowhere_and_those_of_tools_pass() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
+async fn a_page_of_the_upstream_cannot_act_as_a_page_of_this_host() {
     let page = |kind: &str| format!("HTTP/1.1 200 OK\r\n{kind}Content-Length: 2\r\n\r\nok");
     for (kind, is_page) in [
         ("Content-Type: text/html; charset=utf-8\r\n", true),
@@ -202,7 +202,7 @@ async fn a_page_of_the_upstream_cannot_act_as_one_of_this_host() {
 }
 
 #[tokio::test]
-async fn a_page_served_under_the_host_it_calls_is_no_stranger() {
+async fn a_page_of_the_called_host_itself_is_same_origin() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let head =
@@ -247,7 +247,7 @@ async fn a_page_of_an_allowed_origin_can_read_our_own_errors_too() {
 }
 
 #[tokio::test]
-async fn a_preflight_of_an_allowed_origin_is_answered_here() {
+async fn the_proxy_responds_to_a_preflight_of_an_allowed_origin() {
     let upstream = permissive().await;
     let world = World::builder()
         .upstream(upstream.url())

@@ -45,7 +45,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn uploads_in_chunks_of_one_byte_take_what_their_bytes_take() {
+async fn uploads_in_chunks_of_one_byte_cost_only_their_bytes() {
     // The upstream reads each request and never responds.
     let upstream = RawUpstream::scripted(|mut connection| async move {
         connection.request().await;
@@ -68,7 +68,7 @@ async fn uploads_in_chunks_of_one_byte_take_what_their_bytes_take() {
 }
 
 #[tokio::test]
-async fn a_compressed_response_in_chunks_of_one_byte_takes_what_its_bytes_take() {
+async fn a_compressed_response_in_chunks_of_one_byte_costs_only_its_bytes() {
     // Bytes that do not get smaller.
     let noise: String =
         (0..300_000_u64).map(|at| format!("{:04x}", at.wrapping_mul(0x9e37_79b9) >> 13 & 0xffff)).collect();
@@ -127,7 +127,7 @@ async fn a_body_in_a_coding_that_is_not_decoded_passes_untouched_and_costs_nothi
 }
 
 #[tokio::test]
-async fn the_admin_listener_takes_so_many_connections_and_one_that_ends_makes_room() {
+async fn the_admin_listener_limits_connections_and_one_that_ends_makes_room() {
     let world = World::start().await;
     world.ready().await;
     let mut open = Vec::new();

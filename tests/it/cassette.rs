@@ -120,7 +120,7 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
 }
 
 #[tokio::test]
-async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_person_in_it() {
+async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_personal_data() {
     let directory = tempfile::tempdir().unwrap();
     let session = Session::of_200();
     let recorded = record(directory.path(), &session, &[]).await;
@@ -162,7 +162,7 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_person_in_it() 
 }
 
 #[tokio::test]
-async fn whatever_kills_the_recorder_leaves_whole_records_to_which_more_can_be_added() {
+async fn a_killed_recorder_leaves_whole_records_and_the_next_run_appends() {
     let directory = tempfile::tempdir().unwrap();
     let sim = Simulator::start().await.unwrap();
     let token_url = format!("{}/token", sim.url());

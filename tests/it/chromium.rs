@@ -88,7 +88,7 @@ async fn a_login_in_a_browser_makes_the_proxy_ready() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_on_the_login_page_and_may_be_corrected() {
+async fn a_wrong_password_is_reported_on_the_login_page_and_can_be_corrected() {
     let desk = Desk::start().await;
     desk.log_in((ALICE.0, "wrong")).await;
     let alert = desk.browser.find("[role=alert]").await.text().await;
@@ -102,7 +102,7 @@ async fn a_wrong_password_is_told_on_the_login_page_and_may_be_corrected() {
 }
 
 #[tokio::test]
-async fn who_denies_sees_that_nothing_has_changed() {
+async fn a_user_who_denies_sees_that_nothing_has_changed() {
     let desk = Desk::start().await;
     desk.begin().await;
     desk.browser.find("button[name=deny]").await.click().await;
@@ -118,7 +118,7 @@ async fn who_denies_sees_that_nothing_has_changed() {
 }
 
 #[tokio::test]
-async fn another_user_takes_over_only_by_the_button_that_says_so() {
+async fn another_user_takes_over_only_after_confirmation() {
     let desk = Desk::start().await;
     desk.log_in(ALICE).await;
     desk.outcome("logged_in").await;
@@ -145,7 +145,7 @@ async fn another_user_takes_over_only_by_the_button_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_opened_again_does_nothing_again() {
+async fn an_authorization_response_that_is_opened_again_does_nothing() {
     let desk = Desk::start().await;
     desk.log_in(ALICE).await;
     desk.outcome("logged_in").await;
@@ -162,7 +162,7 @@ async fn a_response_that_is_opened_again_does_nothing_again() {
 }
 
 #[tokio::test]
-async fn of_two_tabs_the_one_begun_later_counts() {
+async fn a_login_in_a_second_tab_replaces_the_one_in_the_first() {
     let desk = Desk::start().await;
     let first = desk.browser.tab().await;
     desk.begin().await;
@@ -199,7 +199,7 @@ async fn reads(browser: &Chromium, selector: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
+async fn the_simulators_page_shows_responses_and_fits_a_phone() {
     let sim = Simulator::start().await.unwrap();
     let token = {
         let form = "grant_type=password&username=alice@vbc.prod&password=sim-password&scope=openid\
@@ -234,7 +234,7 @@ async fn the_simulators_page_shows_responses_and_fits_a_telephone() {
 }
 
 #[tokio::test]
-async fn the_simulators_page_shows_what_arrives_and_makes_things_go_wrong() {
+async fn the_simulators_page_shows_requests_and_injects_faults() {
     let sim = Simulator::start().await.unwrap();
     let browser = Chromium::start().await;
     browser.open(&sim.control_url()).await;

@@ -130,7 +130,7 @@ async fn an_address_in_use_exits_with_69_and_names_its_key() {
 }
 
 #[tokio::test]
-async fn a_second_proxy_on_the_same_address_or_store_exits_with_69_and_harms_nobody() {
+async fn a_second_proxy_on_the_same_address_or_store_exits_with_69_and_leaves_the_first_alone() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let mut first = Process::start(directory.path(), &["serve"], &[]);
@@ -196,7 +196,7 @@ async fn five_mistakes_exit_with_78_and_each_has_its_line() {
 }
 
 #[tokio::test]
-async fn without_any_configuration_serve_says_how_to_begin() {
+async fn without_any_configuration_serve_says_how_to_start() {
     let directory = tempfile::tempdir().unwrap();
     let output = Process::run(directory.path(), &["serve"], &[]).await;
     assert_eq!(output.code, Some(78), "{output:?}");
@@ -238,7 +238,7 @@ async fn init_writes_a_file_that_check_accepts_and_never_overwrites_one() {
 }
 
 #[tokio::test]
-async fn check_prints_what_holds_without_a_secret() {
+async fn check_prints_the_effective_settings_without_secrets() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "retry.memory = \"128KiB\"");
     let output =
@@ -261,7 +261,7 @@ async fn check_prints_what_holds_without_a_secret() {
 }
 
 #[tokio::test]
-async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_when_nobody_answers() {
+async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_without_a_proxy() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
@@ -296,7 +296,7 @@ async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_when_nobody_
 }
 
 #[tokio::test]
-async fn status_says_so_when_something_else_answers() {
+async fn status_reports_another_program_on_the_admin_address() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let other = sim.control_address().to_string();
@@ -322,7 +322,7 @@ fn shipped(directory: &Path) {
 }
 
 #[tokio::test]
-async fn serve_simulate_works_beside_the_shipped_file_with_nothing_set() {
+async fn serve_simulate_works_with_the_shipped_file_and_nothing_set() {
     let directory = tempfile::tempdir().unwrap();
     shipped(directory.path());
     let mut serve = Process::start(directory.path(), &["serve", "--simulate"], &[]);
@@ -386,7 +386,7 @@ async fn the_four_variables_alone_make_a_credential_in_front_of_a_separate_simul
 }
 
 #[tokio::test]
-async fn serve_starts_where_the_token_endpoint_does_not() {
+async fn serve_starts_while_the_token_endpoint_is_down() {
     let directory = tempfile::tempdir().unwrap();
     let (gone, _held) = closed_port();
     let (url, token_url) = (format!("http://{gone}"), format!("http://{gone}/token"));

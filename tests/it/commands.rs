@@ -42,7 +42,7 @@ async fn hanging(sim: &Simulator, address: SocketAddr) -> Client {
 }
 
 #[tokio::test]
-async fn two_signals_at_once_are_one_stop() {
+async fn two_signals_at_once_count_as_one() {
     for signals in [["TERM", "TERM"], ["TERM", "INT"], ["INT", "INT"]] {
         let sim = Simulator::start().await.unwrap();
         let directory = before(&sim, "");
@@ -59,7 +59,7 @@ async fn two_signals_at_once_are_one_stop() {
 }
 
 #[tokio::test]
-async fn two_signals_at_once_end_a_simulator_and_a_replay_in_order() {
+async fn two_signals_at_once_end_a_simulator_and_a_replay_cleanly() {
     let directory = tempfile::tempdir().unwrap();
     let simulate = ["simulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
     let mut simulate = Process::start(directory.path(), &simulate, &[]);
@@ -139,7 +139,7 @@ async fn output_that_cannot_be_written_exits_with_1_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_exits_with_78_and_not_with_69() {
+async fn a_missing_file_exits_with_78_and_not_with_69() {
     let directory = tempfile::tempdir().unwrap();
     let commands: [&[&str]; 3] = [
         &["replay", "nosuch"],
@@ -163,7 +163,7 @@ async fn a_store_that_can_never_be_opened_exits_with_78_and_names_its_key() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_on_this_machine_is_no_other_process() {
+async fn an_address_of_another_machine_is_not_reported_as_in_use() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     for variable in ["VBC_PROXY_LISTEN_ADDRESS", "VBC_PROXY_SIMULATOR_CONTROL"] {
@@ -188,7 +188,7 @@ async fn an_address_that_is_not_on_this_machine_is_no_other_process() {
 }
 
 #[tokio::test]
-async fn a_replay_and_a_simulator_beyond_loopback_want_to_be_asked_for() {
+async fn replay_and_simulate_listen_beyond_loopback_only_with_an_option() {
     let directory = tempfile::tempdir().unwrap();
     let commands: [&[&str]; 3] = [
         &["replay", "nosuch", "--listen", "0.0.0.0:0"],
@@ -205,7 +205,7 @@ async fn a_replay_and_a_simulator_beyond_loopback_want_to_be_asked_for() {
 }
 
 #[tokio::test]
-async fn an_address_beyond_loopback_that_no_option_says_is_a_fault_of_the_configuration() {
+async fn a_configured_address_beyond_loopback_is_a_configuration_error() {
     let directory = tempfile::tempdir().unwrap();
     let variables =
         [("VBC_PROXY_SIMULATOR_ADDRESS", "127.0.0.1:0"), ("VBC_PROXY_SIMULATOR_CONTROL", "0.0.0.0:0")];
@@ -259,7 +259,7 @@ async fn refresh_and_unlock_mean_the_only_credential_or_the_default() {
 }
 
 #[tokio::test]
-async fn whoever_asks_where_no_proxy_runs_is_told_how_to_name_another_file() {
+async fn commands_without_a_running_proxy_say_how_to_name_another_file() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let (gone, _held) = closed_port();
@@ -275,7 +275,7 @@ async fn whoever_asks_where_no_proxy_runs_is_told_how_to_name_another_file() {
 }
 
 #[tokio::test]
-async fn check_ends_with_a_line_that_says_whether_the_configuration_is_good() {
+async fn check_ends_with_a_line_that_says_whether_the_configuration_is_valid() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     let output = Process::run(directory.path(), &["check"], &[]).await;
@@ -291,7 +291,7 @@ async fn check_ends_with_a_line_that_says_whether_the_configuration_is_good() {
 }
 
 #[tokio::test]
-async fn a_configuration_in_another_encoding_is_named_as_that() {
+async fn a_configuration_in_another_encoding_is_reported_as_such() {
     let directory = tempfile::tempdir().unwrap();
     let utf_16: Vec<u8> = "\u{feff}[log]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (bytes, said) in [
@@ -306,7 +306,7 @@ async fn a_configuration_in_another_encoding_is_named_as_that() {
 }
 
 #[tokio::test]
-async fn a_request_for_another_site_as_to_an_http_proxy_is_not_told_to_change_listen_hosts() {
+async fn a_proxy_request_for_another_site_does_not_suggest_listen_hosts() {
     let world = World::start().await;
     let detail = |response: crate::harness::Response| {
         response.assert_problem(421, "http_request_denied");
@@ -333,7 +333,7 @@ async fn help_follows_columns() {
 }
 
 #[tokio::test]
-async fn unlock_without_a_name_lifts_the_brake() {
+async fn unlock_without_a_name_unlocks_the_only_credential() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "");
     sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();

@@ -162,7 +162,7 @@ fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -
 }
 
 #[tokio::test]
-async fn requests_fare_as_http_wants_and_nothing_fails_that_others_pass() {
+async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass() {
     let cases: Arc<Vec<Case>> =
         Arc::new([target::cases(), framing::cases(), headers::cases()].into_iter().flatten().collect());
     let upstream = Upstream::ok().await;
@@ -257,7 +257,7 @@ async fn saying(cases: &Arc<Vec<Response>>) -> Upstream {
 }
 
 #[tokio::test]
-async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
+async fn responses_have_the_expected_outcome_and_nothing_fails_that_others_pass() {
     let cases = Arc::new(responses::cases());
     let upstream = saying(&cases).await;
     let world = World::builder().upstream(format!("http://{}", upstream.address)).start().await;
@@ -280,7 +280,7 @@ async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
             faults.push(format!("not as expected: {:?}", case.becomes));
         }
         if !ours[index].leaves_the_next_alone() {
-            faults.push("the next client did not get its own answer".into());
+            faults.push("the next client did not get its own response".into());
         }
         let asked = upstream.seen().iter().filter(|seen| seen.case == Some(index)).count();
         // An idempotent request may be sent again if a reused connection ended before a byte of the
@@ -307,5 +307,5 @@ async fn responses_fare_as_http_wants_and_nothing_fails_that_others_pass() {
             faults,
         });
     }
-    table::conclude("answers", &rows, 40);
+    table::conclude("responses", &rows, 40);
 }

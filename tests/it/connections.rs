@@ -49,7 +49,7 @@ async fn a_connection_whose_response_ended_in_trailers_is_kept() {
 }
 
 #[tokio::test]
-async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
+async fn connection_close_of_a_client_does_not_close_the_upstream_connection() {
     let upstream = echo().await;
     let world = World::with_upstream(&upstream).await;
     for _ in 0..2 {
@@ -64,7 +64,7 @@ async fn a_client_that_wants_to_close_is_closed_upon_and_the_upstream_is_not() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_closes_is_not_the_clients_business() {
+async fn an_upstream_that_closes_does_not_close_the_client_connection() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         connection.respond("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
         connection.gone().await;
@@ -81,7 +81,7 @@ async fn an_upstream_that_closes_is_not_the_clients_business() {
 }
 
 #[tokio::test]
-async fn a_client_of_http_10_is_closed_upon_unless_it_asks_otherwise() {
+async fn a_connection_of_http_10_is_closed_unless_the_client_asks_to_keep_it() {
     let upstream = echo().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -115,7 +115,7 @@ async fn our_own_responses_keep_an_http_10_client_too() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
+async fn pipelined_requests_get_their_responses_in_order() {
     let upstream = echo().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -139,7 +139,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn an_error_of_ours_in_a_pipeline_keeps_its_place() {
+async fn an_error_of_the_proxy_in_a_pipeline_keeps_its_place() {
     let upstream = echo().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -155,7 +155,7 @@ async fn an_error_of_ours_in_a_pipeline_keeps_its_place() {
 }
 
 #[tokio::test]
-async fn an_empty_line_before_a_request_is_overlooked() {
+async fn an_empty_line_before_a_request_is_ignored() {
     let upstream = echo().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -212,7 +212,7 @@ async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn what_follows_a_response_without_a_body_is_stray_too() {
+async fn bytes_after_a_response_without_a_body_are_stray_too() {
     for (method, head) in [
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5"),
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5"),
@@ -252,7 +252,7 @@ async fn a_connection_with_a_half_read_response_is_thrown_away() {
 }
 
 #[tokio::test]
-async fn an_upstream_of_http_10_gets_every_request_as_http_11_and_whole() {
+async fn an_upstream_of_http_10_gets_every_request_whole_and_as_http_11() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         let response = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
         while connection.request().await.is_some() {

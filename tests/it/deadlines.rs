@@ -31,7 +31,7 @@ async fn a_head_that_does_not_end_is_a_408() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_request_is_closed_without_a_word() {
+async fn a_connection_without_a_request_is_closed_without_a_response() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "listen.idle_timeout = \"5ms\"\nlisten.first_byte_timeout = \"5ms\"").await;
     let mut client = world.connect().await;
@@ -43,7 +43,7 @@ async fn a_connection_without_a_request_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn an_idle_deadline_does_not_count_while_a_request_is_answered() {
+async fn the_idle_deadline_does_not_run_during_a_request() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "listen.idle_timeout = \"5ms\"\nlisten.first_byte_timeout = \"5ms\"").await;
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
@@ -156,7 +156,7 @@ async fn an_upstream_that_does_not_take_an_upload_is_a_504() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_given_up_and_holds_nothing() {
+async fn a_client_that_does_not_read_is_disconnected_and_holds_nothing() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "upstream.idle_timeout = \"50ms\"").await;
     let mut client = world.connect().await;

@@ -159,7 +159,7 @@ fn no_banned_crate_is_built_in() {
 }
 
 #[test]
-fn tests_use_a_banned_crate_only_where_the_rules_say_through_whom() {
+fn tests_use_a_banned_crate_only_through_the_crates_that_the_rules_name() {
     let bans = bans();
     let with_tests = built("normal,build,dev");
     // oauth2 is used by tests only, so it proves that the first check excludes dependencies of
@@ -213,7 +213,7 @@ fn every_dependency_comes_from_the_registry() {
 }
 
 #[test]
-fn licence_expressions_are_read_by_their_rules() {
+fn licence_expressions_follow_the_grammar_of_spdx() {
     let allowed: BTreeSet<String> =
         ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].map(ToOwned::to_owned).into();
     for good in [
@@ -242,7 +242,7 @@ fn service<'a>(composition: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_composition_is_two_services_that_tell_how_they_are() {
+fn the_composition_is_two_services_with_health_checks() {
     let composition = file("docker-compose.yml");
     let services = composition.lines().skip_while(|line| *line != "services:").skip(1);
     let names: Vec<&str> = services

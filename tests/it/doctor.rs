@@ -101,7 +101,7 @@ impl Case<'_> {
 }
 
 #[tokio::test]
-async fn all_is_well_with_one_login_or_with_none_where_a_token_lives() {
+async fn a_working_setup_is_reported_after_at_most_one_login() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     for expected in ["logged in, once: a token came, good for", "not needed: a token is there, good for"] {
@@ -149,7 +149,7 @@ async fn a_scope_without_openid_is_named() {
 }
 
 #[tokio::test]
-async fn names_that_cannot_work_are_named_and_nothing_is_sent() {
+async fn user_names_that_cannot_work_are_reported_and_nothing_is_sent() {
     let cases = [
         ("acme.api", "is a developer account", "use the name and password of a VBC user"),
         ("alice@vbc.prod@vbc.prod", "it ends with @vbc.prod twice", "write @vbc.prod once"),
@@ -178,7 +178,7 @@ async fn a_wrong_client_secret_is_named() {
 }
 
 #[tokio::test]
-async fn a_client_secret_that_was_changed_is_named_once_though_a_token_seems_to_live() {
+async fn a_changed_client_secret_is_reported_once_although_a_token_seems_valid() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
@@ -199,7 +199,7 @@ async fn a_client_secret_that_was_changed_is_named_once_though_a_token_seems_to_
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_named_and_not_tried_again() {
+async fn a_wrong_password_is_reported_and_not_tried_again() {
     let sentences =
         ["FAIL login user name or password was refused", "vbc-proxy unlock default", "single sign-on (SSO)"];
     Case { password: "wrong", ..Case::default() }.diagnose(1, &sentences).await;
@@ -214,14 +214,14 @@ async fn a_wrong_password_is_named_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_user_behind_single_sign_on_is_told_that_it_cannot_be_used() {
+async fn a_user_with_single_sign_on_is_reported_as_unusable() {
     let lines = "credentials.default.username = \"sam\"";
     let sentences = ["user name or password was refused", "single sign-on (SSO) cannot be used"];
     Case { lines, password: "sam-password", ..Case::default() }.diagnose(1, &sentences).await;
 }
 
 #[tokio::test]
-async fn a_locked_account_is_named_and_left_alone() {
+async fn a_locked_account_is_reported_and_left_alone() {
     let lock = |sim: &Simulator| {
         sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     };
@@ -240,7 +240,7 @@ async fn a_locked_account_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_login_that_only_a_person_can_make_is_named() {
+async fn a_login_that_needs_a_browser_is_reported() {
     let lines =
         "credentials.default.grant = \"authorization_code\"\ncredentials.default.password_file = \"\"";
     let sim = Simulator::start().await.unwrap();
@@ -260,7 +260,7 @@ async fn a_login_that_only_a_person_can_make_is_named() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_the_one_failure_and_what_follows_from_it_is_skipped() {
+async fn a_refused_password_is_the_only_failure_and_dependent_checks_are_skipped() {
     for running in [false, true] {
         let sim = Simulator::start().await.unwrap();
         let directory = before(&sim, "", "sim-password");
@@ -304,7 +304,7 @@ async fn a_refused_password_is_the_one_failure_and_what_follows_from_it_is_skipp
 }
 
 #[tokio::test]
-async fn a_store_that_somebody_else_uses_ends_with_69() {
+async fn a_store_in_use_by_another_process_ends_with_69() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
@@ -364,7 +364,7 @@ async fn the_report_in_json_has_a_verdict_and_a_fixed_word_for_every_finding() {
 }
 
 #[tokio::test]
-async fn a_credential_or_a_suite_that_does_not_exist_is_wrong_usage() {
+async fn an_unknown_credential_or_suite_is_wrong_usage() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     for arguments in [&["nobody"][..], &["--suite", "nothing"]] {
@@ -376,7 +376,7 @@ async fn a_credential_or_a_suite_that_does_not_exist_is_wrong_usage() {
 }
 
 #[tokio::test]
-async fn no_token_is_in_the_report_nor_in_what_the_proxy_answers() {
+async fn no_token_is_in_the_report_or_in_responses_of_the_proxy() {
     let sim = Simulator::start().await.unwrap();
     let relay = Relay::to(sim.address()).await;
     let directory = directory(&sim.url(), &relay.token_url(), "", "sim-password");

@@ -88,7 +88,7 @@ fn store_in(directory: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn an_examination_that_is_interrupted_keeps_the_token_it_was_getting() {
+async fn an_interrupted_examination_keeps_the_token_it_was_getting() {
     for signal in ["INT", "TERM", "HUP"] {
         let service = Service::start(|_| {}).await;
         let directory = service.directory("store.path = \"store\"");
@@ -145,7 +145,7 @@ async fn tokens_that_could_not_be_stored_fail() {
 }
 
 #[tokio::test]
-async fn a_login_that_nobody_would_keep_is_not_tried() {
+async fn a_login_whose_tokens_could_not_be_stored_is_not_tried() {
     let sim = Simulator::start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "store.kind = \"memory\"");

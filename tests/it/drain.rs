@@ -41,7 +41,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
 }
 
 #[tokio::test]
-async fn a_request_whose_head_was_on_its_way_is_told_to_go_elsewhere() {
+async fn a_request_whose_head_was_on_its_way_gets_503() {
     let upstream = RawUpstream::ok().await;
     let mut world = World::with_upstream(&upstream).await;
     let mut witness = world.connect().await;
@@ -60,7 +60,7 @@ async fn a_request_whose_head_was_on_its_way_is_told_to_go_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_was_sent_before_the_drain_is_answered_in_one_way_or_the_other() {
+async fn requests_sent_before_the_drain_get_200_or_503() {
     let upstream = RawUpstream::ok().await;
     let mut world = World::with_upstream(&upstream).await;
     let mut clients = Vec::new();
@@ -79,7 +79,7 @@ async fn what_was_sent_before_the_drain_is_answered_in_one_way_or_the_other() {
 }
 
 #[tokio::test]
-async fn a_pipelined_request_behind_the_one_in_flight_is_not_begun() {
+async fn a_pipelined_request_after_the_one_in_flight_is_not_started() {
     let upstream = RawUpstream::by_hand().await;
     let mut world = World::with_upstream(&upstream).await;
     let mut witness = world.connect().await;
@@ -109,7 +109,7 @@ async fn nothing_new_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_drain_does_not_wait_longer_than_it_may() {
+async fn a_drain_ends_at_its_deadline() {
     let upstream = RawUpstream::by_hand().await;
     let mut world =
         World::builder().upstream(upstream.url()).config("listen.drain_timeout = \"20ms\"").start().await;

@@ -106,7 +106,7 @@ async fn a_problem_as_response_to_head_has_no_body() {
 }
 
 #[tokio::test]
-async fn a_problem_is_not_for_keeping_and_a_response_of_the_upstream_is_no_problem_of_ours() {
+async fn problems_are_not_cacheable_and_upstream_errors_pass_unchanged() {
     let upstream = RawUpstream::responding(
         "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Type: application/problem+json\r\nContent-Length: 2\r\n\r\n{}",
     )
@@ -120,7 +120,7 @@ async fn a_problem_is_not_for_keeping_and_a_response_of_the_upstream_is_no_probl
 }
 
 #[tokio::test]
-async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens() {
+async fn a_client_that_ends_its_upload_early_gets_at_most_a_400() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -135,7 +135,7 @@ async fn an_upload_that_a_client_ends_halfway_is_a_400_to_one_that_still_listens
 }
 
 #[tokio::test]
-async fn after_the_head_there_is_nothing_left_to_send_but_to_count() {
+async fn a_failure_after_the_head_is_only_counted() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;

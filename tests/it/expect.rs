@@ -23,7 +23,7 @@ async fn begun(world: &World, upstream: &RawUpstream, head: &str) -> (Client, Up
 }
 
 #[tokio::test]
-async fn a_large_body_goes_when_the_upstream_says_100_and_not_at_another_1xx() {
+async fn a_large_body_is_sent_after_a_100_and_not_after_another_1xx() {
     for (head, body) in [
         ("Content-Length: 5", &b"hello"[..]),
         ("Expect: 100-continue\nContent-Length: 5", b"hello"),
@@ -99,7 +99,7 @@ async fn a_final_response_reaches_a_waiting_client_without_its_body() {
 }
 
 #[tokio::test]
-async fn a_silent_upstream_gets_the_body_after_the_hold_and_is_not_asked_again() {
+async fn a_silent_upstream_gets_the_body_after_the_timeout_and_is_not_asked_again() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "50ms").await;
     let (mut client, mut connection) = begun(&world, &upstream, "Content-Length: 5").await;
@@ -128,7 +128,7 @@ async fn an_upstream_that_refuses_the_expectation_gets_the_request_without_it() 
 }
 
 #[tokio::test]
-async fn small_bodies_and_chunked_ones_nobody_asked_about_are_sent_at_once() {
+async fn small_bodies_and_chunked_ones_without_an_expectation_are_sent_at_once() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "1h").await;
     for (head, body) in [
@@ -153,7 +153,7 @@ async fn a_body_that_memory_can_keep_never_waits_even_for_a_client_that_does() {
 }
 
 #[tokio::test]
-async fn an_expectation_nobody_knows_is_neither_heeded_nor_forwarded() {
+async fn an_unknown_expectation_is_neither_followed_nor_forwarded() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "1h").await;
     for expectation in ["coffee", "100-continue, coffee", "coffee=black"] {

@@ -43,7 +43,7 @@ async fn faults_are_refused_unless_they_are_allowed() {
 }
 
 #[tokio::test]
-async fn a_command_meets_faults_where_they_are_allowed() {
+async fn a_command_of_run_gets_faults_where_they_are_allowed() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
     let directory = tempfile::tempdir().unwrap();
     let lines = format!("{RULES}\nlog.level = \"error\"");
@@ -62,7 +62,7 @@ async fn a_command_meets_faults_where_they_are_allowed() {
 }
 
 #[tokio::test]
-async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
+async fn responses_with_a_fault_are_marked_and_counted_and_not_forwarded() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
     let lines = format!("log.access = true\n{RULES}");
     let (_directory, mut serve, address, admin) = start(&upstream, &sim, &lines).await;
@@ -108,7 +108,7 @@ async fn what_a_fault_has_touched_is_marked_and_counted_and_not_forwarded() {
 }
 
 #[tokio::test]
-async fn the_same_seed_meets_the_same_requests_however_many_threads_there_are() {
+async fn the_same_seed_selects_the_same_requests_with_any_number_of_threads() {
     let (upstream, sim) = (RawUpstream::ok().await, Simulator::start().await.unwrap());
     let mut runs = Vec::new();
     for seed in [7, 7, 8] {

@@ -44,7 +44,8 @@ async fn refusing_first_sendings(refusal: &'static str) -> RawUpstream {
 }
 
 #[tokio::test]
-async fn an_upstream_that_refuses_every_first_sending_costs_ten_refreshes_a_minute_and_no_client_sees_it() {
+async fn an_upstream_that_refuses_every_first_sending_costs_ten_refreshes_a_minute_and_no_client_sees_a_401()
+{
     for refusal in [NAMED, BARE] {
         let upstream = refusing_first_sendings(refusal).await;
         // A minute takes three seconds.
@@ -113,7 +114,7 @@ async fn a_request_is_sent_three_times_at_most_and_forces_one_refresh() {
 }
 
 #[tokio::test]
-async fn newer_tokens_without_end_do_not_keep_a_request_going() {
+async fn an_endless_supply_of_newer_tokens_does_not_keep_a_request_going() {
     let release = Arc::new(Notify::new());
     let released = Arc::clone(&release);
     let upstream = RawUpstream::scripted(move |mut connection| {
@@ -164,7 +165,7 @@ async fn a_token_that_is_not_known_after_two_seconds_is_replaced() {
 }
 
 #[tokio::test]
-async fn where_refreshes_are_held_back_a_request_is_sent_once_more_with_the_same_bearer() {
+async fn while_refreshes_are_held_back_a_request_is_sent_once_more_with_the_same_bearer() {
     for refusal in [NAMED, BARE] {
         let upstream = refusing_first_sendings(refusal).await;
         // Longer than the test takes, between two forced refreshes.

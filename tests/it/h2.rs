@@ -69,7 +69,7 @@ async fn a_request_goes_upstream_as_http11_and_its_response_comes_back_without_h
 }
 
 #[tokio::test]
-async fn bodies_are_framed_anew_and_trailers_pass_both_ways_but_for_those_that_may_not() {
+async fn bodies_are_framed_again_and_only_allowed_trailers_pass_both_ways() {
     let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
                   X-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 3\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;
@@ -142,7 +142,7 @@ async fn responses_without_a_body_keep_their_length_and_end_at_their_head() {
 }
 
 #[tokio::test]
-async fn a_connection_is_told_to_go_after_as_many_requests_as_it_may_have() {
+async fn a_connection_gets_goaway_after_its_maximum_of_requests() {
     let upstream = RawUpstream::ok().await;
     let world = World::builder()
         .config("listen.max_requests_per_connection = 2")
@@ -196,7 +196,7 @@ async fn a_response_cut_short_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_401_that_a_new_token_cures_is_not_seen() {
+async fn a_client_never_sees_a_401_that_a_new_token_cures() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         let expired = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: OAuth2 realm=\"x\", error=\"invalid_token\"\r\n\
                        Content-Length: 0\r\n\r\n";
@@ -237,7 +237,7 @@ async fn large_bodies_pass_both_ways_unchanged() {
 }
 
 #[tokio::test]
-async fn many_streams_are_answered_at_once() {
+async fn many_streams_get_responses_at_once() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let client = H2Client::connect(world.address).await;
@@ -295,7 +295,7 @@ async fn a_beginning_of_the_preface_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_connection_without_streams_is_told_to_go_after_its_idle_time() {
+async fn a_connection_without_streams_gets_goaway_after_its_idle_time() {
     let upstream = RawUpstream::ok().await;
     let world = World::builder()
         .config("listen.idle_timeout = \"50ms\"\nlisten.first_byte_timeout = \"50ms\"")
@@ -318,7 +318,7 @@ async fn a_connection_without_streams_is_told_to_go_after_its_idle_time() {
 }
 
 #[tokio::test]
-async fn an_upload_that_stops_is_answered_and_never_completed_upstream() {
+async fn an_upload_that_stops_gets_a_response_and_is_never_completed_upstream() {
     let upstream = RawUpstream::by_hand().await;
     let world =
         World::builder().config("upstream.idle_timeout = \"50ms\"").upstream(upstream.url()).start().await;
@@ -333,7 +333,7 @@ async fn an_upload_that_stops_is_answered_and_never_completed_upstream() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_does_not_read_is_reset_while_others_go_on() {
+async fn a_stream_whose_client_does_not_read_is_reset_while_others_continue() {
     let upstream = RawUpstream::by_hand().await;
     let world =
         World::builder().config("upstream.idle_timeout = \"100ms\"").upstream(upstream.url()).start().await;

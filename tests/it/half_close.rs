@@ -36,7 +36,7 @@ async fn a_client_that_ends_its_side_gets_the_response_to_what_it_has_sent() {
 }
 
 #[tokio::test]
-async fn every_request_that_came_whole_before_the_end_is_answered() {
+async fn every_request_received_whole_before_the_half_close_gets_its_response() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "1h").await;
     for cut in ["", "GET /never HTTP/1.1\r\nHost: loc"] {
@@ -55,7 +55,7 @@ async fn every_request_that_came_whole_before_the_end_is_answered() {
 }
 
 #[tokio::test]
-async fn after_the_grace_the_exchange_is_given_up() {
+async fn after_the_grace_the_exchange_is_abandoned() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "50ms").await;
     for pipelined in ["", "GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
@@ -71,7 +71,7 @@ async fn after_the_grace_the_exchange_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_response_that_stops_is_given_up_after_the_grace_and_does_not_look_whole() {
+async fn a_response_that_stops_is_abandoned_after_the_grace_and_does_not_look_whole() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "50ms").await;
     for version in ["1.0", "1.1"] {
@@ -94,7 +94,7 @@ async fn a_response_that_stops_is_given_up_after_the_grace_and_does_not_look_who
 }
 
 #[tokio::test]
-async fn a_client_that_ends_its_side_and_then_resets_is_gone_at_once() {
+async fn a_reset_after_a_half_close_ends_the_request_at_once() {
     let upstream = RawUpstream::by_hand().await;
     // Longer than the test has patience.
     let world = world(&upstream, "1h").await;
@@ -111,7 +111,7 @@ async fn a_client_that_ends_its_side_and_then_resets_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_handshake_of_a_websocket_that_came_whole_before_the_end_is_answered() {
+async fn a_websocket_handshake_received_whole_before_the_half_close_gets_its_response() {
     const ASK: &str = "GET /ws HTTP/1.1\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     let upstream = RawUpstream::by_hand().await;
@@ -140,7 +140,7 @@ async fn a_handshake_of_a_websocket_that_came_whole_before_the_end_is_answered()
 }
 
 #[tokio::test]
-async fn a_reset_is_seen_however_much_the_client_has_pipelined() {
+async fn a_reset_is_noticed_regardless_of_pipelined_bytes() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
     for kib in [20, 64] {
@@ -156,7 +156,7 @@ async fn a_reset_is_seen_however_much_the_client_has_pipelined() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_by_the_end_is_given_up_at_once() {
+async fn a_body_that_the_half_close_cuts_short_is_abandoned_at_once() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
     for (head, body) in [("Content-Length: 10", "hello"), ("Transfer-Encoding: chunked", "5\r\nhello\r\n")] {
@@ -187,7 +187,7 @@ async fn the_admin_listener_and_the_simulator_serve_half_closed_clients_too() {
 }
 
 #[tokio::test]
-async fn a_connection_without_a_request_ends_when_its_client_ends_it() {
+async fn a_connection_without_a_request_ends_with_its_client() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "1h").await;
     for before in ["", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {

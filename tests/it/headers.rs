@@ -17,7 +17,7 @@ async fn sent(head: &str) -> Received {
 }
 
 /// What reaches the client of a 200 with these header lines and no body.
-async fn answered(lines: &str) -> Response {
+async fn response_with(lines: &str) -> Response {
     let lines = lines.replace('\n', "\r\n");
     let upstream =
         RawUpstream::responding(format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n\r\n")).await;
@@ -49,7 +49,7 @@ async fn hop_by_hop_headers_do_not_reach_the_upstream() {
 
 #[tokio::test]
 async fn hop_by_hop_headers_do_not_reach_the_client() {
-    let response = answered(
+    let response = response_with(
         "connection: keep-alive, x-one\nX-One: 1\nConnection: X-TWO\nx-two: 2\nKeep-Alive: timeout=5\n\
          Proxy-Connection: close\nProxy-Authenticate: Basic\nTE: trailers\nUpgrade: h2c\nX-End: kept",
     )
@@ -65,7 +65,7 @@ async fn te_keeps_trailers_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_connection_line_takes_nothing_away_that_we_add() {
+async fn a_connection_header_cannot_remove_headers_that_the_proxy_adds() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let head = "POST / HTTP/1.1\nAuthorization: Basic eA==\n\
@@ -78,13 +78,13 @@ async fn a_connection_line_takes_nothing_away_that_we_add() {
     assert_eq!(received.header("content-length"), Some("4"));
     assert_eq!(received.body, b"body");
 
-    let response = answered("Connection: content-length, x-request-id, close").await;
+    let response = response_with("Connection: content-length, x-request-id, close").await;
     assert_eq!(response.header("content-length"), Some("0"));
     assert!(response.header("x-request-id").is_some());
 }
 
 #[tokio::test]
-async fn exactly_one_authorization_is_sent_whatever_the_client_sends() {
+async fn exactly_one_authorization_is_sent_regardless_of_the_clients_own() {
     for lines in [
         "",
         "\nAuthorization: Bearer theirs",
@@ -101,7 +101,7 @@ async fn exactly_one_authorization_is_sent_whatever_the_client_sends() {
 }
 
 #[tokio::test]
-async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_upstream() {
+async fn end_to_end_headers_reach_the_upstream_with_bytes_duplicates_and_order() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -120,7 +120,7 @@ async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_upstream
 }
 
 #[tokio::test]
-async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_client() {
+async fn end_to_end_headers_reach_the_client_with_bytes_duplicates_and_order() {
     let upstream = RawUpstream::responding(
         &b"HTTP/1.1 200 Very Fine\r\nX-A: \xe4\xff\r\nSet-Cookie: a=1; Path=/\r\nx-a: two  spaces\r\n\
            set-cookie: b=2, c\r\nX-a:\r\nContent-Length: 0\r\nDate: then\r\nServer: WSO2\r\n\r\n"[..],
@@ -136,7 +136,7 @@ async fn end_to_end_headers_keep_bytes_duplicates_and_order_towards_the_client()
 }
 
 #[tokio::test]
-async fn no_header_is_invented_towards_the_upstream() {
+async fn no_header_is_invented_for_the_upstream() {
     let received = sent("GET /a HTTP/1.1").await;
     assert_eq!(names(&received.headers), ["authorization", "host", "via"]);
     let upstream = RawUpstream::ok().await;
@@ -146,15 +146,15 @@ async fn no_header_is_invented_towards_the_upstream() {
 }
 
 #[tokio::test]
-async fn nothing_is_added_to_a_response_but_the_request_id() {
-    let response = answered("X-A: 1").await;
+async fn only_the_request_id_is_added_to_a_response() {
+    let response = response_with("X-A: 1").await;
     assert_eq!(names(&response.headers), ["content-length", "x-a", "x-request-id"]);
-    let response = answered("X-Request-Id: theirs").await;
+    let response = response_with("X-Request-Id: theirs").await;
     assert_eq!(response.all("x-request-id"), ["theirs"]);
 }
 
 #[tokio::test]
-async fn a_request_id_of_the_client_is_kept_on_our_own_answers() {
+async fn a_request_id_of_the_client_is_kept_on_responses_of_the_proxy() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let response = world.send("GET / HTTP/1.1\nX-Request-Id: abc-1\nOrigin: http://example.com", b"").await;
@@ -173,14 +173,14 @@ async fn the_upstream_learns_nothing_about_the_client() {
 }
 
 #[tokio::test]
-async fn via_gets_our_station_behind_those_before() {
+async fn the_proxy_appends_itself_to_via() {
     let received = sent("GET / HTTP/1.1\nVia: 1.0 fred, 1.1 p.example (vbc-proxy)\nVia: 1.1 other").await;
     assert_eq!(received.all("via"), ["1.0 fred, 1.1 p.example (vbc-proxy)", "1.1 other", "1.1 vbc-proxy"]);
     assert_eq!(sent("GET / HTTP/1.0").await.all("via"), ["1.0 vbc-proxy"]);
 }
 
 #[tokio::test]
-async fn a_request_that_has_been_here_is_a_loop() {
+async fn a_request_that_has_passed_the_proxy_before_is_a_loop() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for via in ["1.1 vbc-proxy", "1.0 fred,1.1 VBC-Proxy (comment)", "1.1 fred\nVia: HTTP/1.1 vbc-proxy"] {
@@ -191,7 +191,7 @@ async fn a_request_that_has_been_here_is_a_loop() {
 }
 
 #[tokio::test]
-async fn our_own_address_as_upstream_is_a_loop_found_in_its_first_round() {
+async fn the_proxys_own_address_as_upstream_is_a_loop_found_in_its_first_round() {
     // A load balancer that leads back to us.
     let back = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", back.local_addr().unwrap());
@@ -264,7 +264,7 @@ async fn cookie_lines_are_joined() {
 }
 
 #[tokio::test]
-async fn a_cookie_of_the_load_balancer_is_passed_and_not_kept() {
+async fn a_cookie_of_the_load_balancer_is_passed_on_and_not_stored() {
     let response = "HTTP/1.1 200 OK\r\nSet-Cookie: AWSALB=x; Path=/\r\nContent-Length: 0\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;
     let world = World::with_upstream(&upstream).await;

@@ -32,7 +32,7 @@ async fn assert_well(world: &World, day: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_a_thousand_idle_days_it_never_ends_and_refreshes_by_its_plan() {
+async fn a_credential_stays_valid_over_a_thousand_idle_days_and_refreshes_on_schedule() {
     let world = logged_in(Mode::Reuse).await;
     for day in 1..=1_000 {
         tokio::time::sleep(DAY).await;
@@ -47,7 +47,7 @@ async fn over_a_thousand_idle_days_it_never_ends_and_refreshes_by_its_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_a_sleeping_machine_nor_a_clock_that_jumps_lets_it_end() {
+async fn a_credential_survives_suspended_machines_and_clock_jumps() {
     for mode in MODES {
         let world = logged_in(mode).await;
         for day in 0..100 {
@@ -71,7 +71,7 @@ async fn neither_a_sleeping_machine_nor_a_clock_that_jumps_lets_it_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn access_tokens_that_outlive_the_refresh_token_do_not_let_it_end() {
+async fn a_credential_survives_access_tokens_that_outlive_the_refresh_token() {
     let world = logged_in(Mode::Reuse).await;
     let lifetime = DAY * 365;
     world.service.inject(Action::ExpireIn { lifetime, existing: false }).unwrap();
@@ -85,7 +85,7 @@ async fn access_tokens_that_outlive_the_refresh_token_do_not_let_it_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_by_a_machine_whose_clock_is_behind_does_not_let_it_end() {
+async fn a_credential_survives_a_restart_with_a_clock_that_is_slow() {
     let mut world = logged_in(Mode::Reuse).await;
     world.clock.shift(SignedDuration::from_hours(-24 * 365));
     world.restart().await;
@@ -96,7 +96,7 @@ async fn a_restart_by_a_machine_whose_clock_is_behind_does_not_let_it_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_it_cannot_be_renewed_everybody_is_told_days_ahead_when_a_login_will_be_needed() {
+async fn an_unrenewable_credential_is_reported_days_before_a_login_is_needed() {
     let world = logged_in(Mode::Reuse).await;
     tokio::time::sleep(DAY * 2).await;
     world.service.inject(Fault::status(503).on("/token")).unwrap();

@@ -147,7 +147,7 @@ fn assert_refused(outcome: Result<Tokens, Refusal>, expected: &BasicErrorRespons
 }
 
 #[tokio::test]
-async fn a_login_gives_tokens_that_the_api_takes() {
+async fn a_login_returns_tokens_that_the_api_accepts() {
     for auth in BOTH_WAYS {
         let client = Try::by(auth).await;
         let tokens = client.log_in("sim-password", "openid").await.unwrap();
@@ -157,7 +157,7 @@ async fn a_login_gives_tokens_that_the_api_takes() {
 }
 
 #[tokio::test]
-async fn a_code_is_redeemed_by_whoever_has_the_verifier() {
+async fn a_code_is_redeemed_only_with_its_verifier() {
     for auth in BOTH_WAYS {
         let client = Try::by(auth).await;
         let (query, state, verifier) = client.authorize("alice@vbc.prod").await;
@@ -174,7 +174,7 @@ async fn a_code_is_redeemed_by_whoever_has_the_verifier() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_used_twice_takes_its_tokens_along() {
+async fn a_code_that_is_used_twice_revokes_its_tokens() {
     let client = Try::start().await;
     let (query, _, verifier) = client.authorize("alice@vbc.prod").await;
     let again = PkceCodeVerifier::new(verifier.secret().clone());
@@ -184,7 +184,7 @@ async fn a_code_that_is_used_twice_takes_its_tokens_along() {
 }
 
 #[tokio::test]
-async fn a_person_who_denies_brings_no_code() {
+async fn a_user_who_denies_yields_no_code() {
     let client = Try::start().await;
     let (query, state, _) = client.authorize("nobody@vbc.prod").await;
     assert_eq!(query.get("error").map(String::as_str), Some("access_denied"));
@@ -208,7 +208,7 @@ async fn a_refresh_token_works_once() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_is_refused() {
+async fn revoked_tokens_are_refused() {
     for auth in BOTH_WAYS {
         let client = Try::by(auth).await;
         let tokens = client.log_in("sim-password", "openid").await.unwrap();
@@ -228,7 +228,7 @@ async fn what_is_revoked_is_refused() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_by_their_standard_names() {
+async fn refusals_have_their_standard_names() {
     use BasicErrorResponseType as Type;
     for auth in BOTH_WAYS {
         let mut client = Try::by(auth).await;
@@ -248,7 +248,7 @@ async fn refusals_are_told_by_their_standard_names() {
 }
 
 #[tokio::test]
-async fn an_application_logs_in_for_itself_and_gets_nothing_to_refresh() {
+async fn client_credentials_yield_no_refresh_token() {
     for auth in BOTH_WAYS {
         let client = Try::by(auth).await;
         let oauth = client.client();

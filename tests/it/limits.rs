@@ -9,7 +9,7 @@ async fn world(upstream: &RawUpstream, lines: &str) -> World {
 }
 
 #[tokio::test]
-async fn a_connection_over_the_limit_is_told_so_at_once_and_one_that_ends_makes_room() {
+async fn a_connection_over_the_limit_gets_503_at_once_and_one_that_ends_makes_room() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "listen.max_connections = 2").await;
     let mut first = world.connect().await;
@@ -33,7 +33,7 @@ async fn a_connection_over_the_limit_is_told_so_at_once_and_one_that_ends_makes_
 }
 
 #[tokio::test]
-async fn one_that_asks_before_it_is_told_gets_the_response_too() {
+async fn a_request_sent_before_that_503_gets_it_too() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "listen.max_connections = 1").await;
     let mut first = world.connect().await;
@@ -48,7 +48,7 @@ async fn one_that_asks_before_it_is_told_gets_the_response_too() {
 }
 
 #[tokio::test]
-async fn a_request_over_the_limit_is_answered_503_and_the_connection_lives() {
+async fn a_request_over_the_limit_gets_503_and_the_connection_is_kept() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "listen.max_requests_in_flight = 1").await;
     let mut busy = world.connect().await;
@@ -71,7 +71,7 @@ async fn a_request_over_the_limit_is_answered_503_and_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_gives_its_place_back() {
+async fn a_client_that_disconnects_makes_room() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "listen.max_requests_in_flight = 1").await;
     let mut leaving = world.connect().await;
@@ -87,7 +87,7 @@ async fn a_client_that_leaves_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_after_as_many_requests_as_it_may_have() {
+async fn a_connection_ends_after_its_maximum_of_requests() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "listen.max_requests_per_connection = 2").await;
     let mut client = world.connect().await;
@@ -119,7 +119,7 @@ async fn heads_lines_and_targets_have_the_limits_of_the_configuration() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_closed_after_the_time_for_its_first_byte() {
+async fn a_silent_connection_is_closed_after_the_time_for_its_first_byte() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "listen.first_byte_timeout = \"20ms\"").await;
     world.connect().await.closed().await;
@@ -144,7 +144,7 @@ async fn flood(world: &World, frames: &[u8]) {
 }
 
 #[tokio::test]
-async fn floods_of_frames_end_their_connection_and_nobody_elses() {
+async fn a_flood_of_frames_ends_its_own_connection_only() {
     let upstream = RawUpstream::ok().await;
     let world = world(&upstream, "").await;
     let mut honest = world.connect().await;

@@ -60,7 +60,7 @@ async fn response(make: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'static
 const JSON: &str = "Content-Type: application/json";
 
 #[tokio::test]
-async fn links_in_json_point_to_us_and_the_length_is_exact() {
+async fn links_in_json_point_to_the_proxy_and_the_length_is_exact() {
     for content_type in [JSON, "Content-Type: application/hal+json; charset=utf-8"] {
         let response = response(move |url| {
             let escaped = url.replace('/', r"\/");
@@ -79,7 +79,7 @@ async fn links_in_json_point_to_us_and_the_length_is_exact() {
 }
 
 #[tokio::test]
-async fn json_without_a_link_passes_byte_for_byte_coding_too_and_its_tag_is_weak_all_the_same() {
+async fn json_without_a_link_passes_byte_for_byte_in_its_coding_but_with_a_weak_etag() {
     let text = br#"{"a":"https://api.vonage.com.evil.com/","h":"http://127.0.0.1/"}"#;
     let encoded = gzip(text);
     let lines = format!("{JSON}\nContent-Encoding: gzip\nETag: \"1\"\nDigest: a=b");
@@ -138,7 +138,7 @@ async fn resource(kind: &'static str) -> RawUpstream {
 }
 
 #[tokio::test]
-async fn get_head_and_304_of_a_body_that_may_be_changed_agree() {
+async fn get_head_and_304_agree_for_a_body_that_may_be_rewritten() {
     let upstream = resource("application/json").await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -165,7 +165,7 @@ async fn get_head_and_304_of_a_body_that_may_be_changed_agree() {
 }
 
 #[tokio::test]
-async fn validators_and_length_of_what_is_never_changed_stay() {
+async fn validators_and_length_of_bodies_that_are_never_rewritten_stay() {
     let refused = "no-transform";
     for (kind, config, more) in [
         ("text/plain", "upstream.rewrite_links = true", ""),
@@ -194,7 +194,7 @@ async fn validators_and_length_of_what_is_never_changed_stay() {
 }
 
 #[tokio::test]
-async fn if_match_is_turned_back_to_what_the_upstream_knows_and_other_conditions_are_not() {
+async fn if_match_is_translated_to_the_upstreams_etag_and_other_conditions_are_not() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let head = "PUT / HTTP/1.1\nIf-Match: W/\"v1\", \"v2\"\nIf-Match: W/\"W/x\"\nIf-Range: W/\"v1\"\nIf-None-Match: W/\"v1\"";
@@ -208,7 +208,7 @@ async fn if_match_is_turned_back_to_what_the_upstream_knows_and_other_conditions
 }
 
 #[tokio::test]
-async fn a_coding_that_is_not_known_or_not_true_passes_untouched() {
+async fn a_body_in_an_unknown_or_wrong_coding_passes_untouched() {
     for coding in ["zstd", "gzip, br", "gzip", "br"] {
         let lines = format!("{JSON}\nContent-Encoding: {coding}");
         let given = response(move |url| whole(&lines, format!(r#"{{"a":"{url}/t"}}"#).as_bytes())).await;
@@ -226,7 +226,7 @@ async fn asked_with(config: &str, head: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn where_links_are_rewritten_only_codings_that_can_be_decoded_are_asked_for() {
+async fn with_link_rewriting_only_decodable_codings_are_requested() {
     for (lines, asked) in [
         ("Accept-Encoding: gzip, deflate, br, zstd", &["gzip, deflate"][..]),
         ("Accept-Encoding: br\nAccept-Encoding: gzip;q=0.5", &["gzip;q=0.5"]),
@@ -240,14 +240,14 @@ async fn where_links_are_rewritten_only_codings_that_can_be_decoded_are_asked_fo
 }
 
 #[tokio::test]
-async fn where_links_stay_as_they_are_every_coding_may_be_asked_for() {
+async fn without_link_rewriting_every_coding_may_be_requested() {
     let lines = "Accept-Encoding: gzip, br, *;q=0";
     let asked = asked_with("upstream.rewrite_links = false", &format!("GET / HTTP/1.1\n{lines}")).await;
     assert_eq!(asked, ["gzip, br, *;q=0"]);
 }
 
 #[tokio::test]
-async fn a_large_response_is_streamed_in_chunks_whole_and_rewritten() {
+async fn a_large_response_is_streamed_whole_in_chunks_and_rewritten() {
     let filler = "x".repeat(1 << 20);
     for coding in [None, Some("gzip")] {
         let text = filler.clone();
@@ -269,7 +269,7 @@ async fn a_large_response_is_streamed_in_chunks_whole_and_rewritten() {
 }
 
 #[tokio::test]
-async fn chunked_json_stays_chunked_and_links_may_be_cut_anywhere() {
+async fn chunked_json_stays_chunked_and_links_may_be_split_anywhere() {
     for size in [1, 3, 7, 1000] {
         let response =
             response(move |url| chunked(JSON, format!(r#"{{"a":"{url}/t"}}"#).as_bytes(), size)).await;
@@ -279,7 +279,7 @@ async fn chunked_json_stays_chunked_and_links_may_be_cut_anywhere() {
 }
 
 #[tokio::test]
-async fn slow_json_is_passed_on_as_it_comes() {
+async fn slow_json_is_passed_on_as_it_arrives() {
     let announced = "Content-Length: 20";
     for framing in ["Transfer-Encoding: chunked", announced] {
         let upstream = RawUpstream::by_hand().await;
@@ -324,7 +324,7 @@ async fn json_cut_short_by_the_upstream_is_never_passed_off_as_complete() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_and_parts_of_json_are_left_alone() {
+async fn other_types_and_partial_json_are_left_alone() {
     for lines in
         ["Content-Type: text/html", "Content-Type: application/json\nContent-Range: bytes 0-1/9", "X-A: b"]
     {
@@ -334,7 +334,7 @@ async fn what_is_not_json_and_parts_of_json_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_response_that_must_not_be_transformed_is_not_but_its_location_is_no_content() {
+async fn no_transform_protects_the_body_but_not_the_location() {
     for coding in ["", "\nContent-Encoding: gzip"] {
         let given = response(move |url| {
             let text = format!(r#"["{url}/t"]"#);
@@ -349,7 +349,7 @@ async fn a_response_that_must_not_be_transformed_is_not_but_its_location_is_no_c
 }
 
 #[tokio::test]
-async fn slow_readers_of_more_json_than_may_be_collected_get_it_all() {
+async fn slow_readers_get_all_of_more_json_than_may_be_buffered() {
     const ITEMS: usize = 30_000;
     let upstream = upstream(|url| {
         let items = vec![format!(r#""{url}/t""#); ITEMS].join(",");
@@ -403,7 +403,7 @@ async fn a_response_to_head_keeps_its_length_where_a_get_would_not_be_changed() 
 }
 
 #[tokio::test]
-async fn locations_on_the_upstream_point_to_us_and_are_not_followed() {
+async fn locations_on_the_upstream_point_to_the_proxy_and_are_not_followed() {
     let upstream = upstream(|url| {
         let text = format!(
             "HTTP/1.1 302 Found\r\nLocation: {url}/b\r\nLink: <{url}/c>; rel=next\r\nContent-Length: 0\r\n\r\n"
@@ -427,7 +427,7 @@ async fn links_point_to_the_public_url_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn a_tool_that_uses_us_as_its_http_proxy_gets_the_upstreams_own_links() {
+async fn a_tool_that_uses_the_proxy_as_its_http_proxy_gets_the_upstreams_own_links() {
     let upstream = upstream(|url| whole(JSON, format!(r#"["{url}/t"]"#).as_bytes())).await;
     let world = World::with_upstream(&upstream).await;
     let response = world.get(&format!("{}/a", upstream.url())).await;
@@ -435,7 +435,7 @@ async fn a_tool_that_uses_us_as_its_http_proxy_gets_the_upstreams_own_links() {
 }
 
 #[tokio::test]
-async fn links_stay_as_they_are_where_that_is_configured() {
+async fn links_stay_unchanged_if_so_configured() {
     let upstream =
         upstream(|url| whole(&format!("{JSON}\nLocation: {url}/b"), format!(r#"["{url}/t"]"#).as_bytes()))
             .await;

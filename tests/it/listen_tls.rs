@@ -146,7 +146,7 @@ async fn the_version_of_http_is_chosen_by_alpn() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_it_sends_no_more_still_gets_its_response() {
+async fn a_client_that_closes_its_sending_side_still_gets_its_response() {
     let (files, upstream) = (Files::new(), RawUpstream::by_hand().await);
     let world = files.world(&upstream).config("listen.half_close_grace = \"1h\"").start().await;
     let mut stream = handshake(&world, &Arc::new(files.client(&[]))).await.unwrap();
@@ -161,7 +161,7 @@ async fn a_client_that_says_it_sends_no_more_still_gets_its_response() {
 }
 
 #[tokio::test]
-async fn both_versions_of_tls_are_spoken_and_a_session_is_resumed() {
+async fn both_versions_of_tls_work_and_sessions_resume() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.workers = 2").start().await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
@@ -184,7 +184,7 @@ async fn both_versions_of_tls_are_spoken_and_a_session_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_connection_that_another_thread_accepted_is_spoken_to_by_tls_too() {
+async fn a_connection_that_another_thread_accepted_uses_tls_too() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.workers = 2").start().await;
     let (config, mut streams) = (Arc::new(files.client(&[])), Vec::new());
@@ -202,7 +202,7 @@ async fn a_connection_that_another_thread_accepted_is_spoken_to_by_tls_too() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_taken_for_new_handshakes_and_a_broken_one_is_not() {
+async fn a_new_certificate_is_used_for_new_handshakes_and_a_broken_one_is_not() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).start().await;
     let tls = world.tls.clone().unwrap();
@@ -279,7 +279,7 @@ async fn with_client_ca_a_client_needs_a_certificate_from_there() {
 }
 
 #[tokio::test]
-async fn plain_http_is_told_to_use_tls() {
+async fn plain_http_on_a_tls_port_gets_a_hint() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).start().await;
     let response = world.refused(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -290,7 +290,7 @@ async fn plain_http_is_told_to_use_tls() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_ended() {
+async fn an_endless_handshake_is_ended() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.header_timeout = \"50ms\"").start().await;
     for sent in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01"] {
@@ -302,7 +302,7 @@ async fn a_handshake_that_does_not_end_is_ended() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_beside_it_stays_plain_and_both_drain() {
+async fn a_unix_socket_next_to_tls_stays_plain_and_both_drain() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let socket = files.path("proxy.sock");
     let both = format!("listen.address = [\"127.0.0.1:0\", \"unix:{}\"]", socket.display());

@@ -50,7 +50,7 @@ async fn every_address_serves() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_shared_by_all_threads_and_its_file_goes_at_the_end() {
+async fn a_unix_socket_is_shared_by_all_threads_and_its_file_is_removed_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let upstream = RawUpstream::ok().await;

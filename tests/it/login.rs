@@ -4,15 +4,16 @@ use serde_json::Value;
 use vbc_proxy::Simulator;
 
 use crate::harness::World;
-use crate::person::{
-    ALICE, BOB, Browser, HOST, LOGIN, REDIRECT, approve, assert_page, by_person, query, sent_back, status,
+use crate::interactive::{
+    ALICE, BOB, Browser, HOST, LOGIN, REDIRECT, approve, assert_page, interactive_login, query, sent_back,
+    status,
 };
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
 #[tokio::test]
 async fn a_login_in_the_browser_makes_the_proxy_ready() {
-    let world = by_person().start().await;
+    let world = interactive_login().start().await;
     assert_eq!(world.get(USERS).await.status, 503);
     let mut browser = Browser::new();
     let begun = browser.visit(world.admin, LOGIN).await;
@@ -55,7 +56,7 @@ async fn a_login_in_the_browser_makes_the_proxy_ready() {
 
 #[tokio::test]
 async fn with_pkce_the_code_is_redeemed_with_its_verifier() {
-    let world = by_person().config("credentials.default.pkce = true").start().await;
+    let world = interactive_login().config("credentials.default.pkce = true").start().await;
     let mut browser = Browser::new();
     let begun = browser.visit(world.admin, LOGIN).await;
     let location = begun.header("location").unwrap();
@@ -85,8 +86,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
 }
 
 #[tokio::test]
-async fn a_redirect_uri_that_leads_elsewhere_is_said_to() {
-    let world = by_person().start().await;
+async fn a_redirect_uri_that_leads_elsewhere_is_reported() {
+    let world = interactive_login().start().await;
     let page = world.admin(LOGIN).await;
     assert_page(&page, 409, "refused", "does not lead to this listener");
     assert!(page.text().contains("vbc-proxy login default --no-browser"), "{}", page.text());
@@ -97,8 +98,8 @@ async fn a_redirect_uri_that_leads_elsewhere_is_said_to() {
 }
 
 #[tokio::test]
-async fn the_page_of_all_logins_has_those_that_people_do() {
-    let world = by_person().start().await;
+async fn the_page_of_all_logins_lists_the_interactive_ones() {
+    let world = interactive_login().start().await;
     for (target, status) in [("/login", 200), ("/login/", 200), ("/login/nobody%3Cb%3E", 404)] {
         let page = world.admin(target).await;
         assert_page(&page, status, "choose", "<a href=\"/login/default\">Log in to default</a>");
@@ -117,8 +118,8 @@ fn question(page: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn another_user_takes_the_place_of_the_first_only_when_a_person_says_so() {
-    let world = by_person().start().await;
+async fn another_user_replaces_the_first_only_after_confirmation() {
+    let world = interactive_login().start().await;
     let mut browser = Browser::new();
     assert_page(&browser.log_in(&world, ALICE).await, 200, "logged_in", ALICE);
     let revision = status(&world).await["revision"].clone();
@@ -154,8 +155,8 @@ async fn another_user_takes_the_place_of_the_first_only_when_a_person_says_so() 
 }
 
 #[tokio::test]
-async fn a_person_can_keep_the_user_there_is() {
-    let world = by_person().start().await;
+async fn the_current_user_can_be_kept() {
+    let world = interactive_login().start().await;
     let mut browser = Browser::new();
     browser.log_in(&world, ALICE).await;
     let page = browser.log_in(&world, BOB).await;
@@ -168,7 +169,7 @@ async fn a_person_can_keep_the_user_there_is() {
 
 #[tokio::test]
 async fn nobody_else_can_confirm_another_user() {
-    let world = by_person().start().await;
+    let world = interactive_login().start().await;
     let mut browser = Browser::new();
     browser.log_in(&world, ALICE).await;
     let (token, action) = question(browser.log_in(&world, BOB).await.text());
@@ -213,7 +214,7 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
         ("scope", "openid device_second"),
         ("redirect_uri", REDIRECT),
     ];
-    let builder = more.iter().fold(by_person(), |builder, (key, value)| {
+    let builder = more.iter().fold(interactive_login(), |builder, (key, value)| {
         builder.config(&format!("credentials.second.{key} = \"{value}\""))
     });
     let world = World::with(builder.configuration(&sim), sim).await;
@@ -226,8 +227,8 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn the_response_to_another_login_has_its_own_kind_and_leaves_the_login_open() {
-    let world = by_person().start().await;
+async fn a_response_to_another_login_is_reported_as_such_and_leaves_the_login_open() {
+    let world = interactive_login().start().await;
     let mut browser = Browser::new();
     let post = async |browser: &mut Browser, target: &str, body: String| {
         let head = format!("POST {target} HTTP/1.1\nHost: {HOST}\nContent-Type: application/json");

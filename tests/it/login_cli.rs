@@ -8,7 +8,7 @@ use vbc_proxy::Simulator;
 use vbc_simulator::{Edit, Effect, Fault, Identity, SimulatorOptions};
 
 use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, reserve, within};
-use crate::person::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
+use crate::interactive::{ALICE, BOB, Browser, REDIRECT, assert_page, query, sent_back};
 use crate::process::{Output, Process, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -102,7 +102,7 @@ async fn without_a_proxy_the_tokens_go_into_its_store() {
 }
 
 #[tokio::test]
-async fn with_pkce_a_pasted_response_is_good_and_a_code_alone_is_refused() {
+async fn with_pkce_a_pasted_response_is_accepted_and_a_bare_code_is_refused() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "credentials.default.pkce = true");
     assert_logged_in(&paste(directory.path(), ALICE, &[], whole).await, ALICE);
@@ -134,7 +134,7 @@ async fn a_code_is_read_from_standard_input() {
 }
 
 #[tokio::test]
-async fn where_the_server_names_nobody_dead_tokens_are_replaced_without_a_terminal_and_living_ones_are_not() {
+async fn without_a_subject_only_dead_tokens_are_replaced_without_a_terminal() {
     let sim = Simulator::start().await.unwrap();
     sim.inject(Fault::from(Effect::Edit(Edit::Missing("id_token".into()))).on("/token")).unwrap();
     let directory = directory(&sim, "oauth.userinfo_url = \"off\"");
@@ -198,7 +198,7 @@ async fn another_user_has_to_be_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_response_to_this_login_is_refused() {
+async fn anything_but_the_response_to_this_login_is_refused() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     for (pasted, words) in [
@@ -221,7 +221,7 @@ async fn what_is_not_the_response_to_this_login_is_refused() {
 }
 
 #[tokio::test]
-async fn wrong_usage_of_login_names_what_there_is() {
+async fn wrong_usage_of_login_lists_the_possible_credentials() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     let output = Process::run(directory.path(), &["login", "nobody"], &[]).await;
@@ -256,7 +256,7 @@ async fn a_store_that_a_proxy_uses_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_login_that_would_not_last_is_not_begun() {
+async fn a_login_whose_tokens_would_be_lost_is_not_started() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "store.kind = \"memory\"");
     let output = Process::run(directory.path(), &PASTE, &[]).await;
@@ -354,7 +354,7 @@ async fn login_opens_a_browser_and_waits_for_the_outcome() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_interrupted_ends_clean() {
+async fn an_interrupted_login_ends_cleanly() {
     let (sim, directory, _, _reserved) = at_a_known_port().await;
     for arguments in [&["login"][..], &PASTE] {
         let mut login = Process::start_to_write(directory.path(), arguments, &[]);
@@ -376,7 +376,7 @@ async fn response_by(sim: &Simulator, connection: &mut UpstreamConnection, reque
 }
 
 #[tokio::test]
-async fn a_login_that_is_interrupted_while_its_code_is_redeemed_is_finished() {
+async fn a_login_interrupted_while_its_code_is_redeemed_is_finished() {
     for signals in [1, 2] {
         let sim = Simulator::start().await.unwrap();
         let held = RawUpstream::by_hand().await;

@@ -6,8 +6,8 @@ use vbc_base::clock::Clock;
 use vbc_simulator::{Action, Fault};
 
 use crate::harness::{Response, World};
-use crate::person::{
-    ALICE, BOB, Browser, HOST, LOGIN, approve, assert_page, by_person, clocked, query, status,
+use crate::interactive::{
+    ALICE, BOB, Browser, HOST, LOGIN, approve, assert_page, clocked, interactive_login, query, status,
 };
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -15,7 +15,7 @@ const UNCHANGED: &str = "Nothing was replaced";
 
 /// A world where alice has logged in.
 async fn logged_in() -> (World, Clock, Browser) {
-    let (world, clock) = clocked(by_person()).await;
+    let (world, clock) = clocked(interactive_login()).await;
     let mut browser = Browser::new();
     assert_page(&browser.log_in(&world, ALICE).await, 200, "logged_in", ALICE);
     (world, clock, browser)
@@ -86,7 +86,7 @@ async fn a_login_takes_ten_minutes_at_most() {
 }
 
 #[tokio::test]
-async fn a_second_login_in_the_same_browser_takes_the_place_of_the_first() {
+async fn a_second_login_in_the_same_browser_replaces_the_first() {
     let (world, _, mut browser) = logged_in().await;
     let first = browser.authorize(&world, ALICE).await;
     let second = browser.authorize(&world, ALICE).await;
@@ -119,10 +119,10 @@ async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish
 }
 
 #[tokio::test]
-async fn an_attacker_cannot_slip_a_victim_a_login() {
+async fn an_attacker_cannot_log_a_victim_in_to_another_account() {
     // The attacker begins a login and sends the victim's browser to the authorization response
     // (login CSRF).
-    let (world, _) = clocked(by_person()).await;
+    let (world, _) = clocked(interactive_login()).await;
     let response = Browser::new().authorize(&world, BOB).await;
     let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
     let mut victim = Browser::new();
@@ -138,8 +138,8 @@ async fn an_attacker_cannot_slip_a_victim_a_login() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_does_not_begin_a_login() {
-    let (world, _) = clocked(by_person()).await;
+async fn a_foreign_page_does_not_start_a_login() {
+    let (world, _) = clocked(interactive_login()).await;
     for site in ["cross-site", "same-site"] {
         let mut browser = Browser::new();
         let head = format!("GET {LOGIN} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: {site}");
@@ -158,7 +158,7 @@ async fn a_foreign_page_does_not_begin_a_login() {
 }
 
 #[tokio::test]
-async fn what_the_service_refuses_is_told_in_its_words_and_as_text() {
+async fn a_refusal_of_the_service_is_shown_in_its_words_and_as_text() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, "nobody@vbc.prod").await;
     let page = browser.visit(world.admin, &callback).await;
@@ -181,7 +181,7 @@ async fn what_the_service_refuses_is_told_in_its_words_and_as_text() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_code_is_told_to_be_one() {
+async fn a_response_without_a_code_is_reported_as_such() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
     let state = query(&callback, "state").unwrap();
@@ -190,7 +190,7 @@ async fn a_response_without_a_code_is_told_to_be_one() {
 }
 
 #[tokio::test]
-async fn a_code_that_the_token_endpoint_refuses_leaves_everything_as_it_was() {
+async fn a_refused_code_leaves_the_tokens_unchanged() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
     let state = query(&callback, "state").unwrap();
@@ -204,7 +204,7 @@ async fn a_code_that_the_token_endpoint_refuses_leaves_everything_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_is_down_leaves_everything_as_it_was() {
+async fn a_token_endpoint_that_is_down_leaves_the_tokens_unchanged() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
     world.sim.inject(Fault::status(503).on("/token")).unwrap();
@@ -215,7 +215,7 @@ async fn a_token_endpoint_that_is_down_leaves_everything_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_locked_account_is_told_to_be_locked() {
+async fn a_locked_account_is_reported_as_locked() {
     let (world, _, mut browser) = logged_in().await;
     world.sim.inject(Action::LockUser { user: ALICE.into(), keep_tokens: true }).unwrap();
     let callback = browser.authorize(&world, ALICE).await;
@@ -244,8 +244,8 @@ async fn the_old_tokens_serve_while_the_new_ones_are_on_their_way() {
 }
 
 #[tokio::test]
-async fn a_login_for_the_command_line_is_not_used_up_by_a_browser() {
-    let (world, _) = clocked(by_person()).await;
+async fn a_browser_does_not_consume_a_login_of_the_command_line() {
+    let (world, _) = clocked(interactive_login()).await;
     let begun = crate::operate::post(world.admin, "/credentials/default/login", "").await.json();
     let callback = approve(begun["url"].as_str().unwrap(), ALICE).await;
     let page = Browser::new().visit(world.admin, &callback).await;

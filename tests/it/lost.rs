@@ -4,7 +4,7 @@
 use vbc_simulator::{Fault, Mode, SimulatorOptions};
 
 use crate::harness::World;
-use crate::person::{ALICE, Browser, assert_page, by_person, status};
+use crate::interactive::{ALICE, Browser, assert_page, interactive_login, status};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
@@ -25,11 +25,10 @@ async fn assert_login_needed(world: &World) {
 }
 
 #[tokio::test]
-async fn with_a_code_alone_a_person_is_asked_for_on_every_surface_and_a_login_restores_it_without_a_restart()
-{
+async fn without_a_password_every_surface_asks_for_a_login_which_restores_service_without_a_restart() {
     for mode in [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep] {
         let options = SimulatorOptions { mode, ..SimulatorOptions::default() };
-        let world = by_person().simulator(options).start().await;
+        let world = interactive_login().simulator(options).start().await;
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
         assert_eq!(world.get(USERS).await.status, 200);
 

@@ -71,14 +71,14 @@ const OPERATIONS: &str = "account 3 operations\nuser 2 operations\nextension 2 o
                           call-recording 10 operations\ntelephony 11 operations\nvgis 20 operations\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_operation_answers_as_its_specification_says() {
+async fn every_operation_responds_as_its_specification_says() {
     for whom in BOTH {
         assert_eq!(run("walk.py", whom, None).await, OPERATIONS);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_generated_from_the_schemas_is_answered_by_them_and_never_by_a_server_error() {
+async fn every_generated_request_gets_a_documented_response_and_never_a_server_error() {
     for whom in BOTH {
         let said = run("generate.py", whom, None).await;
         assert_eq!(said.lines().filter(|line| line.ends_with("passed")).count(), 7, "{said}");

@@ -24,7 +24,7 @@ pub(crate) async fn post(admin: SocketAddr, target: &str, body: &str) -> Respons
 }
 
 #[tokio::test]
-async fn an_operator_can_have_a_credential_refreshed() {
+async fn an_operator_can_refresh_a_credential() {
     let world = World::start().await;
     world.ready().await;
     let before = world.sim.stats().token_requests;
@@ -47,7 +47,7 @@ async fn an_operator_can_have_a_credential_refreshed() {
 }
 
 #[tokio::test]
-async fn an_unknown_credential_is_answered_with_those_there_are() {
+async fn a_request_for_an_unknown_credential_gets_the_list_of_credentials() {
     let world = World::start().await;
     for action in ["refresh", "unlock", "login"] {
         let response = post(world.admin, &format!("/credentials/nobody/{action}"), "").await;
@@ -64,7 +64,7 @@ async fn an_unknown_credential_is_answered_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn unlocking_lets_the_login_be_tried_at_once() {
+async fn after_unlock_a_login_is_tried_at_once() {
     let world = World::start().await;
     world.ready().await;
     world.sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
@@ -190,7 +190,7 @@ async fn the_admin_listener_can_be_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn unlock_on_the_command_line_lifts_the_brake_of_a_running_proxy() {
+async fn unlock_on_the_command_line_unlocks_a_credential_of_a_running_proxy() {
     let sim = Simulator::start().await.unwrap();
     let directory = on_socket(&sim);
     let output = Process::run(directory.path(), &["unlock", "default"], &[]).await;
@@ -219,7 +219,7 @@ async fn unlock_on_the_command_line_lifts_the_brake_of_a_running_proxy() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_is_beside_the_data_plane_is_nicer_than_it() {
+async fn threads_outside_the_data_plane_have_a_lower_priority() {
     let directory = tempfile::tempdir().unwrap();
     let nowhere = "http://127.0.0.1:1";
     lay_out(directory.path(), &configuration(nowhere, nowhere, "store.kind = \"memory\""), "sim-password");

@@ -9,7 +9,7 @@ use vbc_proxy::Simulator;
 use vbc_simulator::{Effect, Fault, StatusFault};
 
 use crate::harness::{RawUpstream, World, within};
-use crate::person::{ALICE, Browser, assert_page, by_person, status};
+use crate::interactive::{ALICE, Browser, assert_page, interactive_login, status};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
@@ -33,7 +33,7 @@ fn refused((status, content_type, body): (u16, &str, &str)) -> Fault {
 }
 
 #[tokio::test]
-async fn a_dead_refresh_token_in_any_words_costs_one_login_and_no_request() {
+async fn a_dead_refresh_token_in_any_wording_costs_one_login_and_no_request() {
     for words in DEAD {
         let world = World::start().await;
         world.ready().await;
@@ -48,9 +48,9 @@ async fn a_dead_refresh_token_in_any_words_costs_one_login_and_no_request() {
 }
 
 #[tokio::test]
-async fn a_dead_refresh_token_in_any_words_makes_a_login_needed_where_there_is_no_password() {
+async fn a_dead_refresh_token_in_any_wording_needs_a_login_without_a_password() {
     for words in DEAD {
-        let world = by_person().start().await;
+        let world = interactive_login().start().await;
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
         world.sim.inject(refused(words)).unwrap();
         world.sim.revoke_all_access();
@@ -79,7 +79,7 @@ fn issued(sub: &str) -> String {
 }
 
 #[tokio::test]
-async fn another_users_tokens_that_a_refresh_brings_are_not_used_and_every_surface_says_so() {
+async fn a_refresh_that_returns_another_users_tokens_is_not_used_and_every_surface_says_so() {
     let endpoint = RawUpstream::by_hand().await;
     let clock = Clock::system();
     let sim = Simulator::start().await.unwrap();
@@ -127,7 +127,7 @@ async fn another_users_tokens_that_a_refresh_brings_are_not_used_and_every_surfa
 }
 
 #[tokio::test]
-async fn after_a_clock_that_jumped_ahead_ready_says_that_the_token_expired_until_the_next_is_there() {
+async fn after_a_clock_jump_ready_reports_the_expired_token_until_it_is_replaced() {
     let clock = Clock::system();
     let sim = Simulator::start().await.unwrap();
     let config = World::builder().configuration(&sim);

@@ -37,7 +37,7 @@ async fn logins(response: Vec<u8>) -> (usize, String) {
 }
 
 #[tokio::test]
-async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
+async fn a_password_refused_in_any_wording_is_sent_once_across_restarts() {
     let page = response("401 Unauthorized\r\nContent-Type: text/html", b"<html>401</html>");
     let latin = response(
         "400 Bad Request\r\nContent-Type: application/json;charset=ISO-8859-1",
@@ -59,7 +59,7 @@ async fn a_password_that_was_refused_in_any_words_is_sent_once_over_restarts() {
 }
 
 #[tokio::test]
-async fn an_application_that_was_refused_is_not_presented_again_by_a_restart() {
+async fn a_refused_application_is_not_presented_again_after_a_restart() {
     for response in
         [response("401 Unauthorized", br#"{"error":"invalid_client"}"#), response("404 Not Found", b"<html>")]
     {

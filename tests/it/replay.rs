@@ -10,7 +10,7 @@ use vbc_proxy::Simulator;
 use crate::harness::{Client, RawUpstream, Response};
 use crate::process::{Process, configuration, get, lay_out};
 
-const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n\
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n\
                       {\"phone_number\":\"15551234567\"}";
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -27,7 +27,7 @@ fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
 /// An upstream that responds to every request with JSON.
 async fn json() -> RawUpstream {
     let body = "{\"phone_number\":\"15551234567\"}";
-    RawUpstream::responding(ANSWER.replace("29", &body.len().to_string())).await
+    RawUpstream::responding(RESPONSE.replace("29", &body.len().to_string())).await
 }
 
 async fn record(directory: &Path, options: &[&str]) -> (Process, SocketAddr) {
@@ -54,7 +54,7 @@ async fn post(address: SocketAddr, target: &str, body: &str) -> Response {
 }
 
 #[tokio::test]
-async fn a_request_as_to_an_http_proxy_is_not_told_to_name_the_host() {
+async fn a_proxy_request_to_a_replay_does_not_suggest_a_host_name() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &[]).await;
@@ -72,7 +72,7 @@ async fn a_request_as_to_an_http_proxy_is_not_told_to_name_the_host() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_what_was_never_asked() {
+async fn a_request_without_a_match_gets_the_nearest_record_and_the_end_lists_unused_records() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &[]).await;
@@ -107,7 +107,7 @@ async fn a_request_without_a_match_is_told_what_was_nearest_and_the_end_tells_wh
 }
 
 #[tokio::test]
-async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_recorded() {
+async fn a_request_without_a_match_goes_upstream_with_its_body_and_is_recorded() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) =
@@ -145,7 +145,7 @@ async fn what_matches_no_record_goes_to_the_upstream_with_its_body_and_is_record
 }
 
 #[tokio::test]
-async fn a_response_that_was_too_large_is_not_half_replayed() {
+async fn a_response_that_was_too_large_is_not_replayed_in_part() {
     let sim = Simulator::start().await.unwrap();
     let size = 17 << 20;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: {size}\r\n\r\n");
@@ -175,7 +175,7 @@ async fn a_response_that_was_too_large_is_not_half_replayed() {
 }
 
 #[tokio::test]
-async fn events_come_when_they_came_where_that_was_recorded() {
+async fn events_replay_with_their_recorded_timing() {
     let sim = Simulator::start().await.unwrap();
     let upstream = RawUpstream::by_hand().await;
     let directory = before(&upstream.url(), &sim);
@@ -257,7 +257,7 @@ async fn import(directory: &Path, entries: Value) {
 }
 
 #[tokio::test]
-async fn what_a_browser_has_archived_is_answered_byte_for_byte() {
+async fn an_archive_of_a_browser_is_replayed_byte_for_byte() {
     let directory = tempfile::tempdir().unwrap();
     let entry = |url: &str, response: Value| {
         serde_json::json!({
@@ -305,7 +305,7 @@ async fn what_a_browser_has_archived_is_answered_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_web_page_gets_nothing_by_a_name_of_its_own() {
+async fn a_web_page_gets_no_response_under_its_own_host_name() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &["--record-unknown"]).await;
@@ -361,7 +361,7 @@ const HEADERS: [(&str, &str); 16] = [
 ];
 
 #[tokio::test]
-async fn credentials_are_hidden_in_whatever_header_or_parameter_they_are() {
+async fn credentials_are_hidden_in_every_header_and_parameter() {
     let (sim, upstream) = (Simulator::start().await.unwrap(), json().await);
     let directory = before(&upstream.url(), &sim);
     let (serve, address) = record(directory.path(), &["--record-personal"]).await;

@@ -24,7 +24,7 @@ fn with(lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn lengths_that_conflict_or_are_no_number_are_a_502() {
+async fn lengths_that_conflict_or_are_not_numbers_are_a_502() {
     let responses = [
         with("Content-Length: 2\r\nContent-Length: 3"),
         with("Content-Length: 2, 3"),
@@ -41,7 +41,7 @@ async fn lengths_that_conflict_or_are_no_number_are_a_502() {
 }
 
 #[tokio::test]
-async fn lengths_are_looked_at_where_there_is_no_body_too() {
+async fn lengths_are_checked_without_a_body_too() {
     let upstream = RawUpstream::responding(with("Content-Length: 2\r\nContent-Length: 3")).await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -56,7 +56,7 @@ async fn lengths_are_looked_at_where_there_is_no_body_too() {
 }
 
 #[tokio::test]
-async fn framings_that_are_ambiguous_are_a_502() {
+async fn ambiguous_framings_are_a_502() {
     let responses = [
         with("Content-Length: 2\r\nTransfer-Encoding: chunked"),
         with("Transfer-Encoding: chunked\r\nContent-Length: 2"),
@@ -156,7 +156,7 @@ async fn a_head_over_the_limit_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_large_head_under_the_limit_passes_however_it_is_cut() {
+async fn a_large_head_under_the_limit_passes_in_any_pieces() {
     let value = "a".repeat(60_000);
     let response = format!(
         "HTTP/1.1 103 Early\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nX: {value}\r\nContent-Length: 2\r\n\r\nok"

@@ -32,7 +32,7 @@ async fn serve(directory: &Path) -> (Process, SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_changed() {
+async fn a_wrong_password_is_tried_once_across_requests_and_restarts_until_it_is_changed() {
     let sim = Simulator::start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "");
@@ -75,7 +75,7 @@ async fn a_wrong_password_is_tried_once_over_requests_and_restarts_until_it_is_c
 }
 
 #[tokio::test]
-async fn a_lock_is_remembered_over_restarts() {
+async fn a_lock_is_remembered_across_restarts() {
     let sim = Simulator::start().await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "");
@@ -203,7 +203,7 @@ impl Random {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
+async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept() {
     let sim = Simulator::start().await.unwrap();
     // Tokens live for two seconds and are revoked in between, so that refreshes are frequent.
     sim.inject(Action::ExpireIn { lifetime: Duration::from_secs(2), existing: false }).unwrap();
@@ -219,7 +219,7 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
         assert_eq!(first.status, 200, "kill {kill}: {first:?}");
         let load = Load::on(address);
         load.responses(1 + random.below(20)).await;
-        let (arrived, answered) = relay.counts();
+        let (arrived, responded) = relay.counts();
         sim.revoke_all_access();
         // A 401 replaces a token once it is two seconds old. An operator's refresh does not wait
         // for that.
@@ -229,9 +229,9 @@ async fn killed_at_any_moment_it_loses_no_refresh_token_that_could_be_kept() {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
             // It has been rotated; the proxy does not have it, has it, or is storing it.
-            1 => relay.responded(answered).await,
+            1 => relay.responded(responded).await,
             2 | 3 => {
-                relay.responded(answered).await;
+                relay.responded(responded).await;
                 for _ in 0..random.below(4000) {
                     tokio::task::yield_now().await;
                 }

@@ -128,7 +128,7 @@ async fn a_new_connection_that_ends_without_a_response_is_a_502() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_again_once_a_response_has_begun() {
+async fn nothing_is_sent_again_once_a_response_has_started() {
     for (begun, error) in
         [("HTTP/1.1 2", "http_protocol_error"), ("HTTP/1.1 103 Early\r\n\r\n", "connection_terminated")]
     {
@@ -144,7 +144,7 @@ async fn nothing_is_sent_again_once_a_response_has_begun() {
 }
 
 #[tokio::test]
-async fn the_second_sending_does_not_fall_for_another_dead_connection() {
+async fn the_second_sending_does_not_use_another_dead_connection() {
     // Two connections go to the pool, and both die at their next request.
     let both = Arc::new(Barrier::new(2));
     let upstream = RawUpstream::scripted(move |mut connection| {

@@ -205,7 +205,7 @@ const BACKEND: (&str, &str) = ("missing user data", "Content-Type: text/plain\r\
 const EMPTY: (&str, &str) = ("", "Server: something\r\n");
 
 #[tokio::test]
-async fn a_401_that_no_token_cures_is_passed_on_as_it_came() {
+async fn a_401_that_no_token_cures_is_passed_on_unchanged() {
     for (body, headers) in [GATEWAY, BACKEND, EMPTY] {
         let upstream = RawUpstream::responding(refusal(body, headers)).await;
         let world = World::builder().upstream(upstream.url()).hurry(4).start().await;
@@ -357,7 +357,7 @@ async fn a_late_401_gets_the_newer_bearer_without_a_refresh() {
 }
 
 #[tokio::test]
-async fn the_second_401_is_the_response() {
+async fn the_client_gets_the_second_401() {
     let upstream = RawUpstream::scripted(|mut connection| async move {
         let mut count = 0;
         while connection.request().await.is_some() {
@@ -433,7 +433,7 @@ async fn a_replay_that_fails_is_not_replayed_again() {
 }
 
 #[tokio::test]
-async fn a_suite_that_always_answers_401_does_not_keep_others_from_being_cured() {
+async fn a_suite_that_always_returns_401_does_not_keep_others_from_being_cured() {
     for kind in KINDS {
         let world = world_of(kind).await;
         world.sim.inject(Fault::backend_401("/t/vbc.prod/provisioning")).unwrap();

@@ -27,7 +27,7 @@ fn variables(directory: &tempfile::TempDir) -> [(&'static str, &str); 2] {
 }
 
 #[tokio::test]
-async fn a_command_runs_with_the_proxy_beside_it_and_its_status_is_the_outcome() {
+async fn a_command_runs_with_a_proxy_and_its_status_is_the_outcome() {
     let script = format!(
         "curl -sf -o /dev/null -w '%{{http_code}}\\n' $VBC_BASE_URL{USERS}; curl -sf $VBC_CONTROL_URL/__sim/stats; echo; \
          curl -sf $VBC_ADMIN_URL/live >/dev/null && curl -s -o /dev/null $VBC_SIMULATOR_URL/ && exit 7"
@@ -44,7 +44,7 @@ async fn a_command_runs_with_the_proxy_beside_it_and_its_status_is_the_outcome()
 }
 
 #[tokio::test]
-async fn a_command_that_a_signal_ends_or_that_is_not_there_is_told_as_shells_do() {
+async fn a_command_that_a_signal_ended_or_that_is_missing_has_the_status_that_shells_give() {
     assert_eq!(run(&["--simulate"], "kill -9 $$").await.code, Some(128 + 9));
     let directory = tempfile::tempdir().unwrap();
     let none = Process::run(
@@ -63,7 +63,7 @@ async fn a_command_that_a_signal_ends_or_that_is_not_there_is_told_as_shells_do(
 }
 
 #[tokio::test]
-async fn a_line_of_the_shell_that_is_one_word_is_told_how_to_be_run() {
+async fn a_shell_command_given_as_one_word_gets_advice() {
     let directory = tempfile::tempdir().unwrap();
     for (word, hint) in [
         ("npm test", "to run a line of the shell: vbc-proxy run --simulate -- sh -c 'npm test'\n"),
@@ -142,7 +142,7 @@ async fn a_limit_of_file_sizes_does_not_end_the_run() {
 }
 
 #[tokio::test]
-async fn signals_go_on_to_the_command() {
+async fn signals_are_passed_on_to_the_command() {
     for (signal, caught) in [("TERM", "TERM"), ("INT", "INT"), ("HUP", "HUP"), ("USR1", "USR1")] {
         let script = format!("trap 'echo caught; exit 3' {caught}; echo begun; while :; do sleep 0.05; done");
         let directory = tempfile::tempdir().unwrap();
@@ -180,7 +180,7 @@ const SCENARIO: &str = "[[timeline]]\nat = \"30s\"\nfault = \"revoke_all_access\
                         [[timeline]]\nat = \"60s\"\nfault = \"status\"\nstatus = 418\nendpoint = \"api\"\nlasts = \"20s\"\n";
 
 #[tokio::test]
-async fn a_scenario_is_played_behind_the_proxy() {
+async fn a_scenario_is_played_by_the_simulator_of_run() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("day.toml"), SCENARIO).unwrap();
     let arguments = ["serve", "--simulate", "--scenario", "day.toml", "--seed", "7"];
@@ -202,7 +202,7 @@ async fn a_scenario_is_played_behind_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_scenario_of_the_start_lifts_no_quota_of_the_command_line() {
+async fn a_scenario_at_the_start_does_not_raise_the_quota_of_the_command_line() {
     let directory = tempfile::tempdir().unwrap();
     let at_once = "quota = 50\n";
     let later = "[[timeline]]\nat = \"30s\"\nfault = \"quota\"\nper_minute = 50\n";

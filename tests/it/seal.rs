@@ -78,7 +78,7 @@ fn readable(directory: &Path, relay: &Relay) -> usize {
 }
 
 #[tokio::test]
-async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
+async fn no_token_is_readable_across_refreshes_kills_restarts_and_new_keys() {
     let sim = Simulator::start().await.unwrap();
     let relay = Relay::to(sim.address()).await;
     let home = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
         let (serve, address) = serve(directory).await;
         assert_eq!(readable(directory, &relay), 0, "kill {kill}");
         assert_eq!(get(address, USERS).await.status, 200);
-        let (arrived, answered) = relay.counts();
+        let (arrived, responded) = relay.counts();
         sim.revoke_all_access();
         let asking = tokio::spawn(async move {
             let Some(mut client) = crate::harness::Client::try_connect(address).await else { return };
@@ -103,9 +103,9 @@ async fn no_token_is_readable_over_refreshes_kills_restarts_and_new_keys() {
         });
         match kill % 4 {
             0 => relay.arrived(arrived).await,
-            1 => relay.responded(answered).await,
+            1 => relay.responded(responded).await,
             2 => {
-                relay.responded(answered).await;
+                relay.responded(responded).await;
                 for _ in 0..kill * 200 {
                     tokio::task::yield_now().await;
                 }
@@ -146,7 +146,7 @@ async fn held(directory: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_record_whose_key_is_missing_is_kept_and_the_way_out_leads_out() {
+async fn a_record_whose_key_is_missing_is_kept_and_the_remedy_works() {
     let sim = Simulator::start().await.unwrap();
     let home = tempfile::tempdir().unwrap();
     let directory = home.path();

@@ -202,8 +202,8 @@ async fn session(format: &str, level: &str) {
         first.stderr.lines().filter(|line| line.contains("/t/vbc.prod/reports/a")).collect();
     assert!(access.len() >= 7, "log.access: {access:?}");
     for response in responses {
-        watch.look("an answer's head", &String::from_utf8_lossy(&response.head));
-        watch.look("an answer's body", &String::from_utf8_lossy(&response.body));
+        watch.look("a response's head", &String::from_utf8_lossy(&response.head));
+        watch.look("a response's body", &String::from_utf8_lossy(&response.body));
     }
     modes(directory.path());
 }

@@ -56,7 +56,7 @@ use sync::{Mutex, Ordering};
 /// Asks for a newer revision than this, and has the slot for the outcome.
 struct Ask {
     refused: u64,
-    answer: Arc<Mutex<Option<u64>>>,
+    outcome: Arc<Mutex<Option<u64>>>,
 }
 
 struct World {
@@ -75,10 +75,10 @@ impl World {
 
     /// Responds until the mailbox is closed and empty, as the refresher does.
     fn refresh(&self) {
-        while self.answer_one() {}
+        while self.respond_to_one() {}
     }
 
-    fn answer_one(&self) -> bool {
+    fn respond_to_one(&self) -> bool {
         let Some(ask) = block_on(poll_fn(|cx| self.mailbox.poll_next(cx))) else { return false };
         let mut revision = self.published.latest().unwrap();
         if revision <= ask.refused {
@@ -86,20 +86,20 @@ impl World {
             revision += 1;
             self.published.publish(revision);
         }
-        *ask.answer.lock() = Some(revision);
+        *ask.outcome.lock() = Some(revision);
         true
     }
 
     /// Leaves a question. Returns the slot for its outcome, if the mailbox accepted it.
     fn ask(&self, refused: u64) -> Option<Arc<Mutex<Option<u64>>>> {
-        let answer = Arc::new(Mutex::new(None));
-        let question = Ask { refused, answer: Arc::clone(&answer) };
-        self.mailbox.push(question, usize::MAX).is_ok().then_some(answer)
+        let outcome = Arc::new(Mutex::new(None));
+        let question = Ask { refused, outcome: Arc::clone(&outcome) };
+        self.mailbox.push(question, usize::MAX).is_ok().then_some(outcome)
     }
 }
 
 #[test]
-fn two_who_were_refused_the_same_bearer_share_one_exchange() {
+fn two_requests_with_the_same_refused_bearer_share_one_exchange() {
     // Three threads meet here; orders with more than three preemptions are left out.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -110,17 +110,17 @@ fn two_who_were_refused_the_same_bearer_share_one_exchange() {
             thread::spawn(move || world.ask(1).unwrap())
         });
         // Each question gets one outcome: these two are all there are.
-        assert!(world.answer_one() && world.answer_one());
-        let answers = askers.map(|asker| asker.join().unwrap());
-        for answer in answers {
-            assert_eq!(*answer.lock(), Some(2), "everybody is answered, by the one newer revision");
+        assert!(world.respond_to_one() && world.respond_to_one());
+        let outcomes = askers.map(|asker| asker.join().unwrap());
+        for outcome in outcomes {
+            assert_eq!(*outcome.lock(), Some(2), "everybody is known, by the one newer revision");
         }
         assert_eq!(world.exchanges.load(Ordering::Relaxed), 1);
     });
 }
 
 #[test]
-fn a_question_is_answered_or_refused_however_the_end_comes() {
+fn a_question_gets_an_outcome_or_is_refused_whenever_the_mailbox_closes() {
     loom::model(|| {
         let world = World::new();
         let asker = {
@@ -135,13 +135,16 @@ fn a_question_is_answered_or_refused_however_the_end_comes() {
         closer.join().unwrap();
         let taken = asker.join().unwrap();
         // A question that was accepted before the end has its outcome.
-        assert_eq!(taken.map(|answer| *answer.lock()), world.published.latest().filter(|r| *r > 1).map(Some));
-        assert!(world.mailbox.push(Ask { refused: 0, answer: Arc::new(Mutex::new(None)) }, 9).is_err());
+        assert_eq!(
+            taken.map(|outcome| *outcome.lock()),
+            world.published.latest().filter(|r| *r > 1).map(Some)
+        );
+        assert!(world.mailbox.push(Ask { refused: 0, outcome: Arc::new(Mutex::new(None)) }, 9).is_err());
     });
 }
 
 #[test]
-fn whoever_has_been_answered_reads_at_least_that() {
+fn after_an_outcome_a_reader_sees_at_least_that_revision() {
     loom::model(|| {
         let world = World::new();
         let reader = {
@@ -150,14 +153,14 @@ fn whoever_has_been_answered_reads_at_least_that() {
                 let mut copy = Copy::new();
                 world.published.refresh(&mut copy);
                 let first = copy.value.unwrap();
-                let answer = world.ask(1);
-                let answered = answer.and_then(|answer| *answer.lock());
+                let outcome = world.ask(1);
+                let known = outcome.and_then(|outcome| *outcome.lock());
                 world.published.refresh(&mut copy);
                 let second = copy.value.unwrap();
                 assert!(second >= first, "a reader never goes back");
                 assert!(
-                    answered.is_none_or(|answered| second >= answered),
-                    "an answer is published before it is given"
+                    known.is_none_or(|known| second >= known),
+                    "an outcome is published before it is given"
                 );
                 world.mailbox.close();
             })

@@ -3,7 +3,7 @@
 use crate::harness::{RawUpstream, World};
 
 #[tokio::test]
-async fn a_plain_request_is_answered_by_the_simulated_service() {
+async fn a_plain_request_gets_a_response_of_the_simulated_service() {
     let world = World::start().await;
     let response = world.get("/t/vbc.prod/provisioning/api/accounts/self/users").await;
     assert_eq!(response.status, 200);

@@ -122,7 +122,7 @@ async fn a_body_over_the_limit_is_streamed_and_its_401_says_why_it_passes() {
 }
 
 #[tokio::test]
-async fn what_all_bodies_take_together_is_limited() {
+async fn the_space_of_all_bodies_together_is_limited() {
     let (upstream, directory) = (RawUpstream::by_hand().await, TempDir::new().unwrap());
     let more = "retry.disk = \"1MiB\"\nretry.disk_total = \"1MiB\"";
     let world = world(&upstream, directory.path(), more).await;

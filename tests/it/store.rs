@@ -54,7 +54,7 @@ async fn detail(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_moved_aside_where_a_password_is_there() {
+async fn a_damaged_record_is_moved_aside_if_there_is_a_password() {
     let sim = Simulator::start().await.unwrap();
     let home = home(&sim, "");
     let directory = home.path();
@@ -81,7 +81,7 @@ async fn a_damaged_record_is_moved_aside_where_a_password_is_there() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_holds_its_credential_alone_and_unlock_reads_it_again() {
+async fn a_damaged_record_blocks_only_its_credential_and_unlock_reads_it_again() {
     let sim = Simulator::start().await.unwrap();
     let home = home(
         &sim,
@@ -213,7 +213,7 @@ async fn flood(address: SocketAddr, target: &str, most: usize) -> Vec<Client> {
 }
 
 #[tokio::test]
-async fn out_of_descriptors_no_refreshed_set_is_lost_over_a_kill() {
+async fn without_descriptors_a_kill_loses_no_refreshed_tokens() {
     let sim = Simulator::start().await.unwrap();
     let relay = Relay::to(sim.address()).await;
     let home = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ async fn through_every_state_of_a_credential_all_surfaces_agree_with_the_next_re
 }
 
 #[tokio::test]
-async fn a_refused_application_is_reported_as_the_next_request_meets_it() {
+async fn a_refused_application_is_reported_as_the_next_request_finds_it() {
     let world = World::builder().config(r#"credentials.default.client_secret = "wrong""#).start().await;
     assert_agree(&world, "the application is refused", true, 503).await;
 }

@@ -44,7 +44,7 @@ async fn path_and_query_are_forwarded_byte_for_byte() {
 
 /// Bytes that RFC 3986 leaves out, as tools that do not encode send them.
 #[tokio::test]
-async fn eight_bit_bytes_in_no_encoding_pass_too_also_in_an_absolute_form() {
+async fn eight_bit_bytes_in_a_target_pass_in_every_form() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for (target, arrives) in [
@@ -67,7 +67,7 @@ async fn eight_bit_bytes_in_no_encoding_pass_too_also_in_an_absolute_form() {
 }
 
 #[tokio::test]
-async fn the_simulator_notes_such_a_target_as_it_came() {
+async fn the_simulator_records_such_a_target_unchanged() {
     let world = World::start().await;
     assert_eq!(world.get("/t/vbc.prod/x?f={\"a\":<1>}").await.status, 404);
     let requests = world.sim.requests();
@@ -76,7 +76,7 @@ async fn the_simulator_notes_such_a_target_as_it_came() {
 
 /// RFC 9110 §7.6.2.
 #[tokio::test]
-async fn options_that_may_go_no_further_are_answered_here_and_others_have_one_hop_less() {
+async fn options_without_hops_left_get_their_response_here_and_others_lose_one_hop() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for head in
@@ -114,7 +114,7 @@ async fn a_long_target_under_the_limit_passes_whole() {
 }
 
 #[tokio::test]
-async fn an_absolute_form_of_our_own_authority_goes_out_in_origin_form() {
+async fn an_absolute_form_of_the_proxys_own_authority_goes_out_in_origin_form() {
     for (target, expected) in [
         ("http://localhost/a/../b?c:d=e", "/a/../b?c:d=e"),
         ("http://127.0.0.1:8080/a", "/a"),
@@ -129,7 +129,7 @@ async fn an_absolute_form_of_our_own_authority_goes_out_in_origin_form() {
 }
 
 #[tokio::test]
-async fn a_tool_that_uses_us_as_its_http_proxy_is_served() {
+async fn a_tool_that_uses_the_proxy_as_its_http_proxy_is_served() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let authority = upstream.address();
@@ -196,7 +196,7 @@ async fn a_user_name_in_the_target_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
+async fn headers_for_an_http_proxy_are_not_forwarded() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let authority = upstream.address();
@@ -209,7 +209,7 @@ async fn what_a_tool_says_to_its_http_proxy_alone_goes_no_further() {
 }
 
 #[tokio::test]
-async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
+async fn a_request_for_a_tunnel_gets_advice_to_use_http_urls() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let response = world.send("CONNECT api.vonage.com:443 HTTP/1.1", b"").await;
@@ -218,7 +218,7 @@ async fn a_tool_that_asks_for_a_tunnel_is_told_to_use_http_urls() {
 }
 
 #[tokio::test]
-async fn the_authority_of_an_absolute_form_counts_and_not_the_host_beside_it() {
+async fn the_authority_of_an_absolute_form_overrides_the_host() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let ours = world.send("GET http://localhost/ HTTP/1.1\nHost: example.com", b"").await;
@@ -261,7 +261,7 @@ async fn an_asterisk_with_another_method_is_refused() {
 }
 
 #[tokio::test]
-async fn every_method_token_passes_known_or_not() {
+async fn every_method_token_passes_known_or_unknown() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let methods = [

@@ -65,7 +65,7 @@ fn assert_unavailable(response: &Response) {
 }
 
 #[tokio::test]
-async fn while_a_token_lives_nobody_notices_that_the_token_endpoint_is_down() {
+async fn while_a_token_is_valid_an_outage_of_the_token_endpoint_goes_unnoticed() {
     for outage in outages() {
         let (world, clock) = ready().await;
         world.sim.inject(outage.clone()).unwrap();
@@ -84,7 +84,7 @@ async fn while_a_token_lives_nobody_notices_that_the_token_endpoint_is_down() {
 }
 
 #[tokio::test]
-async fn without_a_token_a_request_is_answered_503_within_a_second() {
+async fn without_a_token_a_request_gets_503_within_a_second() {
     for outage in outages() {
         // So long the first request waits for an exchange that hangs.
         let builder = World::builder().config("oauth.max_wait = \"1s\"");
@@ -137,7 +137,7 @@ async fn the_proxy_starts_without_a_token_endpoint_and_recovers_by_itself() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_lost_after_the_rotation_is_made_up_for() {
+async fn a_response_lost_after_the_rotation_is_recovered() {
     for mode in MODES {
         let (world, _) = clocked(World::builder(), mode).await;
         world.ready().await;
@@ -263,7 +263,7 @@ async fn a_wrong_client_secret_is_tried_once() {
 }
 
 #[tokio::test]
-async fn client_credentials_may_travel_in_a_header() {
+async fn client_credentials_may_be_sent_in_a_header() {
     let world = World::builder().config(r#"credentials.default.client_auth = "basic""#).start().await;
     world.ready().await;
     world.sim.revoke_all_access();
@@ -354,7 +354,7 @@ async fn seed(sim: &Simulator) -> String {
 }
 
 #[tokio::test]
-async fn an_authorization_lives_on_its_refresh_token_until_a_person_is_needed() {
+async fn an_interactive_credential_lives_on_its_refresh_token_until_a_login_is_needed() {
     for mode in MODES {
         let directory = tempfile::tempdir().unwrap();
         let options = SimulatorOptions { mode, ..SimulatorOptions::default() };
@@ -401,7 +401,7 @@ async fn an_authorization_lives_on_its_refresh_token_until_a_person_is_needed() 
 }
 
 #[tokio::test]
-async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_called_usable() {
+async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_reported_as_usable() {
     let (world, clock) = ready().await;
     world.sim.inject(Fault::status(503).on("/token")).unwrap();
     world.sim.revoke_all_access();

@@ -100,7 +100,7 @@ fn a_configuration_or_a_password_of_another_user_is_refused() {
 }
 
 #[test]
-fn the_group_of_a_user_alone_is_no_stranger_and_a_shared_one_is() {
+fn a_private_group_may_write_and_a_shared_one_may_not() {
     let directory = laid_out_for_strangers();
     let (config, password) = (directory.path().join("proxy.toml"), directory.path().join("password"));
     if !is_root() {
@@ -269,7 +269,7 @@ async fn a_command_inherits_no_variable_that_may_be_a_secret() {
 }
 
 #[test]
-fn a_cassette_key_that_others_can_read_is_warned_of() {
+fn a_cassette_key_that_others_can_read_causes_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     // Where root owns a file its readers are meant, so another user runs the command.
     let user = is_root().then_some(STRANGER);
@@ -293,7 +293,7 @@ fn a_cassette_key_that_others_can_read_is_warned_of() {
 }
 
 #[test]
-fn a_har_and_a_scenario_in_another_encoding_are_named_as_that() {
+fn a_har_and_a_scenario_in_another_encoding_are_reported_as_such() {
     let directory = tempfile::tempdir().unwrap();
     let utf_16: Vec<u8> = "\u{feff}seed = 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     fs::write(directory.path().join("file"), utf_16).unwrap();

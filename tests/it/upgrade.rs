@@ -61,7 +61,7 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
 }
 
 #[tokio::test]
-async fn a_length_of_0_is_no_content_and_no_hindrance() {
+async fn a_length_of_0_does_not_prevent_an_upgrade() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -77,7 +77,7 @@ async fn a_length_of_0_is_no_content_and_no_hindrance() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_too_early_waits_for_the_decision() {
+async fn bytes_sent_before_the_101_wait_for_the_decision() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -103,7 +103,7 @@ async fn what_a_client_sends_too_early_waits_for_the_decision() {
 }
 
 #[tokio::test]
-async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_after_it() {
+async fn a_request_after_a_refused_upgrade_waits_for_the_refusal_and_is_then_served() {
     for response in [
         OK.to_owned(),
         OK.replace("200 OK", "403 Forbidden"),
@@ -138,7 +138,7 @@ async fn a_request_behind_a_refused_upgrade_is_not_sent_before_and_is_served_aft
 }
 
 #[tokio::test]
-async fn bad_bytes_behind_a_refused_upgrade_are_refused_like_any_others() {
+async fn bad_bytes_after_a_refused_upgrade_are_refused_like_any_others() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -287,7 +287,7 @@ async fn each_side_may_end_its_half_first() {
 }
 
 #[tokio::test]
-async fn who_is_gone_is_missed_at_the_other_side() {
+async fn a_side_that_disconnects_ends_the_other_side() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let (client, mut connection) = websocket(&world, &upstream).await;
@@ -300,7 +300,7 @@ async fn who_is_gone_is_missed_at_the_other_side() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_response_is_seen_upstream() {
+async fn a_client_that_disconnects_before_the_response_is_noticed_upstream() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -325,7 +325,7 @@ async fn a_silent_tunnel_ends() {
 }
 
 #[tokio::test]
-async fn a_half_that_stays_silent_has_the_time_of_a_body() {
+async fn a_silent_half_of_a_tunnel_has_the_deadline_of_a_body() {
     let upstream = RawUpstream::by_hand().await;
     let world =
         World::builder().config("upstream.idle_timeout = \"50ms\"").upstream(upstream.url()).start().await;
@@ -337,7 +337,7 @@ async fn a_half_that_stays_silent_has_the_time_of_a_body() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_tunnels_be_until_its_deadline() {
+async fn a_drain_leaves_tunnels_open_until_its_deadline() {
     for (timeout, ended) in [("200ms", Ended::CutShort), ("20s", Ended::Drained)] {
         let upstream = RawUpstream::by_hand().await;
         let config = format!("listen.drain_timeout = \"{timeout}\"");

@@ -5,7 +5,7 @@ use crate::harness::{RawUpstream, World};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test]
-async fn an_upload_keeps_its_framing_whatever_the_method() {
+async fn an_upload_keeps_its_framing_with_every_method() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for method in ["POST", "GET", "DELETE", "OPTIONS", "HEAD", "BREW"] {
@@ -33,7 +33,7 @@ async fn an_upload_keeps_its_framing_whatever_the_method() {
 }
 
 #[tokio::test]
-async fn a_body_of_no_bytes_is_announced_as_the_client_did() {
+async fn an_empty_body_is_announced_as_the_client_announced_it() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     for (lines, body, length, coding) in [
@@ -81,7 +81,7 @@ async fn an_upload_is_streamed() {
 }
 
 #[tokio::test]
-async fn the_framing_of_an_upload_is_written_anew() {
+async fn the_framing_of_an_upload_is_written_again() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -102,7 +102,7 @@ async fn the_framing_of_an_upload_is_written_anew() {
 }
 
 #[tokio::test]
-async fn trailers_of_a_request_pass_without_those_that_decide_something() {
+async fn trailers_of_a_request_pass_without_the_forbidden_ones() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let head = "POST / HTTP/1.1\nTransfer-Encoding: chunked\n\
@@ -196,7 +196,7 @@ async fn a_cut_body_is_not_completed_on_a_replay_either() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_100_gets_it_and_the_upstream_hears_nothing_of_it() {
+async fn a_client_that_waits_for_100_gets_it_and_the_expectation_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
     // A chunked body may be a large one, and then the upstream is asked.
     let builder = World::builder().upstream(upstream.url());

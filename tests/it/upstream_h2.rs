@@ -17,7 +17,7 @@ async fn get(world: &World, target: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_request_is_written_anew_for_http_2() {
+async fn a_request_is_translated_to_http_2() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = world.connect().await;
@@ -107,7 +107,7 @@ async fn http_2_that_is_pinned_and_not_spoken_is_a_502_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_connection_gets_a_second_beside_it() {
+async fn a_full_connection_is_joined_by_a_second() {
     let upstream = H2Upstream::plain(1).await;
     let world = upstream.world("").await;
     let (mut clients, mut incoming) = (Vec::new(), Vec::new());
@@ -130,7 +130,7 @@ async fn a_full_connection_gets_a_second_beside_it() {
 }
 
 #[tokio::test]
-async fn requests_at_a_cold_start_share_what_is_dialled() {
+async fn requests_at_a_cold_start_share_a_new_connection() {
     let upstream = H2Upstream::plain(10).await;
     let world = upstream.world("").await;
     world.ready().await;
@@ -152,7 +152,7 @@ async fn requests_at_a_cold_start_share_what_is_dialled() {
 }
 
 #[tokio::test]
-async fn a_refused_stream_is_sent_once_more_whatever_the_method() {
+async fn a_refused_stream_is_sent_once_more_with_every_method() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = world.connect().await;
@@ -233,7 +233,7 @@ async fn a_response_that_is_reset_is_never_passed_off_as_complete() {
 }
 
 #[tokio::test]
-async fn trailers_pass_both_ways_without_what_is_not_theirs() {
+async fn trailers_pass_both_ways_without_the_forbidden_ones() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = world.connect().await;
@@ -456,7 +456,7 @@ async fn a_target_that_http_2_cannot_carry_goes_out_on_http_1_or_is_refused_wher
 }
 
 #[tokio::test]
-async fn with_http_2_pinned_a_websocket_is_not_asked_for() {
+async fn with_http_2_pinned_no_websocket_is_requested() {
     for upstream in [H2Upstream::plain(100).await, H2Upstream::tls(100).await] {
         let more = if upstream.certificate.is_some() { "upstream.http = \"h2\"" } else { "" };
         let world = upstream.world(more).await;
@@ -470,7 +470,7 @@ async fn with_http_2_pinned_a_websocket_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn interim_answers_do_not_disturb() {
+async fn interim_responses_are_ignored() {
     let upstream = H2Upstream::plain(100).await;
     let world = upstream.world("").await;
     let mut client = get(&world, "/").await;

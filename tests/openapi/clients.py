@@ -1,5 +1,5 @@
 """Has OpenAPI Generator make a client of each specification, and calls every operation through it. The clients read
-every answer into their models, and fail at what does not fit."""
+every response into their models, and fail at what does not fit."""
 
 import importlib
 import inspect
@@ -38,15 +38,15 @@ def plain(name):
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def as_json(answer):
+def as_json(response):
     """What was read, as it was before."""
-    if hasattr(answer, "to_dict"):
-        answer = answer.to_dict()
-    if isinstance(answer, dict):
-        return {key: as_json(value) for key, value in answer.items()}
-    if isinstance(answer, list):
-        return [as_json(one) for one in answer]
-    return str(answer) if isinstance(answer, uuid.UUID) else answer
+    if hasattr(response, "to_dict"):
+        response = response.to_dict()
+    if isinstance(response, dict):
+        return {key: as_json(value) for key, value in response.items()}
+    if isinstance(response, list):
+        return [as_json(one) for one in response]
+    return str(response) if isinstance(response, uuid.UUID) else response
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""Has Schemathesis make up requests from each schema, valid and invalid. Nothing may be a server error, and every answer
+"""Has Schemathesis make up requests from each schema, valid and invalid. Nothing may be a server error, and every response
 must be as the schema has it."""
 
 import json

@@ -8,7 +8,7 @@ import yaml
 HERE = pathlib.Path(__file__).parent
 FILES = {path.stem: path for path in [*sorted((HERE / "published").glob("*.yml")), HERE / "telephony.yml"]}
 
-AN_ARRAY = "a list answers a list; the file says one object"
+AN_ARRAY = "a list is answered by a list; the file says one object"
 NOT_A_DATE = "times of day, as the documentation's own examples show"
 NO_COLON = "its own examples have an offset without a colon, which is no RFC 3339 time"
 
@@ -51,7 +51,7 @@ CORRECTIONS = [
       }.items() for member in members],
 ]
 
-# Answers that the files leave out.
+# Responses that the files leave out.
 PROBLEM = {"description": "what is wrong with the parameters"}
 UNDOCUMENTED = {
     # The gateway's, before any suite: no credentials.
@@ -90,8 +90,8 @@ def load(name):
     for item in specification["paths"].values():
         for method, operation in item.items():
             if method in {"get", "put", "post", "delete"}:
-                for status, answer in UNDOCUMENTED.items():
-                    operation["responses"].setdefault(status, copy.deepcopy(answer))
+                for status, response in UNDOCUMENTED.items():
+                    operation["responses"].setdefault(status, copy.deepcopy(response))
     return specification
 
 

@@ -1,4 +1,4 @@
-"""Asks every operation of every specification for something that exists, and holds the answer against the schema."""
+"""Asks every operation of every specification for something that exists, and holds the response against the schema."""
 
 import schemathesis
 from schemathesis.checks import not_a_server_error
@@ -33,10 +33,10 @@ class Walk:
         self.left.discard(operation)
         more = {} if body is None else {"body": body, "media_type": "application/json"}
         case = asked.Case(path_parameters=parameters, query=query or {}, headers=dict(HEADERS), **more)
-        answer = case.call(base_url=self.base)
-        assert 200 <= answer.status_code < 300, f"{self.name} {operation}: {answer.status_code} {answer.text}"
-        case.validate_response(answer, checks=CHECKS)
-        return answer.json() if answer.content and "json" in answer.headers["content-type"][0] else answer.text
+        response = case.call(base_url=self.base)
+        assert 200 <= response.status_code < 300, f"{self.name} {operation}: {response.status_code} {response.text}"
+        case.validate_response(response, checks=CHECKS)
+        return response.json() if response.content and "json" in response.headers["content-type"][0] else response.text
 
     def done(self):
         assert not self.left, f"{self.name}: nobody asked for {sorted(self.left)}"

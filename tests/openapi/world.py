@@ -18,8 +18,8 @@ def token():
     if HOW == "proxy":
         return None
     form = urllib.parse.urlencode(LOGIN).encode()
-    with urllib.request.urlopen(f"{BASE}/token", form) as answer:
-        return json.load(answer)["access_token"]
+    with urllib.request.urlopen(f"{BASE}/token", form) as response:
+        return json.load(response)["access_token"]
 
 
 TOKEN = token()
@@ -27,10 +27,10 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
 
 
 def get(path):
-    """The body of an answer, whatever it is."""
+    """The body of an response, whatever it is."""
     request = urllib.request.Request(BASE + path, headers=HEADERS)
-    with urllib.request.urlopen(request) as answer:
-        return answer.read()
+    with urllib.request.urlopen(request) as response:
+        return response.read()
 
 
 def ring():

@@ -55,7 +55,7 @@ async function read(request) {
   return Buffer.concat(parts).toString();
 }
 
-async function answer(request, response) {
+async function respond(request, response) {
   const { pathname } = new URL(request.url, "http://localhost");
   const text = await read(request);
   const send = (status, headers, body) => {
@@ -102,7 +102,7 @@ async function answer(request, response) {
 }
 
 const server = http.createServer((request, response) => {
-  answer(request, response).catch((error) => response.destroy(error));
+  respond(request, response).catch((error) => response.destroy(error));
 });
 server.listen(0, "127.0.0.1", () => {
   console.log(`http://127.0.0.1:${server.address().port}`);

@@ -68,7 +68,7 @@ async function interact(request, response) {
   return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
 
-async function answer(request, response) {
+async function respond(request, response) {
   const { pathname } = new URL(request.url, issuer);
   const send = (status, headers, body) => {
     response.writeHead(status, { "content-type": "application/json", ...headers });
@@ -100,6 +100,6 @@ async function answer(request, response) {
 }
 
 server.on("request", (request, response) => {
-  answer(request, response).catch((error) => response.destroy(error));
+  respond(request, response).catch((error) => response.destroy(error));
 });
 console.log(issuer);

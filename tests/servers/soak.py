@@ -110,7 +110,7 @@ class Proxy:
         return status, body
 
     def recovers(self):
-        """Waits until a request succeeds; the last answer where none does."""
+        """Waits until a request succeeds; the last response where none does."""
         end = time.monotonic() + PATIENCE
         while True:
             status, body = self.get()
@@ -264,8 +264,8 @@ def kills(proxy, server, seed):
     check(401 not in statuses, f"a client has seen a 401: {statuses}")
     check(after["logins_refused"] == before["logins_refused"], "a login was refused")
     counts = ", ".join(f"{after[name] - before[name]} {name}" for name in after)
-    by_person = f", {logins} interactive logins" if server.by_code else ""
-    print(f"  {KILLS} kills: {counts}{by_person}; requests by status: {statuses}")
+    interactive = f", {logins} interactive logins" if server.by_code else ""
+    print(f"  {KILLS} kills: {counts}{interactive}; requests by status: {statuses}")
 
 
 def live(program, server, seed):

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_comparison_sees_a_request_too_many_and_one_too_few() {
+    fn the_comparison_notices_an_extra_and_a_missing_request() {
         let (messages, end) = reference::read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let call = || Call::Request { seen: messages[0].clone(), whole: true };
         compare(&[call()], &messages, &end);

@@ -184,7 +184,7 @@ fn assert_none(left: &Left, found: &BTreeMap<usize, String>) {
 }
 
 #[tokio::test]
-async fn of_a_thousand_tries_none_gets_a_secret_into_a_cassette() {
+async fn no_secret_of_a_thousand_tries_gets_into_a_cassette() {
     let plan = |known: &[String]| {
         let secrets: Vec<String> = known.iter().cloned().chain(UNKNOWN.map(str::to_owned)).collect();
         tries(1000, &secrets, &PLACES.concat(), &Encoding::ALL)

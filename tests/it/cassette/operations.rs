@@ -298,7 +298,7 @@ impl Compared {
 }
 
 #[tokio::test]
-async fn every_operation_replays_with_its_status_its_type_and_its_shape() {
+async fn every_operation_replays_with_its_status_type_and_shape() {
     let options = SimulatorOptions { lag: 0.0, ..SimulatorOptions::default() };
     let simulator = Simulator::bind(options).await.unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -440,7 +440,7 @@ fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn whatever_it_is_in_is_found() {
+fn contents_are_found_in_every_coding() {
     let line = serde_json::json!({
         "a": { "base64": STANDARD.encode(gzip("in a file")) }, "b": "in%20a%20target", "c": ["in a \"quote\""],
         "d": STANDARD.encode("in base64"),

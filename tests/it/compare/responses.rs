@@ -110,11 +110,11 @@ fn bodiless() -> Vec<Response> {
         becomes("304 with a length", 304, "", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1234\r\n\r\n"),
         becomes("304 with a body", 304, "", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nok"),
         passes(
-            "another answer behind the answer",
+            "another response after the response",
             with("Content-Length: 2", "okHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"),
         ),
         passes(
-            "another answer behind the chunks",
+            "another response after the chunks",
             with(
                 "Transfer-Encoding: chunked",
                 "2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON",
@@ -162,7 +162,7 @@ fn lengths() -> Vec<Response> {
             with("Transfer-Encoding : chunked", "2\r\nok\r\n0\r\n\r\n"),
         )
         .then_ends()
-        .because("RFC 9112 §5.1: such answers are framed differently by different readers"),
+        .because("RFC 9112 §5.1: such responses are framed differently by different readers"),
     ]
 }
 

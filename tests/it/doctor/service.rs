@@ -11,7 +11,7 @@ use crate::process::Process;
 use crate::tls::TlsUpstream;
 
 #[tokio::test]
-async fn a_suite_that_is_not_subscribed_is_named() {
+async fn a_suite_that_is_not_subscribed_is_reported() {
     let unsubscribe = |sim: &Simulator| {
         sim.inject(Action::Unsubscribe { suite: "reports".into() }).unwrap();
     };
@@ -32,7 +32,7 @@ async fn a_suite_that_is_not_subscribed_is_named() {
 }
 
 #[tokio::test]
-async fn a_missing_role_is_named_for_each_suite() {
+async fn a_missing_role_is_reported_for_each_suite() {
     let users = [
         ("erin", "provisioning 401", "the role Account Administrator"),
         ("tel", "telephony 401", "a role that may see the calls"),
@@ -55,7 +55,7 @@ async fn a_missing_role_is_named_for_each_suite() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_named_with_direction_and_amount() {
+async fn a_wrong_clock_is_reported_with_direction_and_amount() {
     let two_minutes = |sim: &Simulator| sim.advance(Duration::from_secs(125));
     let sentences = ["WARN clock our clock is 2 min", "behind the", "NTP", "It works, with 1 warning."];
     Case { prepare: &two_minutes, ..Case::default() }.diagnose(0, &sentences).await;
@@ -65,7 +65,7 @@ async fn a_clock_that_is_off_is_named_with_direction_and_amount() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_is_named_and_not_pressed() {
+async fn an_exhausted_quota_is_reported_and_further_requests_are_avoided() {
     let options = SimulatorOptions { quota: Some(2), ..SimulatorOptions::default() };
     let sentences = [
         "WARN reports 429 throttled: the application quota is used up until",
@@ -83,7 +83,7 @@ async fn a_quota_that_is_used_up_is_named_and_not_pressed() {
 }
 
 #[tokio::test]
-async fn a_suite_in_trouble_and_a_page_in_its_place_are_named() {
+async fn a_failing_suite_and_an_html_page_in_its_place_are_reported() {
     let trouble = |sim: &Simulator| {
         sim.inject(Fault::status(503).on("/t/vbc.prod/telephony")).unwrap();
         sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
@@ -107,7 +107,7 @@ async fn a_suite_in_trouble_and_a_page_in_its_place_are_named() {
 }
 
 #[tokio::test]
-async fn a_token_host_that_is_down_is_named_and_no_login_is_tried() {
+async fn a_token_host_that_is_down_is_reported_and_no_login_is_tried() {
     let (gone, _held) = closed_port();
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim.url(), &format!("http://{gone}/token"), "", "sim-password");
@@ -132,7 +132,7 @@ async fn a_token_host_that_is_down_is_named_and_no_login_is_tried() {
 }
 
 #[tokio::test]
-async fn a_token_host_that_is_in_trouble_is_named() {
+async fn a_failing_token_host_is_reported() {
     let trouble = |sim: &Simulator| {
         sim.inject(Fault::status(503).on("/token")).unwrap();
     };
@@ -146,7 +146,7 @@ async fn a_token_host_that_is_in_trouble_is_named() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_accepted_is_named_with_what_to_do() {
+async fn an_untrusted_certificate_is_reported_with_the_remedy() {
     let sim = Simulator::start().await.unwrap();
     let stranger = TlsUpstream::start("localhost").await;
     let other_name = TlsUpstream::start("other.example").await;
@@ -179,7 +179,7 @@ async fn a_certificate_that_is_not_accepted_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_is_named_and_no_suite_is_asked() {
+async fn an_upstream_that_is_down_is_reported_and_no_suite_is_asked() {
     let (gone, _held) = closed_port();
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&format!("http://{gone}"), &format!("{}/token", sim.url()), "", "sim-password");
@@ -207,7 +207,7 @@ async fn a_token_that_the_gateway_refuses_is_replaced_without_a_login() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_for_ever_is_named_and_replaced_once() {
+async fn a_token_that_stays_refused_is_reported_and_replaced_once() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
     assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));

@@ -9,7 +9,7 @@ const PROTOCOL_ERROR: u32 = 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 #[tokio::test]
-async fn what_is_ambiguous_is_refused_and_never_reaches_the_upstream() {
+async fn ambiguous_requests_are_refused_and_never_reach_the_upstream() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
@@ -110,7 +110,7 @@ async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
 
 /// The URI type removes the fragment before we see it, so what is checked is what is forwarded.
 #[tokio::test]
-async fn of_a_path_with_a_fragment_nothing_behind_it_goes_on() {
+async fn a_fragment_of_a_path_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;
@@ -145,7 +145,7 @@ async fn a_target_passes_byte_for_byte_or_not_at_all() {
 
 /// The library resets the stream for some and drops the others.
 #[tokio::test]
-async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
+async fn trailers_with_pseudo_headers_framing_or_line_ends_are_never_forwarded() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let post = [
@@ -176,7 +176,7 @@ async fn trailers_with_pseudo_headers_framing_or_line_ends_never_go_on() {
 }
 
 #[tokio::test]
-async fn a_header_list_over_the_limit_goes_nowhere() {
+async fn a_header_list_over_the_limit_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
     let mut raw = RawH2::connect(world.address).await;

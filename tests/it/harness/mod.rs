@@ -194,10 +194,10 @@ impl WorldBuilder {
             ("credentials.default.password", "\"sim-password\"".to_owned()),
         ];
         // An interactive login determines the user.
-        let by_person = self.sections.contains("default.grant = \"authorization_code\"");
+        let is_interactive = self.sections.contains("default.grant = \"authorization_code\"");
         for (key, value) in defaults {
             let of_login = ["credentials.default.username", "credentials.default.password"].contains(&key);
-            if by_person && of_login {
+            if is_interactive && of_login {
                 continue;
             }
             let given = self.sections.lines().any(|line| line.split('=').next().map(str::trim) == Some(key));

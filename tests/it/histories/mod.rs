@@ -190,7 +190,7 @@ async fn happen(world: &mut World, event: Event) {
             }
             world.clock.shift(by);
         }
-        Event::Ask { count, hang_up } => world.ask_aside(count, hang_up),
+        Event::Ask { count, hang_up } => world.ask_in_background(count, hang_up),
         Event::Call => call(world).await,
         Event::Refuse(count) => world.refuse_at_once(count).await,
         Event::RevokeAccess => world.service.revoke_all_access(),
@@ -228,7 +228,7 @@ async fn happen(world: &mut World, event: Event) {
 
 /// What a request was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Given {
+enum Outcome {
     /// 503 in our own name: there was no usable token.
     NoToken,
     /// The upstream's response, to this bearer's revision.
@@ -245,13 +245,13 @@ async fn call(world: &World) {
     }
     let revision = world.credential().snapshot().revision;
     match given {
-        Given::NoToken if usable => {
+        Outcome::NoToken if usable => {
             world.oracle.lock().violated("a request got 503, and the surfaces say that a token is usable");
         }
-        Given::Upstream(Some(200), sent) if !usable && sent == revision => {
+        Outcome::Upstream(Some(200), sent) if !usable && sent == revision => {
             world.oracle.lock().violated("a request got 200, and the surfaces say that no token is usable");
         }
-        Given::Upstream(Some(401), sent) if usable && sent == revision => {
+        Outcome::Upstream(Some(401), sent) if usable && sent == revision => {
             world
                 .oracle
                 .lock()
@@ -263,8 +263,8 @@ async fn call(world: &World) {
 
 /// A bearer, and after a 401 at most two further sendings: one of the same bearer that is new, one
 /// after a forced refresh. Where one could be had that was minted for it, the gateway takes it.
-async fn request(world: &World) -> Given {
-    let Some(mut bearer) = world.ask().await else { return Given::NoToken };
+async fn request(world: &World) -> Outcome {
+    let Some(mut bearer) = world.ask().await else { return Outcome::NoToken };
     let credential = world.credential();
     let (mut late, mut fresh) = (false, false);
     for sendings in 1..=3 {
@@ -273,7 +273,7 @@ async fn request(world: &World) -> Given {
             if status == Some(200) && credential.doubts(&bearer) {
                 credential.trust(&bearer);
             }
-            return Given::Upstream(status, bearer.revision);
+            return Outcome::Upstream(status, bearer.revision);
         }
         if fresh && !world.oracle.lock().doomed {
             world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
@@ -292,23 +292,23 @@ async fn request(world: &World) -> Given {
                 None if bearer.is_alive(world.clock.now()) => bearer,
                 None => match world.ask().await {
                     Some(bearer) => bearer,
-                    None => return Given::NoToken,
+                    None => return Outcome::NoToken,
                 },
             };
         } else {
             let asked = Instant::now();
-            let answer = credential
+            let replacement = credential
                 .replace(&bearer, vbc_proxy::testing::credential::rejected_prefixes::Kind::Token)
                 .await;
             world.in_time(asked);
-            match answer {
+            match replacement {
                 Ok(newer) => (bearer, fresh) = (newer.bearer, newer.fresh),
-                Err(_) => return Given::NoToken,
+                Err(_) => return Outcome::NoToken,
             }
         }
     }
     credential.distrust(&bearer);
-    Given::Upstream(Some(401), bearer.revision)
+    Outcome::Upstream(Some(401), bearer.revision)
 }
 
 /// With all faults gone there is a token, or an interactive login is asked for and succeeds.
@@ -330,19 +330,19 @@ async fn heal(world: &mut World, by_password: bool) {
     call(world).await;
     if world.credential().snapshot().login_needed {
         if by_password {
-            world.oracle.lock().violated("a person is asked for where there is a password");
+            world.oracle.lock().violated("an interactive login is asked for although there is a password");
         }
         if !world.log_in().await {
-            world.oracle.lock().violated("a login by a person failed");
+            world.oracle.lock().violated("an interactive login failed");
         }
     }
-    let answer = match world.ask().await {
+    let status = match world.ask().await {
         Some(bearer) => world.call(&bearer).await,
         None => None,
     };
-    if answer != Some(200) {
+    if status != Some(200) {
         let snapshot = world.credential().snapshot();
-        world.oracle.lock().violated(format!("not well again: {answer:?}, {snapshot:?}"));
+        world.oracle.lock().violated(format!("not healed: {status:?}, {snapshot:?}"));
     }
     if world.credential().snapshot().unsaved {
         world.oracle.lock().violated("the token set is still unsaved");
@@ -366,7 +366,7 @@ fn run(setting: Setting, events: Vec<Event>) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn no_history_breaks_a_promise() {
+fn no_history_violates_an_invariant() {
     let cases = std::env::var("VBC_PROXY_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
     let seed = std::env::var("VBC_PROXY_SEED").ok().and_then(|text| text.parse().ok());
     let config = Config {

@@ -26,13 +26,13 @@ enum Fate {
 
 /// What a token request asks for.
 #[derive(Clone, Debug)]
-pub(super) enum Asked {
+pub(super) enum TokenRequest {
     Login { secret: String },
     Refresh { token: String },
     Code,
 }
 
-impl Asked {
+impl TokenRequest {
     pub(super) fn read(form: &str) -> Self {
         let value = |wanted: &str| {
             let mut pairs = url::form_urlencoded::parse(form.as_bytes());
@@ -69,7 +69,7 @@ impl Oracle {
     }
 
     /// A request leaves the credential.
-    pub(super) fn leaves(&mut self, asked: &Asked, now: Instant) {
+    pub(super) fn leaves(&mut self, asked: &TokenRequest, now: Instant) {
         self.requests += 1;
         self.doomed = false;
         self.in_flight += 1;
@@ -77,13 +77,13 @@ impl Oracle {
             self.violated("two token requests at once");
         }
         match asked {
-            Asked::Refresh { token } => {
+            TokenRequest::Refresh { token } => {
                 if matches!(self.fates.get(token), Some(Fate::Over(_))) {
-                    self.violated("a refresh token was presented again after its answer had come");
+                    self.violated("a refresh token was presented again after its response had come");
                 }
                 self.fates.insert(token.clone(), Fate::Open);
             }
-            Asked::Login { secret } => {
+            TokenRequest::Login { secret } => {
                 if self.refused.iter().any(|(refused, _)| refused == secret) {
                     self.violated("a refused password was sent again");
                 }
@@ -91,18 +91,23 @@ impl Oracle {
                     self.violated("a login while the account was known to be locked");
                 }
             }
-            Asked::Code => {}
+            TokenRequest::Code => {}
         }
     }
 
     /// The credential receives a response, or learns that there will be none.
-    pub(super) fn arrives(&mut self, asked: &Asked, answer: Option<&Response<Vec<u8>>>, now: Instant) {
+    pub(super) fn arrives(
+        &mut self,
+        asked: &TokenRequest,
+        response: Option<&Response<Vec<u8>>>,
+        now: Instant,
+    ) {
         self.in_flight -= 1;
-        let Some(answer) = answer else { return };
-        let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let Some(response) = response else { return };
+        let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
         let error = body["error"].as_str().unwrap_or_default();
         let locked = body["error_description"].as_str().is_some_and(|text| text.contains("17003"));
-        let usable = answer.status() == 200
+        let usable = response.status() == 200
             && body["access_token"].is_string()
             && body["token_type"].as_str().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
         self.issued += u64::from(usable);
@@ -110,22 +115,22 @@ impl Oracle {
             self.locked = Some(now);
         }
         match asked {
-            Asked::Refresh { token } => {
+            TokenRequest::Refresh { token } => {
                 let successor = body["refresh_token"].as_str().filter(|next| next != token);
                 if (usable && successor.is_some()) || error == "invalid_grant" && !locked {
                     self.fates.insert(token.clone(), Fate::Over(now));
                 }
             }
-            Asked::Login { secret } if error == "invalid_grant" && !locked => {
+            TokenRequest::Login { secret } if error == "invalid_grant" && !locked => {
                 self.refused.push((secret.clone(), now));
             }
-            Asked::Login { secret } if usable => {
+            TokenRequest::Login { secret } if usable => {
                 self.locked = None;
                 self.refused.retain(|(refused, _)| refused != secret);
             }
             // A person has logged in: the account is in order.
-            Asked::Code if usable => self.locked = None,
-            Asked::Login { .. } | Asked::Code => {}
+            TokenRequest::Code if usable => self.locked = None,
+            TokenRequest::Login { .. } | TokenRequest::Code => {}
         }
     }
 

@@ -25,7 +25,7 @@ use vbc_proxy::testing::oauth::{
 };
 use vbc_simulator::{Mode, OldAccess, Service, SimulatorOptions, TokenFormat};
 
-use super::oracle::{Asked, Oracle};
+use super::oracle::{Oracle, TokenRequest};
 
 pub(super) const ALICE: &str = "alice@vbc.prod";
 const CALLBACK: &str = "http://localhost:8081/callback";
@@ -62,7 +62,7 @@ impl Transport for Wire {
         if self.unreachable.load(Ordering::Relaxed) {
             return Err(TransportError { sent: Some(false), message: "no connection: refused".into() });
         }
-        let asked = Asked::read(request.body());
+        let asked = TokenRequest::read(request.body());
         self.oracle.lock().leaves(&asked, Instant::now());
         let mut under_way = UnderWay(Some(Arc::clone(&self.oracle)));
         let (head, body) = request.into_parts();
@@ -71,16 +71,16 @@ impl Transport for Wire {
         let service = self.service.clone();
         let served = tokio::spawn(async move {
             tokio::time::sleep(LATENCY).await;
-            let answer = service.respond(request).await;
+            let response = service.respond(request).await;
             tokio::time::sleep(LATENCY).await;
-            answer
+            response
         });
-        let answer = tokio::time::timeout(TIMEOUT, served).await;
-        let answer =
-            answer.ok().and_then(Result::ok).flatten().map(|answer| answer.map(|body| body.to_vec()));
+        let response = tokio::time::timeout(TIMEOUT, served).await;
+        let response =
+            response.ok().and_then(Result::ok).flatten().map(|response| response.map(|body| body.to_vec()));
         under_way.0 = None;
-        self.oracle.lock().arrives(&asked, answer.as_ref(), Instant::now());
-        answer.ok_or_else(|| TransportError { sent: Some(true), message: "the answer was lost".into() })
+        self.oracle.lock().arrives(&asked, response.as_ref(), Instant::now());
+        response.ok_or_else(|| TransportError { sent: Some(true), message: "the response was lost".into() })
     }
 }
 
@@ -284,18 +284,18 @@ impl World {
     }
 
     /// Somebody asks for a bearer and does not wait with us.
-    pub(super) fn ask_aside(&mut self, count: u8, hang_up: Option<Duration>) {
+    pub(super) fn ask_in_background(&mut self, count: u8, hang_up: Option<Duration>) {
         for _ in 0..count {
             let (credential, oracle) = (self.credential().clone(), Arc::clone(&self.oracle));
             self.asking.push(tokio::spawn(async move {
                 let asked = Instant::now();
-                let answer = credential.bearer();
+                let bearer = credential.bearer();
                 match hang_up {
-                    Some(after) => drop(tokio::time::timeout(after, answer).await),
-                    None => drop(answer.await),
+                    Some(after) => drop(tokio::time::timeout(after, bearer).await),
+                    None => drop(bearer.await),
                 }
                 if asked.elapsed() > MAX_WAIT + Duration::from_millis(1) {
-                    oracle.lock().violated("somebody waited past the deadline");
+                    oracle.lock().violated("a request waited past the deadline");
                 }
             }));
         }
@@ -304,9 +304,9 @@ impl World {
     /// A bearer, waited for.
     pub(crate) async fn ask(&self) -> Option<Bearer> {
         let asked = Instant::now();
-        let answer = self.credential().bearer().await;
+        let bearer = self.credential().bearer().await;
         self.in_time(asked);
-        let bearer = answer.ok()?;
+        let bearer = bearer.ok()?;
         self.check_stored(&bearer);
         let mut oracle = self.oracle.lock();
         if bearer.expires_at <= self.clock.now() {
@@ -318,7 +318,7 @@ impl World {
 
     pub(super) fn in_time(&self, asked: Instant) {
         if asked.elapsed() > MAX_WAIT + Duration::from_millis(1) {
-            self.oracle.lock().violated("somebody waited past the deadline");
+            self.oracle.lock().violated("a request waited past the deadline");
         }
     }
 
@@ -332,14 +332,14 @@ impl World {
         };
         let kind = vbc_proxy::testing::credential::rejected_prefixes::Kind::Token;
         let asked = Instant::now();
-        let answers = (0..count).map(|_| {
+        let replacements = (0..count).map(|_| {
             let (credential, bearer) = (self.credential().clone(), bearer.clone());
             tokio::spawn(async move { credential.replace(&bearer, kind).await })
         });
-        for answer in answers.collect::<Vec<_>>() {
-            let answer = answer.await.unwrap();
+        for replacement in replacements.collect::<Vec<_>>() {
+            let replacement = replacement.await.unwrap();
             self.in_time(asked);
-            let Ok(newer) = answer else { continue };
+            let Ok(newer) = replacement else { continue };
             self.check_stored(&newer.bearer);
             if newer.bearer.revision <= bearer.revision {
                 self.oracle.lock().violated("the replacement is not newer");
@@ -407,8 +407,8 @@ impl World {
         let target = format!(
             "/authorize?response_type=code&client_id=sim-client&scope=openid&sim_user={ALICE}&redirect_uri={CALLBACK}"
         );
-        let answer = self.service.respond(Request::get(target).body(Bytes::new()).unwrap()).await;
-        let Some(location) = answer.and_then(|answer| answer.headers().get("location").cloned()) else {
+        let response = self.service.respond(Request::get(target).body(Bytes::new()).unwrap()).await;
+        let Some(location) = response.and_then(|response| response.headers().get("location").cloned()) else {
             return false;
         };
         let Ok(code) = AuthorizationResponse::from_pasted(location.to_str().unwrap()).outcome else {

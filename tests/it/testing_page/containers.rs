@@ -258,7 +258,7 @@ async fn a_job_in_a_container_reaches_the_service_by_its_name() {
     let mut image = image(Some("simulator"));
     image.variables.insert("VBC_PROXY_LISTEN_HOSTS".to_owned(), "vbc".to_owned());
     let container = Container::start(image, &BTreeMap::new()).await;
-    assert_answers_to_names(&[("vbc", 8080, &container), ("vbc", 8091, &container)]).await;
+    assert_reached_by_names(&[("vbc", 8080, &container), ("vbc", 8091, &container)]).await;
 }
 
 /// The job that takes the program out of the image: `docker` is a script that has the image we
@@ -335,7 +335,7 @@ async fn the_compose_example_passes() {
     let Said { code, text } = run(directory.path(), &text(&tests["command"]), &borrowed(&variables)).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("2 passed"), "{text}");
-    assert_answers_to_names(&[
+    assert_reached_by_names(&[
         ("proxy", 8080, &containers["proxy"]),
         ("simulator", 8091, &containers["simulator"]),
     ])
@@ -343,7 +343,7 @@ async fn the_compose_example_passes() {
 }
 
 /// Containers reach each other by their names, which both the proxy and the control plane look at.
-async fn assert_answers_to_names(names: &[(&str, u16, &Container)]) {
+async fn assert_reached_by_names(names: &[(&str, u16, &Container)]) {
     let directory = tempfile::tempdir().unwrap();
     for (name, port, container) in names {
         let (address, path) = (container.port(*port), if *port == 8091 { "/__sim/health" } else { "/" });

@@ -25,8 +25,8 @@ public class Tool {
                         .POST(BodyPublishers.ofFile(Path.of(args[1])));
                 default -> HttpRequest.newBuilder(URI.create(users + "/999999"));
             };
-            var answer = client.send(request.build(), BodyHandlers.ofString());
-            System.out.println(job + " " + answer.statusCode() + " " + answer.body());
+            var response = client.send(request.build(), BodyHandlers.ofString());
+            System.out.println(job + " " + response.statusCode() + " " + response.body());
         }
     }
 }

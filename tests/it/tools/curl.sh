@@ -1,7 +1,7 @@
 # curl.sh BASE BODY JOB... – CURL_VERSION has the option for the version of HTTP.
 base=$1 body=$2
 shift 2
-ask() { curl -q -sS "$CURL_VERSION" -o answer -w '%{http_code}' "$@"; }
+ask() { curl -q -sS "$CURL_VERSION" -o response -w '%{http_code}' "$@"; }
 for job; do
     case $job in
     list) status=$(ask "$base/t/vbc.prod/provisioning/api/accounts/self/users?page_size=3&a=%2F") ;;
@@ -11,5 +11,5 @@ for job; do
         "$base/t/vbc.prod/telephony/v3/cc/accounts/self/calls") ;;
     missing) status=$(ask "$base/t/vbc.prod/provisioning/api/accounts/self/users/999999") ;;
     esac
-    echo "$job $status $(cat answer)"
+    echo "$job $status $(cat response)"
 done

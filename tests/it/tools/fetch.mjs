@@ -15,6 +15,6 @@ const send = {
     missing: () => fetch(users + '/999999'),
 };
 for (const job of jobs) {
-    const answer = await send[job]();
-    console.log(job, answer.status, await answer.text());
+    const response = await send[job]();
+    console.log(job, response.status, await response.text());
 }

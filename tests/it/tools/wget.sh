@@ -2,7 +2,7 @@
 base=$1 body=$2
 shift 2
 ask() {
-    wget --no-config -nv -S --tries=1 --content-on-error -O answer "$@" 2>said
+    wget --no-config -nv -S --tries=1 --content-on-error -O response "$@" 2>said
     sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' said | tail -n 1
 }
 for job; do
@@ -15,5 +15,5 @@ for job; do
         "$base/t/vbc.prod/telephony/v3/cc/accounts/self/calls") ;;
     missing) status=$(ask "$base/t/vbc.prod/provisioning/api/accounts/self/users/999999") ;;
     esac
-    echo "$job $status $(cat answer)"
+    echo "$job $status $(cat response)"
 done

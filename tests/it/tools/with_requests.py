@@ -28,5 +28,5 @@ def send(session, job):
 
 with requests.Session() as session:
     for job in jobs:
-        answer = send(session, job)
-        print(job, answer.status_code, answer.text)
+        response = send(session, job)
+        print(job, response.status_code, response.text)

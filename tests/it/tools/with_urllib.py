@@ -23,7 +23,7 @@ def request(job):
 
 for job in jobs:
     try:
-        answer = urllib.request.urlopen(request(job))
+        response = urllib.request.urlopen(request(job))
     except urllib.error.HTTPError as error:
-        answer = error
-    print(job, answer.status, answer.read().decode())
+        response = error
+    print(job, response.status, response.read().decode())

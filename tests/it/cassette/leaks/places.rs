@@ -11,11 +11,11 @@ pub(super) struct Case<'c> {
 /// A request and its response.
 pub(super) struct Exchange {
     line: String,
-    asking: Vec<String>,
-    asked: Vec<u8>,
+    request_lines: Vec<String>,
+    request_body: Vec<u8>,
     status: String,
     headers: Vec<String>,
-    answer: Vec<u8>,
+    response_body: Vec<u8>,
     trailers: Vec<String>,
 }
 
@@ -29,16 +29,16 @@ const NONE: &str = "/t/vbc.prod/none/v1/things";
 const CALL: &str = "6c0a3c5a-1f0e-4f7b-9d57-0a1b2c3d4e5f";
 
 /// All places, in groups.
-pub(super) const PLACES: [&[Named]; 4] = [&TARGETS, &HEADERS, &BODIES, &ANSWERS];
+pub(super) const PLACES: [&[Named]; 4] = [&TARGETS, &HEADERS, &BODIES, &RESPONSES];
 
 fn get(target: impl std::fmt::Display) -> Exchange {
     Exchange {
         line: format!("GET {target}"),
-        asking: Vec::new(),
-        asked: Vec::new(),
+        request_lines: Vec::new(),
+        request_body: Vec::new(),
         status: "200 OK".to_owned(),
         headers: Vec::new(),
-        answer: Vec::new(),
+        response_body: Vec::new(),
         trailers: Vec::new(),
     }
 }
@@ -48,11 +48,11 @@ impl Exchange {
     pub(super) fn request(&self, index: usize) -> Vec<u8> {
         let mut head = format!("{} HTTP/1.1\r\nHost: localhost\r\nConnection: close, te\r\n", self.line);
         head += &format!("TE: trailers\r\nX-Try: {index}\r\n");
-        self.asking.iter().for_each(|line| head += &format!("{line}\r\n"));
-        if !self.asked.is_empty() {
-            head += &format!("Content-Length: {}\r\n", self.asked.len());
+        self.request_lines.iter().for_each(|line| head += &format!("{line}\r\n"));
+        if !self.request_body.is_empty() {
+            head += &format!("Content-Length: {}\r\n", self.request_body.len());
         }
-        [head.as_bytes(), b"\r\n", &self.asked].concat()
+        [head.as_bytes(), b"\r\n", &self.request_body].concat()
     }
 
     /// The bytes of the response.
@@ -60,26 +60,26 @@ impl Exchange {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status);
         self.headers.iter().for_each(|line| head += &format!("{line}\r\n"));
         if self.trailers.is_empty() {
-            head += &format!("Content-Length: {}\r\n\r\n", self.answer.len());
-            return [head.as_bytes(), &self.answer].concat();
+            head += &format!("Content-Length: {}\r\n\r\n", self.response_body.len());
+            return [head.as_bytes(), &self.response_body].concat();
         }
         let trailers: String = self.trailers.iter().map(|line| format!("{line}\r\n")).collect();
         format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n{trailers}\r\n").into_bytes()
     }
 
-    fn asking(mut self, lines: Vec<String>) -> Self {
-        self.asking = lines;
+    fn with_lines(mut self, lines: Vec<String>) -> Self {
+        self.request_lines = lines;
         self
     }
 
-    fn answered(mut self, lines: Vec<String>) -> Self {
+    fn responding(mut self, lines: Vec<String>) -> Self {
         self.headers = lines;
         self
     }
 
     fn in_json(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.headers.push("Content-Type: application/json".to_owned());
-        self.answer = body.into();
+        self.response_body = body.into();
         self
     }
 
@@ -182,31 +182,33 @@ const TARGETS: [Named; 16] = [
 ];
 
 const HEADERS: [Named; 17] = [
-    ("a header", |case| get(USERS).asking(case.lines("X-$: "))),
-    ("a header elsewhere", |case| get(NONE).asking(case.lines("$: "))),
-    ("a cookie", |case| get(USERS).asking(case.lines("Cookie: $="))),
-    ("a referer", |case| get(USERS).asking(vec![format!("Referer: http://localhost/a?{}", case.query())])),
-    ("a user agent", |case| get(USERS).asking(case.lines("User-Agent: tool/1.0 "))),
-    ("credentials", |case| {
-        get(USERS).asking(vec![format!("Authorization: {} {}", case.name, case.pieces[0])])
+    ("a header", |case| get(USERS).with_lines(case.lines("X-$: "))),
+    ("a header elsewhere", |case| get(NONE).with_lines(case.lines("$: "))),
+    ("a cookie", |case| get(USERS).with_lines(case.lines("Cookie: $="))),
+    ("a referer", |case| {
+        get(USERS).with_lines(vec![format!("Referer: http://localhost/a?{}", case.query())])
     }),
-    ("a language", |case| get(USERS).asking(case.lines("Accept-Language: en, "))),
-    ("what is accepted", |case| get(USERS).asking(case.lines("Accept: application/json;$="))),
-    ("a tag", |case| get(USERS).asking(case.each(|_, piece| format!("If-None-Match: \"{piece}\"")))),
-    ("a date", |case| get(USERS).asking(case.lines("If-Modified-Since: "))),
-    ("a range", |case| get(USERS).asking(case.lines("Range: bytes="))),
-    ("who has forwarded", |case| get(USERS).asking(case.lines("X-Forwarded-For: "))),
-    ("a number of a request", |case| get(USERS).asking(case.lines("X-Request-Id: "))),
-    ("a trace", |case| get(USERS).asking(case.lines("Traceparent: 00-"))),
+    ("a user agent", |case| get(USERS).with_lines(case.lines("User-Agent: tool/1.0 "))),
+    ("credentials", |case| {
+        get(USERS).with_lines(vec![format!("Authorization: {} {}", case.name, case.pieces[0])])
+    }),
+    ("a language", |case| get(USERS).with_lines(case.lines("Accept-Language: en, "))),
+    ("what is accepted", |case| get(USERS).with_lines(case.lines("Accept: application/json;$="))),
+    ("a tag", |case| get(USERS).with_lines(case.each(|_, piece| format!("If-None-Match: \"{piece}\"")))),
+    ("a date", |case| get(USERS).with_lines(case.lines("If-Modified-Since: "))),
+    ("a range", |case| get(USERS).with_lines(case.lines("Range: bytes="))),
+    ("who has forwarded", |case| get(USERS).with_lines(case.lines("X-Forwarded-For: "))),
+    ("a number of a request", |case| get(USERS).with_lines(case.lines("X-Request-Id: "))),
+    ("a trace", |case| get(USERS).with_lines(case.lines("Traceparent: 00-"))),
     ("a type", |case| {
-        let mut exchange = get(CALLS).asking(case.lines("Content-Type: application/json; $="));
-        (exchange.line, exchange.asked) = (format!("POST {CALLS}"), b"{}".to_vec());
+        let mut exchange = get(CALLS).with_lines(case.lines("Content-Type: application/json; $="));
+        (exchange.line, exchange.request_body) = (format!("POST {CALLS}"), b"{}".to_vec());
         // One alone is a type.
-        exchange.asking.truncate(1);
+        exchange.request_lines.truncate(1);
         exchange
     }),
-    ("an address of a sender", |case| get(USERS).asking(case.lines("From: "))),
-    ("a control of caches", |case| get(USERS).asking(case.lines("Cache-Control: no-cache, $="))),
+    ("an address of a sender", |case| get(USERS).with_lines(case.lines("From: "))),
+    ("a control of caches", |case| get(USERS).with_lines(case.lines("Cache-Control: no-cache, $="))),
 ];
 
 /// A body of a request or of a response, with its type.
@@ -271,14 +273,14 @@ fn with_body(case: &Case<'_>, kind: usize, target: &str, is_request: bool) -> Ex
     let mut exchange = get(target);
     let line = format!("Content-Type: {of_type}");
     if is_request {
-        (exchange.line, exchange.asked) = (format!("POST {target}"), body);
-        exchange.asking.push(line);
+        (exchange.line, exchange.request_body) = (format!("POST {target}"), body);
+        exchange.request_lines.push(line);
     } else {
-        exchange.answer = body;
+        exchange.response_body = body;
         exchange.headers.push(line);
         // Every other one in a coding.
         if kind % 2 == 1 {
-            exchange.answer = gzip(&exchange.answer);
+            exchange.response_body = gzip(&exchange.response_body);
             exchange.headers.push("Content-Encoding: gzip".to_owned());
         }
     }
@@ -298,7 +300,7 @@ macro_rules! bodies {
 
 const BODIES: [Named; 96] = bodies!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
 
-const ANSWERS: [Named; 26] = [
+const RESPONSES: [Named; 26] = [
     ("a reason", |case| get(USERS).status(&format!("200 {}", case.pieces.join(" ")))),
     ("a reason elsewhere", |case| get(NONE).status(&format!("404 {}", case.pieces.join(" ")))),
     ("a trailer", |case| {
@@ -307,34 +309,34 @@ const ANSWERS: [Named; 26] = [
         exchange
     }),
     ("a location", |case| {
-        get(USERS).status("302 Found").answered(vec![format!("Location: https://h/a?{}", case.query())])
+        get(USERS).status("302 Found").responding(vec![format!("Location: https://h/a?{}", case.query())])
     }),
     ("a path of a location", |case| {
-        get(USERS).status("302 Found").answered(vec![format!("Location: {CALLS}/{}", case.segments())])
+        get(USERS).status("302 Found").responding(vec![format!("Location: {CALLS}/{}", case.segments())])
     }),
     ("a fragment", |case| {
-        get(NONE).status("302 Found").answered(vec![format!("Location: https://h/cb#{}", case.query())])
+        get(NONE).status("302 Found").responding(vec![format!("Location: https://h/cb#{}", case.query())])
     }),
     ("a link in a header", |case| {
-        get(USERS).answered(vec![format!("Link: <{USERS}?page=2&{}>; rel=next", case.query())])
+        get(USERS).responding(vec![format!("Link: <{USERS}?page=2&{}>; rel=next", case.query())])
     }),
-    ("a header of a response", |case| get(USERS).answered(case.lines("X-$: "))),
-    ("a header of a response elsewhere", |case| get(NONE).answered(case.lines("$: "))),
-    ("a cookie that is set", |case| get(USERS).answered(case.lines("Set-Cookie: $="))),
-    ("a tag of a response", |case| get(USERS).answered(case.each(|_, piece| format!("ETag: \"{piece}\"")))),
-    ("a file name", |case| get(USERS).answered(case.lines("Content-Disposition: attachment; filename="))),
-    ("a challenge", |case| get(USERS).answered(case.lines("WWW-Authenticate: $ realm="))),
-    ("a server", |case| get(USERS).answered(case.lines("Server: "))),
-    ("a time to wait", |case| get(USERS).status("429 Too").answered(case.lines("Retry-After: "))),
-    ("a date of a response", |case| get(USERS).answered(case.lines("Last-Modified: "))),
-    ("a warning", |case| get(USERS).answered(case.lines("Warning: 199 - "))),
+    ("a header of a response", |case| get(USERS).responding(case.lines("X-$: "))),
+    ("a header of a response elsewhere", |case| get(NONE).responding(case.lines("$: "))),
+    ("a cookie that is set", |case| get(USERS).responding(case.lines("Set-Cookie: $="))),
+    ("a tag of a response", |case| get(USERS).responding(case.each(|_, piece| format!("ETag: \"{piece}\"")))),
+    ("a file name", |case| get(USERS).responding(case.lines("Content-Disposition: attachment; filename="))),
+    ("a challenge", |case| get(USERS).responding(case.lines("WWW-Authenticate: $ realm="))),
+    ("a server", |case| get(USERS).responding(case.lines("Server: "))),
+    ("a time to wait", |case| get(USERS).status("429 Too").responding(case.lines("Retry-After: "))),
+    ("a date of a response", |case| get(USERS).responding(case.lines("Last-Modified: "))),
+    ("a warning", |case| get(USERS).responding(case.lines("Warning: 199 - "))),
     ("a type of a response", |case| {
-        let mut exchange = get(USERS).answered(case.lines("Content-Type: application/json; $="));
+        let mut exchange = get(USERS).responding(case.lines("Content-Type: application/json; $="));
         exchange.headers.truncate(1);
-        exchange.answer = b"{}".to_vec();
+        exchange.response_body = b"{}".to_vec();
         exchange
     }),
-    ("an activity", |case| get(USERS).answered(case.lines("activityid: "))),
+    ("an activity", |case| get(USERS).responding(case.lines("activityid: "))),
     ("a link of a page", |case| {
         get(USERS)
             .in_json(format!("{{\"_links\":{{\"next\":{{\"href\":\"{USERS}?page=2&{}\"}}}}}}", case.query()))
@@ -359,13 +361,13 @@ const ANSWERS: [Named; 26] = [
     ("a hook", |case| {
         let mut exchange = get(HOOKS);
         exchange.line = format!("POST {HOOKS}");
-        exchange.asked = format!(
+        exchange.request_body = format!(
             "{{\"url\":\"https://h/{}\",\"signingKey\":{}}}",
             case.segments(),
             in_json(&case.pieces[0])
         )
         .into();
-        exchange.asking.push("Content-Type: application/json".to_owned());
+        exchange.request_lines.push("Content-Type: application/json".to_owned());
         exchange.status("201 Created").in_json(case.object())
     }),
 ];

@@ -17,7 +17,7 @@ pub(crate) const BOB: &str = "bob@vbc.prod";
 pub(crate) const LOGIN: &str = "/login/default";
 
 /// A world whose credential has an interactive login.
-pub(crate) fn by_person() -> WorldBuilder {
+pub(crate) fn interactive_login() -> WorldBuilder {
     World::builder()
         .config(r#"credentials.default.grant = "authorization_code""#)
         .config(&format!("credentials.default.redirect_uri = \"{REDIRECT}\""))
