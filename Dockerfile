@@ -1,5 +1,6 @@
-# Without a target: one image, two services, the proxy and the simulator (docker-compose.yml).
-# With `--target simulator`: both in one container, for places where a container gets no command (docs/testing.md).
+# Without a target: one image for two services, the proxy and the simulator (docker-compose.yml).
+# With `--target simulator`: both in one container, for services that cannot set a command
+# (docs/testing.md).
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -7,14 +8,15 @@ COPY . .
 RUN cargo build --profile dist --locked --bin vbc-proxy && install -D target/dist/vbc-proxy /out/vbc-proxy
 
 FROM debian:bookworm-slim AS program
-# A user of its own, and a directory for the token store that belongs to it.
+# A dedicated user, which owns the directory of the token store.
 RUN useradd --system --uid 10001 --home-dir /var/lib/vbc-proxy vbc-proxy \
     && install -d -m 0700 -o vbc-proxy -g vbc-proxy /var/lib/vbc-proxy
 COPY --from=build /out/vbc-proxy /usr/local/bin/vbc-proxy
 USER vbc-proxy
 WORKDIR /var/lib/vbc-proxy
-# It listens on the container's loopback until told otherwise: whoever reaches the proxy uses the credential, so opening
-# it is the operator's decision (docker-compose.yml shows how). The admin listener stays there in any case.
+# By default the proxy listens on the container's loopback. Every client that reaches it uses the
+# credential, so the operator decides whether to open it (docker-compose.yml shows how). The admin
+# listener always stays on loopback.
 ENV VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
 VOLUME /var/lib/vbc-proxy
 EXPOSE 8080
@@ -23,7 +25,7 @@ HEALTHCHECK --interval=10s --timeout=6s --start-period=5s CMD ["vbc-proxy", "sta
 ENTRYPOINT ["vbc-proxy"]
 
 FROM program AS simulator
-# No secret is in it: it may listen for everybody.
+# This image contains no secret, so it may listen on all addresses.
 ENV VBC_PROXY_LISTEN_ADDRESS=0.0.0.0:8080 \
     VBC_PROXY_LISTEN_ALLOW_ANONYMOUS=true \
     VBC_PROXY_SIMULATOR_ADDRESS=0.0.0.0:8090 \

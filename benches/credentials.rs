@@ -1,6 +1,5 @@
-//! Measures many credentials: the time to start with them, the memory of each, and how fast they
-//! get their tokens. `cargo bench --bench credentials [-- COUNT]` takes two minutes, most of them
-//! for the file store.
+//! Measures many credentials: start-up time, memory of each, and how fast they get their tokens.
+//! `cargo bench --bench credentials [-- COUNT]` takes two minutes, most of it for the file store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -15,9 +14,9 @@ use std::time::{Duration, Instant};
 use vbc_proxy::Simulator;
 use vbc_simulator::{Identity, SimulatorOptions};
 
-/// How often a start is timed.
+/// The number of timed starts.
 const STARTS: usize = 5;
-/// How many credentials are asked for at once.
+/// The number of credentials that are refreshed at once.
 const LANES: usize = 8;
 
 fn main() {
@@ -83,8 +82,7 @@ fn lay_out(directory: &Path, sim: &Simulator, count: usize, store: &str) {
     fs::write(directory.join("proxy.toml"), file).unwrap();
 }
 
-/// Times some starts, each after `prepare`; killed as soon as they listen, before they have done
-/// anything else.
+/// Times [`STARTS`] starts, each after `prepare`. A proxy is killed as soon as it listens.
 fn starts(directory: &Path, prepare: impl Fn()) -> String {
     let mut times: Vec<f64> = (0..STARTS)
         .map(|_| {
@@ -96,11 +94,11 @@ fn starts(directory: &Path, prepare: impl Fn()) -> String {
     format!("{:.2} s ({:.2} to {:.2})", times[STARTS / 2], times[0], times[STARTS - 1])
 }
 
-/// A running proxy. Dropped, it is killed.
+/// A running proxy, which is killed on drop.
 struct Run {
     child: Child,
     admin: SocketAddr,
-    /// How long it took until it said that it listens.
+    /// The time until it printed that it listens.
     started: Duration,
 }
 
@@ -130,7 +128,7 @@ impl Run {
         kibibytes * 1024
     }
 
-    /// The same, once every credential has a token; and how long that took.
+    /// Resident memory in bytes once every credential has a token, and the time until then.
     fn resident_with_tokens(self, names: &[String]) -> (usize, Duration) {
         let begun = Instant::now();
         std::thread::scope(|scope| {
@@ -149,7 +147,7 @@ impl Drop for Run {
     }
 }
 
-/// Has these credentials fetch their tokens, one after the other.
+/// Refreshes these credentials, one after the other.
 fn refresh(admin: SocketAddr, names: &[String]) {
     let mut stream = BufReader::new(TcpStream::connect(admin).unwrap());
     for name in names {

@@ -1,11 +1,10 @@
-//! Counts the instructions that a request costs: unlike time, they hardly vary
-//! (`scripts/instructions`).
+//! Counts the instructions of a request, which hardly vary, unlike times (`scripts/instructions`).
 //!
-//! The program (`VBC_PROXY_BINARY`, or the one that cargo built for this) runs under callgrind with
-//! the shipped defaults. A figure is the difference between a long run and a short one, divided by
-//! the difference in requests. `-- --check` compares with `benches/instructions.txt` and fails
-//! where a figure is more than three per cent off; `-- --write` writes that file. Needs valgrind
-//! and strace.
+//! The program (`VBC_PROXY_BINARY`, or the one that cargo built for this bench) runs under
+//! callgrind with the shipped defaults. A figure is the difference between a long run and a short
+//! one, divided by the difference in requests. `-- --check` fails if a figure is more than three
+//! per cent off `benches/instructions.txt`. `-- --write` writes that file. Needs valgrind and
+//! strace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -104,8 +103,8 @@ impl Calls {
         Self { receives: self.receives - other.receives, sends: self.sends - other.sends }
     }
 
-    /// Whether there are at most two of each for a request. Timers and signals may add one in a
-    /// hundred requests.
+    /// Whether a request has at most two of each. Timers and signals may add one in a hundred
+    /// requests.
     fn is_least(&self, requests: usize) -> bool {
         let most = 2 * requests + requests / 100;
         self.receives <= most && self.sends <= most
@@ -200,9 +199,9 @@ impl Run<'_> {
     }
 }
 
-/// Drains and waits: the tools write their files when the process has ended.
+/// Drains the proxy and waits for its end, since the tools write their files only then.
 fn end(proxy: &mut Child) {
-    // strace has a child, which is the proxy. Under valgrind both are one process.
+    // The proxy is a child of strace, but the same process as valgrind.
     let id = proxy.id().to_string();
     let child = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     let target = child.split_whitespace().next().unwrap_or(&id).to_owned();

@@ -1,4 +1,4 @@
-//! How fast JSON is looked through for links: `cargo bench --bench links`; a few seconds.
+//! Measures how fast JSON is scanned for links. `cargo bench --bench links` takes a few seconds.
 
 #![allow(clippy::print_stdout)]
 
@@ -19,7 +19,7 @@ fn main() {
     println!("a link in 100 bytes  {:6.2} GB/s", measure(item));
 }
 
-/// Pieces of 16 KiB, the copy into and out of the pieces included.
+/// Scans pieces of 16 KiB, including the copies into and out of them.
 fn measure(item: &str) -> f64 {
     let text = item.repeat(SIZE / item.len());
     let started = Instant::now();

@@ -1,5 +1,5 @@
-//! What the pieces of a request cost, in nanoseconds: `cargo bench --bench pieces`; a few seconds.
-//! Links have a bench of their own, and so has the whole path (`instructions`).
+//! Times the parts of a request in nanoseconds. `cargo bench --bench pieces` takes a few seconds.
+//! Link rewriting (`links`) and the whole path (`instructions`) have their own benches.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -23,7 +23,7 @@ fn main() {
     bearer();
 }
 
-/// The median of some rounds.
+/// Returns the median of several rounds.
 fn measure(mut piece: impl FnMut()) -> f64 {
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
@@ -98,7 +98,7 @@ fn verdict() {
     }
 }
 
-/// Reads of the bearer, alone and while it is refreshed without a pause.
+/// Reads the bearer, alone and during refreshes without a pause.
 fn bearer() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let sim = runtime.block_on(Simulator::start()).unwrap();
@@ -119,7 +119,7 @@ fn bearer() {
         let (ended, refreshed, credential) = (Arc::clone(&ended), Arc::clone(&refreshed), credential.clone());
         runtime.spawn(async move {
             while !ended.load(Ordering::Relaxed) {
-                // Now and then it is refused: too soon.
+                // Some refreshes are refused because they come too soon.
                 match credential.refresh().await {
                     Ok(()) => refreshed.fetch_add(1, Ordering::Relaxed),
                     Err(_) => {

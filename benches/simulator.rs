@@ -1,9 +1,9 @@
-//! Checks what the simulator promises: a response within 50 ms of its start, and ten thousand
-//! requests a second on one core. `cargo bench --bench simulator` takes half a minute.
+//! Checks the simulator's goals: a response within 50 ms of its start, and ten thousand requests a
+//! second on one core. `cargo bench --bench simulator` takes half a minute.
 //!
-//! Server and load have one core each, and a connection has one request at a time. Requests are
-//! counted per second of the server's processor time, which other work on the machine does not
-//! change. Requests per second of wall time are printed too.
+//! Server and load generator have one core each, and a connection has one request at a time.
+//! Requests are counted per second of the server's processor time, which other work on the machine
+//! does not change. Requests per second of wall time are printed too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::Request;
 use vbc_proxy::Simulator;
 
-/// What requests ask for: one thing, and a page of ten.
+/// The requested resources: a single one, and a page of ten.
 const ACCOUNT: &str = "/t/vbc.prod/provisioning/api/accounts/self";
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const LOGIN: &str = "grant_type=password&username=alice@vbc.prod&password=sim-password&client_id=sim-client&client_secret=sim-secret";
@@ -27,12 +27,12 @@ const FOR: Duration = Duration::from_secs(4);
 const STARTS: usize = 21;
 const SIMULATORS: usize = 1000;
 
-/// What is promised.
+/// The goals.
 const START: Duration = Duration::from_millis(50);
 const REQUESTS: f64 = 10_000.0;
 
 fn main() -> ExitCode {
-    // First, while this process has no memory that it could use again.
+    // This comes first, while this process has no freed memory that it could reuse.
     many();
     let mut kept = true;
     let mut start = |what: &str, one: fn() -> Duration| {
@@ -76,7 +76,7 @@ fn processor(tasks: &str) -> Duration {
     }
 }
 
-/// Counts what `ask` does in [`FOR`].
+/// Counts the requests that `ask` makes in [`FOR`].
 fn rate(tasks: &str, mut ask: impl FnMut() -> usize) -> Rate {
     ask();
     let (begun, before, mut responses) = (Instant::now(), processor(tasks), 0);
@@ -90,7 +90,7 @@ fn rate(tasks: &str, mut ask: impl FnMut() -> usize) -> Rate {
     }
 }
 
-/// The program, on the first core; with everything that it needs until it listens.
+/// The running program, on the first core.
 struct Program {
     child: Child,
     address: String,
@@ -117,7 +117,7 @@ impl Drop for Program {
     }
 }
 
-/// A connection that is kept, with one request on its way at most.
+/// A persistent connection with at most one request in flight.
 struct Connection {
     stream: TcpStream,
     room: Vec<u8>,
@@ -167,7 +167,7 @@ fn is_whole(response: &[u8]) -> bool {
     }
 }
 
-/// From nothing to an access token.
+/// The time from the start of the program to an access token.
 fn program_start() -> Duration {
     let begun = Instant::now();
     let program = Program::start();
@@ -175,7 +175,7 @@ fn program_start() -> Duration {
     begun.elapsed()
 }
 
-/// The same in this process, the runtime included: what a test pays.
+/// The time from nothing to an access token in this process, as in a test. It includes the runtime.
 fn library_start() -> Duration {
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -196,7 +196,7 @@ fn over_sockets(path: &str) -> Rate {
     })
 }
 
-/// Without sockets: what a test pays that asks the service itself.
+/// Requests without sockets, as of a test that calls the service directly.
 fn service(path: &str) -> Rate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let service = runtime.block_on(Simulator::start()).unwrap().service();
@@ -214,7 +214,7 @@ fn service(path: &str) -> Rate {
     })
 }
 
-/// A thousand in one process.
+/// Starts a thousand simulators in one process.
 fn many() {
     vbc_http::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

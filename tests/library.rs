@@ -1,5 +1,5 @@
-//! The crate as a dependency: only its public interface, with or without the command line.
-//! `scripts/test` compiles it without default features too.
+//! The crate as a dependency: uses only its public interface, with or without the command line.
+//! `scripts/test` also compiles it without default features.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,7 +14,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const LOGIN: &str = "grant_type=password&username=dora@vbc.prod&password=dora-password\
                      &client_id=sim-client&client_secret=sim-secret";
 
-/// The status of a GET over a connection of its own.
+/// Sends a GET on its own connection. Returns the status.
 async fn get(authority: &str, target: &str) -> u16 {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     let head = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
@@ -28,7 +28,7 @@ fn authority(url: &str) -> &str {
     url.strip_prefix("http://").unwrap()
 }
 
-/// The proxy before a simulator, as the README shows it.
+/// The proxy in front of a simulator, as in the README.
 async fn proxy(sim: &Simulator) -> App {
     let text = format!(
         "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\nstore.kind = \"memory\"\n\

@@ -1,5 +1,5 @@
-//! 64 MiB up and down, on every transport and to both kinds of upstream: what arrives is what was
-//! sent, and memory does not grow with it.
+//! 64 MiB up and down, on every transport and to both kinds of upstream. Every body must arrive
+//! unchanged, and memory must not grow with its size.
 
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ pub(crate) async fn run() {
     }
 }
 
-/// The peak over idle while this many clients send and fetch.
+/// The peak memory above idle while this many clients upload and download.
 async fn peak(proxy: &Proxy, idle: usize, transport: Transport, clients: usize, expected: &str) -> usize {
     proxy.forget_peak();
     let pairs = (0..clients).map(|_| async {

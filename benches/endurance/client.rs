@@ -17,13 +17,13 @@ use crate::upstream::Pattern;
 /// How to reach the proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transport {
-    /// HTTP/2, or else HTTP/1.1.
+    /// HTTP/2 if set, otherwise HTTP/1.1.
     pub h2: bool,
-    /// What it goes over.
+    /// The layer below HTTP.
     pub(crate) over: Over,
 }
 
-/// What HTTP goes over.
+/// The layer below HTTP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     /// Plain TCP.

@@ -1,5 +1,5 @@
-//! Server-sent events: how long each takes through the proxy, and when the upstream sees that its
-//! client has left.
+//! Server-sent events: the delay that the proxy adds to each, and when the upstream notices that
+//! its client has disconnected.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) async fn run() {
             while late.len() < EVENTS {
                 let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
                 let arrived = upstream.now();
-                // Of events that came together the last one counts for all.
+                // The last of several events in one frame counts for all.
                 let text = String::from_utf8(frame.to_vec()).unwrap();
                 let sent = text.trim_end().rsplit("data: ").next().unwrap().parse().unwrap();
                 late.push(arrived - Duration::from_nanos(sent));

@@ -1,10 +1,9 @@
-//! What the proxy bears: large bodies on every transport, clients that are slow on purpose, streams
-//! of events. Run it with `cargo bench --bench endurance [-- bodies|slow|events]`; all of it takes
+//! The proxy under load: large bodies on every transport, clients that are slow on purpose, streams
+//! of events. Run it with `cargo bench --bench endurance [-- bodies|slow|events]`. Everything takes
 //! about six minutes.
 //!
-//! It needs some 15,000 file descriptors (`ulimit -n`). Times are this machine's; what counts is
-//! how they compare within one run. It fails where a body is not what was sent, or a connection
-//! outlives its deadline.
+//! It needs about 15,000 file descriptors (`ulimit -n`). Times depend on the machine; only compare
+//! those of one run. It fails if a body arrives changed, or a connection outlives its deadline.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

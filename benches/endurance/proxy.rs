@@ -1,4 +1,4 @@
-//! The proxy as a process, and what it takes of the machine.
+//! The proxy as a process, and the memory and sockets that it uses.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,21 +10,21 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use vbc_proxy::Simulator;
 
-/// A proxy that serves.
+/// A running proxy.
 pub(crate) struct Proxy {
     process: Child,
     /// Where it listens on TCP.
     pub(crate) address: String,
     /// Where it listens on a unix socket.
     pub(crate) socket: PathBuf,
-    /// Trusts its certificate.
+    /// A client configuration that trusts its certificate.
     pub(crate) tls: Arc<rustls::ClientConfig>,
     _directory: tempfile::TempDir,
     _sim: Simulator,
 }
 
 impl Proxy {
-    /// In front of `upstream`, with these further lines of configuration.
+    /// Starts a proxy in front of `upstream`, with these additional lines of configuration.
     pub(crate) async fn start(upstream: &str, tls: bool, lines: &str) -> Self {
         let sim = Simulator::start().await.unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ impl Proxy {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }
 
-    /// Sockets it has open.
+    /// The number of its open sockets.
     pub(crate) fn sockets(&self) -> usize {
         let entries = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
         let target = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.ok()?.path()).ok();

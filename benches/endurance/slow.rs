@@ -1,5 +1,5 @@
 //! Clients that are slow on purpose: heads that never end, responses that are not read. Other
-//! clients must not notice, and the slow ones must be gone after their deadlines.
+//! clients must not notice them, and the slow ones must be disconnected at their deadlines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,18 @@ use crate::upstream::Upstream;
 const HEADS: usize = 10_000;
 const READERS: usize = 2_000;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How long it takes until all of them are there.
+/// The time in which all of them connect.
 const RAMP: Duration = Duration::from_secs(10);
-/// The longest deadline of the proxy, that of a write, and what its check may take.
+/// The longest deadline of the proxy, which is that of a write, plus the interval of its check.
 const DEADLINE: Duration = Duration::from_secs(75);
-/// How often an ordinary client asks.
+/// The interval between requests of an ordinary client.
 const EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run() {
     println!("\n{HEADS} connections whose head never ends and {READERS} that do not read, for a minute");
     let upstream = Upstream::start(false).await;
     let proxy = Proxy::start(&upstream.url, false, "").await;
-    // Warm.
+    // Warm up.
     ordinary(&proxy, Duration::from_secs(3)).await;
     let quiet = ordinary(&proxy, Duration::from_secs(20)).await;
     let (idle, sockets) = (proxy.memory().0, proxy.sockets());
@@ -37,7 +37,7 @@ pub(crate) async fn run() {
     let stop = Arc::new(AtomicBool::new(false));
     let mut attackers = JoinSet::new();
     for number in 0..HEADS + READERS {
-        // All in the same instant would be another test: that of the kernel's queue of connections.
+        // If all connected at the same instant, this would test the kernel's backlog.
         let begins = tokio::time::Instant::now() + RAMP * number as u32 / (HEADS + READERS) as u32;
         let (address, stop) = (proxy.address.clone(), Arc::clone(&stop));
         attackers.spawn(async move {
@@ -81,8 +81,8 @@ fn at(sorted: &[Duration], share: f64) -> f64 {
     sorted[index].as_secs_f64() * 1e3
 }
 
-/// Requests at a constant rate, every second one on a connection of its own; how long each took
-/// from when it was due.
+/// Sends requests at a constant rate, every second one on its own connection. Returns how long each
+/// took, counted from its due time.
 async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     let transport = Transport { h2: false, over: Over::Tcp };
     let mut kept = Client::connect(proxy, transport).await;
@@ -118,8 +118,8 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     times
 }
 
-/// Tells, once a second, what the kernel holds for all TCP connections of this machine, theirs and
-/// ours, when that is more than ever before.
+/// Prints, once a second, the kernel's buffers of all TCP connections on this machine, if they have
+/// reached a new maximum.
 async fn most_in_kernel() {
     let started = Instant::now();
     let mut most = 0;
@@ -135,8 +135,8 @@ async fn most_in_kernel() {
     }
 }
 
-/// Sends a head byte by byte, without end; when it is cut off, again. Afterwards it waits to be cut
-/// off.
+/// Sends a head byte by byte, without end, and starts again when it is disconnected. In the end it
+/// waits for that.
 async fn endless_head(address: String, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(&address).await else {
@@ -163,7 +163,7 @@ async fn endless_head(address: String, stop: Arc<AtomicBool>) {
 /// Requests a large body and reads nothing until the proxy gives up.
 async fn never_reads(address: String, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
-        // A large buffer would read for it.
+        // A large receive buffer would take the body although nobody reads.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let Ok(mut stream) = socket.connect(address.parse().unwrap()).await else {
@@ -171,7 +171,7 @@ async fn never_reads(address: String, stop: Arc<AtomicBool>) {
             continue;
         };
         let _ = stream.write_all(b"GET /bytes/67108864 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-        // The end is seen by an error event alone: reading would help the proxy.
+        // Waits for an error event only, because reading would help the proxy.
         let _ = stream.ready(tokio::io::Interest::ERROR).await;
     }
 }

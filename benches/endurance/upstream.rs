@@ -19,23 +19,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
-/// How many bytes a piece of a body has.
+/// The bytes of one piece of a body.
 const PIECE: usize = 64 * 1024;
 
-/// An upstream and what it saw.
+/// An upstream, and counters of its streams.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     /// Its URL.
     pub(crate) url: String,
-    /// Streams of events whose client has left.
+    /// Notified when the client of a stream of events has disconnected.
     pub(crate) left: Arc<Notify>,
-    /// Streams of events that are open.
+    /// The number of open streams of events.
     pub(crate) streams: Arc<AtomicUsize>,
     started: Instant,
 }
 
 impl Upstream {
-    /// One that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
+    /// Starts an upstream that speaks HTTP/1.1, or HTTP/2 by prior knowledge.
     pub(crate) async fn start(h2: bool) -> Self {
         // A real upstream has its own kernel. Here the kernel would buffer two megabytes for every
         // unread response, more than the machine's limit for all TCP connections.
@@ -70,7 +70,7 @@ impl Upstream {
         upstream
     }
 
-    /// Time on the clock that events are stamped by.
+    /// The time on the clock of the events' timestamps.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -120,12 +120,12 @@ impl Upstream {
 
 /// A body of this many bytes whose pattern repeats after a prime number of bytes.
 pub(crate) struct Pattern {
-    /// How many are left.
+    /// The bytes that are left.
     pub(crate) left: u64,
 }
 
-/// Swapped pieces and missing bytes are noticed: the pattern restarts every 251 bytes, and pieces
-/// have other lengths.
+/// One piece of the pattern, starting at byte `at`. Its period of 251 bytes does not divide a
+/// piece's length, so swapped pieces and missing bytes are detected.
 fn piece(at: u64, length: usize) -> Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     let pattern =

@@ -1,4 +1,4 @@
-//! Reads any text as a configuration.
+//! Parses any text as a configuration.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -6,9 +6,7 @@ use super::Config;
 
 /// A text laid out like `proxy.toml`.
 ///
-/// # Panics
-/// When a configuration passes that its own rules would refuse, or a finding names a line that is
-/// not there.
+/// # Panics When an invalid configuration passes, or a finding names a line that does not exist.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Config::from_toml(text) {

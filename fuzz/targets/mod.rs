@@ -1,4 +1,4 @@
-//! Functions that take any bytes and panic when a rule is broken.
+//! Functions that accept any bytes and panic if a rule is broken.
 //!
 //! The programs in `fuzz/fuzz_targets` call them with inputs of libFuzzer. The tests here replay
 //! `fuzz/corpus`.
@@ -13,7 +13,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Runs a target with every kept input, whole and cut short.
+    /// Runs a target with every input of its corpus, whole and cut short.
     fn replay(target: &str, run: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
         let mut inputs: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,4 +1,4 @@
-//! Reads any response of a token endpoint.
+//! Parses any response of a token endpoint.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -12,10 +12,9 @@ use vbc_base::secret::Secret;
 
 const SECRETS: [&str; 3] = ["fuzz-client-secret", "fuzz-refresh-token", "fuzz-password"];
 
-/// One byte for status and grant, a line for `Retry-After`, then the body.
+/// The input is one byte for status and grant, a line for `Retry-After`, then the body.
 ///
-/// # Panics
-/// When a token is taken that cannot be sent, or an error would show a secret.
+/// # Panics When a token is accepted that cannot be sent, or an error shows a secret.
 pub fn token_response(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let (line, body) = rest.split_at(rest.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
@@ -43,7 +42,7 @@ pub fn token_response(data: &[u8]) {
             assert!(status < 300, "tokens from a {status}");
             assert!(issued.access_token.header_value().is_some(), "a token that cannot be sent");
             assert!(issued.expires_in.as_secs() >= 1);
-            // Debug output does not depend on the tokens.
+            // Debug output must not depend on the tokens.
             let shown = format!("{issued:?}");
             let refresh_token = issued.refresh_token.as_ref().map(|_| Secret::new("other"));
             let other = Issued { access_token: AccessToken::new("other"), refresh_token, ..issued };

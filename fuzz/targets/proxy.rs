@@ -14,10 +14,9 @@ use super::upstream::testing::{self, ReadResponse, ScriptedUpstream};
 use super::verdict::{self, Verdict};
 use vbc_http::headers;
 
-/// The input is header lines, which are stripped as those of a request.
+/// The input is header lines, which are stripped like those of a request.
 ///
-/// # Panics
-/// When a hop-by-hop field or a credential is left, or a field is removed that must stay.
+/// # Panics When a hop-by-hop field or a credential remains, or a field is removed that must stay.
 pub fn connection_header(data: &[u8]) {
     let mut map = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
@@ -100,20 +99,19 @@ const BASE: &str = "http://127.0.0.1:8080";
 
 /// The first byte is the length of the pieces in which the rest, a JSON body, arrives.
 ///
-/// # Panics
-/// When the pieces make a difference, or when anything in valid JSON changes but URLs of the
-/// upstream.
+/// # Panics When the result depends on the pieces, or when anything but URLs of the upstream
+/// changes in valid JSON.
 pub fn links(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let step = usize::from(*step).max(1);
     let rewritten = links::rewrite_pieces(UPSTREAM, BASE, bytes.chunks(step));
-    // The rewriter does not wait for the end of a string over 2 KiB to learn whether it is a key.
+    // The rewriter does not wait for the end of a string over 2 KiB to decide whether it is a key.
     let short = !bytes.contains(&b'\\') && bytes.split(|byte| *byte == b'"').all(|part| part.len() < 1000);
     if short || bytes.len() <= 2048 {
         assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
     }
-    // A link whose first letter is escaped is left alone: finding it would mean decoding every
-    // string.
+    // A link whose first letter is escaped is left unchanged: finding it would need decoding of
+    // every string.
     let lower = bytes.to_ascii_lowercase();
     if [&br"\u0068"[..], br"\u0048"].iter().any(|escape| lower.windows(6).any(|window| window == *escape)) {
         return;
@@ -158,8 +156,8 @@ fn point_at_base(value: &mut Value) {
 
 /// The first byte is the length of the pieces in which the rest, a response, arrives.
 ///
-/// # Panics
-/// When the pieces make a difference, or when hyper reads an accepted response differently.
+/// # Panics When the result depends on the pieces, or when hyper reads an accepted response
+/// differently.
 pub fn response_head(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -168,7 +166,7 @@ pub fn response_head(data: &[u8]) {
     runtime.block_on(async {
         let read = read(bytes, usize::from(*step)).await;
         assert_eq!(read, self::read(bytes, usize::MAX).await, "the pieces make a difference");
-        // Hyper need not agree about a 101 or about what we reject.
+        // Hyper may differ about a 101 and about rejected responses.
         let (Ok((status, headers)), None) = (&read.head, read.error) else { return };
         if *status == 101 {
             return;

@@ -1,4 +1,4 @@
-// What the Node programs share: addresses, the demo identity, and requests that no library makes.
+// Shared by the Node programs: addresses, the demo identity, and requests that no library makes.
 
 import assert from 'node:assert/strict'
 
@@ -8,31 +8,31 @@ export const login = { username: 'alice@vbc.prod', password: 'sim-password', sco
 export const callback = 'http://localhost:8081/callback'
 export const users = `${api}/t/vbc.prod/provisioning/api/accounts/self/users`
 
-/// Makes something go wrong in the simulator.
+/// Injects a fault into the simulator.
 export async function fault (members) {
   const response = await fetch(`${control}/__sim/faults`, { method: 'POST', body: JSON.stringify(members) })
   assert.equal(response.status, 200, await response.text())
 }
 
-/// What the simulator counted.
+/// The counters of the simulator.
 export async function stats () {
   return (await fetch(`${control}/__sim/stats`)).json()
 }
 
-/// Follows an authorization URL as alice's browser would; gives the URL of the callback.
+/// Follows an authorization URL as alice's browser does. Returns the URL of the callback.
 export async function consent (url) {
   const response = await fetch(`${url}&sim_user=alice`, { redirect: 'manual' })
   assert.equal(response.status, 302)
   return new URL(response.headers.get('location'))
 }
 
-/// The identity server does not take the token any more.
+/// Asserts that the identity server no longer accepts the token.
 export async function assertDead (token) {
   const response = await fetch(`${identity}/userinfo`, { headers: { authorization: `Bearer ${token}` } })
   assert.equal(response.status, 401)
 }
 
-/// The API answered.
+/// Asserts that an API request succeeded.
 export async function assertWorks (response) {
   const body = await response.text()
   assert.equal(response.status, 200, body)

@@ -1,4 +1,4 @@
-"""What the Python programs share: addresses, the demo identity, and requests that no library makes."""
+"""Shared by the Python programs: addresses, the demo identity, and requests that no library makes."""
 
 import sys
 from urllib.parse import parse_qs, urlsplit
@@ -14,17 +14,17 @@ USERS = f"{API}/t/vbc.prod/provisioning/api/accounts/self/users"
 
 
 def fault(**members):
-    """Makes something go wrong in the simulator."""
+    """Injects a fault into the simulator."""
     requests.post(f"{CONTROL}/__sim/faults", json=members).raise_for_status()
 
 
 def stats():
-    """What the simulator counted."""
+    """The counters of the simulator."""
     return requests.get(f"{CONTROL}/__sim/stats").json()
 
 
 def consent(url):
-    """Follows an authorization URL as alice's browser would; gives the URL of the callback."""
+    """Follows an authorization URL as alice's browser does. Returns the URL of the callback."""
     response = requests.get(f"{url}&sim_user=alice", allow_redirects=False)
     assert response.status_code == 302, response.text
     location = response.headers["location"]
@@ -33,13 +33,13 @@ def consent(url):
 
 
 def assert_dead(access_token):
-    """The identity server does not take the token any more."""
+    """Asserts that the identity server no longer accepts the token."""
     response = requests.get(f"{IDENTITY}/userinfo", headers={"Authorization": f"Bearer {access_token}"})
     assert response.status_code == 401, response.text
 
 
 def assert_works(session):
-    """The API answers to the library's session."""
+    """Asserts that an API request of the library's session succeeds."""
     response = session.get(USERS)
     assert response.status_code == 200, response.text
     assert response.json()["_embedded"]["data"], response.text

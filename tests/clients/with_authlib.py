@@ -1,4 +1,4 @@
-"""authlib's session for requests: every grant, renewal by itself, an ID token, revocation."""
+"""authlib's session for requests: every grant, automatic renewal, an ID token, revocation."""
 
 import requests
 from authlib.integrations.base_client import OAuthError
@@ -65,7 +65,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     [(new, replaced)] = renewed
     assert new["access_token"] != old["access_token"]
     assert replaced["refresh_token"] == old["refresh_token"]
-    # Behind the proxy, its own token was renewed as well.
+    # With the proxy, its own token was renewed too.
     assert stats()["refreshes"]["ok"] - before == (1 if API == IDENTITY else 2), stats()
     done(f"{method} renewal")
 

@@ -1,4 +1,5 @@
-// openid-client: discovery, a code with a nonce, PKCE and the age of the login, signatures, and the other grants.
+// openid-client: discovery, a code with a nonce, PKCE and the age of the login, signatures, and
+// the other grants.
 
 import assert from 'node:assert/strict'
 import * as openid from 'openid-client'
@@ -8,7 +9,7 @@ const wellKnown = new URL(`${identity}/t/vbc.prod/oauth2/token/.well-known/openi
 const insecure = { execute: [openid.allowInsecureRequests] }
 const issuer = 'https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token'
 
-/// As it is configured by hand: the service's documents name no keys. Given a secret alone, it goes into the body.
+/// Configured by hand, because the service documents no keys. A secret alone is sent in the body.
 function manual (auth) {
   const at = name => `${identity}/${name}`
   const server = {
@@ -61,7 +62,7 @@ for (const [name, config] of [['discovered', discovered], ['manual', manual()]])
   done(`${name} password`)
 }
 
-// It writes the parts of Basic as RFC 6749 says; the service does not decode them.
+// The library encodes the parts of Basic (RFC 6749 §2.3.1). The service does not decode them.
 const basic = manual(openid.ClientSecretBasic(client.secret))
 await assert.rejects(openid.genericGrantRequest(basic, 'password', login), { error: 'invalid_client' })
 done('basic is not decoded')

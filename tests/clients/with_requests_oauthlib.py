@@ -1,4 +1,4 @@
-"""requests-oauthlib: password and code, renewal by itself, revocation."""
+"""requests-oauthlib: password and code, automatic renewal, revocation."""
 
 import os
 
@@ -6,7 +6,7 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 
-# Loopback has no TLS; the library asks for this word.
+# Loopback has no TLS, which the library allows only with this variable.
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
 
 from requests_oauthlib import OAuth2Session
@@ -57,7 +57,7 @@ for in_body in (False, True):
     assert_works(client)
     [new] = renewed
     assert new["access_token"] != old["access_token"] and new["refresh_token"] != old["refresh_token"]
-    # Behind the proxy, its own token was renewed as well.
+    # With the proxy, its own token was renewed too.
     assert stats()["refreshes"]["ok"] - before == (1 if API == IDENTITY else 2), stats()
     done(f"{how} renewal")
 

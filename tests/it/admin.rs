@@ -1,4 +1,4 @@
-//! The admin listener: what operators and their machines look at.
+//! The admin listener, for operators and monitoring.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn ready_gives_its_reasons_until_a_token_is_usable() {
     assert_eq!(world.admin("/ready").await.json(), ready);
 }
 
-/// A second credential whose application the token endpoint does not know.
+/// A second credential that the token endpoint refuses: its client secret is wrong.
 const REFUSED: [&str; 4] = [
     r#"credentials.other.client_id = "sim-client""#,
     r#"credentials.other.client_secret = "wrong""#,
@@ -119,7 +119,7 @@ async fn a_draining_proxy_is_live_but_not_ready() {
     assert_eq!(world.ended().await, Ended::Drained);
 }
 
-/// The value of a sample in the exposition.
+/// The value of a sample in the metrics.
 fn sample(text: &str, name: &str) -> Option<f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let mut found = lines.filter_map(|line| line.rsplit_once(' ')).filter(|(key, _)| *key == name);

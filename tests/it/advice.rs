@@ -1,4 +1,4 @@
-//! Every command that a text of the program advises is accepted and does what the text says.
+//! Every command that the program advises exists and does what the text says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::process::{Process, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// What is advised, with `default` for the name of a credential. Each is run by a test below.
+/// The advised commands, with `default` as the name of a credential. Tests below run each.
 const ADVISED: [&str; 10] = [
     "vbc-proxy check",
     "vbc-proxy init",
@@ -26,8 +26,8 @@ const ADVISED: [&str; 10] = [
     "vbc-proxy unlock default",
 ];
 
-/// Lines that name the program without advising anything, and the advice that has the user's own
-/// command in it: a test of `run` runs that.
+/// Texts that name the program but advise no command. The last advises one that contains the user's
+/// own; a test of `run` covers it.
 const NO_ADVICE: [&str; 3] =
     ["vbc-proxy replay", "vbc-proxy doctor: credential", "vbc-proxy run {simulate}-- sh -c"];
 
@@ -73,7 +73,7 @@ fn texts() -> Vec<(PathBuf, String)> {
     files.into_iter().filter(is_program).map(text).collect()
 }
 
-/// A command as it is advised of the credential `default`.
+/// An advised command for the credential `default`.
 fn of_default(command: &str) -> String {
     let words = command.split(' ').map(|word| if word.starts_with('{') { "default" } else { word });
     words.collect::<Vec<_>>().join(" ")
@@ -96,7 +96,7 @@ fn every_advised_command_is_in_the_table_and_between_backticks() {
                 continue;
             }
             let shown = rest.lines().next().unwrap();
-            // Alone in a literal, it is a command for a page to show.
+            // Alone in a literal, it is a command that a page shows.
             let Some(delimiter @ ('`' | '"')) = text[..at].chars().next_back() else {
                 panic!("not between backticks in {}: {shown}", path.display());
             };
@@ -107,7 +107,7 @@ fn every_advised_command_is_in_the_table_and_between_backticks() {
     assert_eq!(advised, ADVISED.map(str::to_owned).into());
 }
 
-/// The arguments of an advised command, which has to be in the table.
+/// The arguments of an advised command. Panics if it is not in the table.
 fn arguments(command: &'static str) -> Vec<&'static str> {
     assert!(ADVISED.contains(&command), "{command}");
     command.split(' ').skip(1).collect()

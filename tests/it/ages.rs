@@ -38,13 +38,13 @@ async fn a_suite_with_an_age_limit_never_sees_an_old_token_in_any_mode() {
             let (world, clock) = world(mode, old_access, Some(LIMIT)).await;
             for round in 1..=5 {
                 later(&clock, 280);
-                // Others do not ask for a younger one.
+                // Other requests do not need a younger token.
                 for response in join_all((0..10).map(|_| world.get(USERS))).await {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}");
                 }
                 assert_eq!(world.sim.stats().refreshes.ok, round - 1, "{mode:?} {old_access:?}");
-                // All at once: reports share one refresh, and others never see a 401 from the one
-                // that ends.
+                // All at once: reports share one refresh. The others never get a 401 because the
+                // old token ends.
                 let mixed = (0..20).map(|n| world.get(if n % 2 == 0 { REPORTS } else { USERS }));
                 for response in join_all(mixed).await {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}: {response:?}");
@@ -75,7 +75,7 @@ async fn without_a_younger_token_the_current_one_is_sent() {
     for outage in [Fault::status(503).on("/token"), Fault::hang().on("/token")] {
         let (world, clock) = world(Mode::Reuse, OldAccess::Dead, Some(LIMIT)).await;
         world.sim.inject(outage).unwrap();
-        // Too old for our limit, young enough for theirs.
+        // Too old for the proxy's limit, young enough for the service's.
         later(&clock, 280);
         for _ in 0..3 {
             assert_eq!(within(world.get(REPORTS)).await.status, 200);

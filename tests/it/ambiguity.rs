@@ -1,9 +1,9 @@
-//! http.md, "Ambiguity (request smuggling): refuse, never repair".
+//! Ambiguous requests (request smuggling) are refused, never repaired.
 
 use crate::harness::{RawUpstream, World};
 
-/// Asserts that each request gets 400 and ends its connection, alone and after a good one. Nothing
-/// of it may reach the upstream.
+/// Asserts that each request gets 400 and ends its connection, alone and after a good one. No part
+/// may reach the upstream.
 async fn assert_refused(requests: &[String]) {
     for request in requests {
         let upstream = RawUpstream::ok().await;
@@ -21,7 +21,7 @@ async fn assert_refused(requests: &[String]) {
     }
 }
 
-/// A request with these lines, followed by what a smuggler would hide.
+/// A request with these lines, followed by a hidden request as a smuggler sends it.
 fn with(lines: &str) -> String {
     format!(
         "POST /a HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -195,14 +195,14 @@ async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
         let head = "POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
         let bytes = format!("{head}{body}{smuggled}");
         world.refused(bytes.as_bytes()).await.assert_problem(400, "http_request_error");
-        // And after a good one.
+        // The same after a good request.
         let mut client = world.connect().await;
         client.write(format!("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n{bytes}").as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");
         client.response().await.assert_problem(400, "http_request_error");
         client.closed().await;
     }
-    // Only whole requests are remembered.
+    // The upstream records only whole requests.
     assert!(upstream.requests().iter().all(|received| received.line == "GET /first HTTP/1.1"));
 }
 

@@ -1,5 +1,5 @@
-//! The layers (ARCHITECTURE.md): members of the workspace, floors of the root package, and siblings
-//! without circles.
+//! The layers (ARCHITECTURE.md): members of the workspace, floors of the root package, and no
+//! cycles among siblings.
 
 mod modules;
 mod reader;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use self::modules::{Crate, Module};
 use self::tokens::{Kind, tokens};
 
-/// Every module of the root package, ground floor first.
+/// Every module of the root package by floor. A module may use lower floors only.
 const FLOORS: [&[&str]; 9] = [
     &["memory", "metrics"],
     &["oauth"],
@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 9] = [
     &["cli", "fuzz", "testing"],
 ];
 
-/// The members besides the root package, and which of them each may use.
+/// The members besides the root package, and the members that each may use.
 const MEMBERS: [(&str, &[&str]); 4] = [
     ("vbc-base", &[]),
     ("vbc-cassette", &["vbc-base", "vbc-http"]),
@@ -66,7 +66,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The files of all members in whose code this word is, comments and strings aside.
+/// The files of all members that have this word in their code, not counting comments and strings.
 fn files_with(word: &str) -> Vec<String> {
     let paths = crates().into_iter().flat_map(|(_, src)| files(&src));
     let found = paths.filter(|path| {
@@ -76,7 +76,7 @@ fn files_with(word: &str) -> Vec<String> {
     found.map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// What cargo prints for these arguments.
+/// The output of cargo for these arguments.
 fn cargo(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,12 +1,12 @@
-//! Client connections are spread evenly over the threads, and none is lost on its way from one to
-//! another.
+//! Client connections are spread evenly over the threads, and no handover between threads loses
+//! one.
 
 use vbc_proxy::app::Ended;
 use vbc_proxy::{App, Simulator};
 
 use crate::harness::{Client, RawUpstream, World, tunnel_to_unix, within};
 
-/// How many connections each of these threads serves, by `/metrics`.
+/// The number of connections of each thread, from `/metrics`.
 async fn loads(world: &World, workers: usize) -> Vec<i64> {
     let metrics = world.admin("/metrics").await;
     let load = |worker| metrics.metric(&format!("vbc_proxy_worker_connections_open{{worker=\"{worker}\"}}"));
@@ -35,7 +35,7 @@ async fn connections_opened_one_after_another_are_spread_evenly() {
             }
             let loads = loads(&world, workers).await;
             assert_eq!(loads.iter().sum::<i64>(), count);
-            // Two threads that have 31 leave each other alone at 33.
+            // A thread keeps a little more than its share: 33 is close enough to 31.
             let least = loads.iter().min().unwrap();
             assert!(apart(&loads) <= 1 + least / 16, "{count} connections: {loads:?}");
         }
@@ -53,7 +53,7 @@ async fn a_few_connections_share_a_thread_and_its_pool() {
         clients.push(client);
     }
     assert_eq!(apart(&loads(&world, 4).await), 6);
-    // One after another they asked on one connection, which only the thread that made it has.
+    // All requests used one upstream connection, which belongs to a single thread.
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -70,7 +70,7 @@ async fn connections_opened_at_once_are_spread_evenly() {
         let _clients = futures_util::future::join_all(opening).await;
         let loads = loads(&world, workers).await;
         assert_eq!(loads.iter().sum::<i64>(), 64);
-        // All that accept at the same moment may choose the same.
+        // Threads that accept at the same moment may choose the same target.
         assert!(apart(&loads) <= 2 + workers as i64, "{loads:?}");
     }
 }
@@ -106,8 +106,8 @@ async fn a_drain_loses_no_connection_that_is_handed_over() {
         let (address, metrics) = (app.address().unwrap(), app.metrics());
         let mut clients = Vec::new();
         let opened = async {
-            // Some are being served, some are on their way, and some are still the kernel's when it
-            // begins.
+            // When the drain starts, some connections are served, some are being handed over, and
+            // some are still in the kernel's queue.
             for _ in 0..64 {
                 let mut client = Client::connect(address).await;
                 client.request("GET / HTTP/1.1", b"").await;
@@ -119,7 +119,7 @@ async fn a_drain_loses_no_connection_that_is_handed_over() {
         for mut client in clients {
             let response = client.response().await;
             assert!(matches!(response.status, 200 | 503), "{response:?}");
-            // An end, and no reset.
+            // The connection ends without a reset.
             assert_eq!(client.ended().await, b"");
         }
         assert_eq!(metrics.connections.get(), 0);

@@ -1,4 +1,4 @@
-//! http.md, "Bodies": responses on their way to the client.
+//! Bodies of responses, on their way to the client.
 
 use crate::harness::{RawUpstream, World};
 
@@ -59,7 +59,7 @@ async fn a_response_to_head_has_no_body_and_keeps_its_length() {
         let response = client.response_to("HEAD").await;
         assert_eq!((response.status, response.header("content-length")), (200, length), "{path}");
     }
-    // Nothing was taken for a body: one connection served them all, on either side.
+    // No bytes were taken for a body: one connection on each side served all requests.
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -106,7 +106,7 @@ async fn the_first_byte_of_a_response_is_passed_on_at_once() {
     connection
         .respond("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
-    // The head alone, and then event by event.
+    // The head arrives first, then event by event.
     assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
     for _ in 0..3 {
         connection.write(b"9\r\ndata: 1\n\n\r\n").await;
@@ -132,7 +132,7 @@ async fn a_response_cut_short_is_never_passed_off_as_complete() {
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n6\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\nX: y\r\n"),
-        // Broken, not cut.
+        // These are malformed instead of cut short.
         ("Transfer-Encoding: chunked", "5\r\nhello\r\nXX\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n-1\r\n"),
     ] {
@@ -290,7 +290,7 @@ async fn a_client_that_disconnects_ends_its_request_at_the_upstream() {
     let world =
         World::builder().config("listen.half_close_grace = \"50ms\"").upstream(upstream.url()).start().await;
 
-    // Before the response.
+    // The client disconnects before the response.
     let mut client = world.connect().await;
     client.request("GET /a HTTP/1.1", b"").await;
     let mut connection = upstream.accept().await;
@@ -298,7 +298,7 @@ async fn a_client_that_disconnects_ends_its_request_at_the_upstream() {
     drop(client);
     connection.gone().await;
 
-    // In the middle of the response, by a reset and by an end.
+    // The client disconnects in the middle of the response, by a reset and by a normal close.
     for reset in [true, false] {
         let mut client = world.connect().await;
         client.request("GET /b HTTP/1.1", b"").await;

@@ -1,8 +1,8 @@
-//! http.md, "From a browser".
+//! Requests from browsers: foreign hosts, foreign pages, cookies and CORS.
 
 use crate::harness::{RawUpstream, World};
 
-/// An upstream that lets every page read its responses.
+/// An upstream whose CORS headers let every page read its responses.
 async fn permissive() -> RawUpstream {
     RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
@@ -133,7 +133,7 @@ async fn the_upstreams_own_cors_headers_are_stripped() {
     assert_eq!(response.all("vary"), ["Accept"]);
 }
 
-/// What makes a browser remember something about our host that the upstream said about its own.
+/// These headers would make a browser apply policies of the upstream's host to the proxy's host.
 #[tokio::test]
 async fn the_upstreams_policies_for_its_own_host_are_stripped() {
     let upstream = RawUpstream::responding(
@@ -149,7 +149,7 @@ async fn the_upstreams_policies_for_its_own_host_are_stripped() {
     }
 }
 
-/// A browser has the cookies of every server on this host, whatever its port.
+/// A browser sends the cookies of every server on this host, on any port.
 #[tokio::test]
 async fn cookies_of_browsers_are_dropped_and_those_of_tools_pass() {
     let upstream = RawUpstream::ok().await;
@@ -222,7 +222,7 @@ async fn a_page_of_an_allowed_origin_may_call_and_read() {
         let head = format!("POST / HTTP/1.1\nOrigin: {origin}\nSec-Fetch-Site: cross-site");
         let response = world.send(&head, b"body").await;
         assert_eq!(response.status, 200);
-        // Only our header is there, not the upstream's.
+        // Only the proxy's header is present, not the upstream's.
         assert_eq!(response.all("access-control-allow-origin"), [origin]);
         assert_eq!(response.header("access-control-allow-credentials"), None);
         assert_eq!(response.all("vary"), ["Accept", "origin"]);
@@ -269,7 +269,7 @@ async fn the_proxy_responds_to_a_preflight_of_an_allowed_origin() {
     assert_eq!(response.header("access-control-allow-headers"), Some("content-type, x-a"));
     assert_eq!(response.header("vary"), Some("origin"));
     assert_eq!(upstream.connections(), 0);
-    // An OPTIONS that is no preflight is the upstream's.
+    // An OPTIONS that is not a preflight is forwarded.
     client.request("OPTIONS /calls HTTP/1.1\nOrigin: https://app.example", b"").await;
     assert_eq!(client.response().await.text(), "ok");
 }

@@ -1,4 +1,4 @@
-//! Limits that count what things cost: bytes in small pieces, file descriptors.
+//! Budgets for memory of small pieces, and for file descriptors.
 
 use std::io::Write;
 
@@ -10,11 +10,11 @@ use vbc_simulator::{Simulator, SimulatorOptions};
 use crate::harness::{Client, RawUpstream, World, within};
 use crate::process::{Process, configuration, get, lay_out};
 
-/// What a process may hold beyond what it held before, in bytes. Kept one by one, the bytes of each
-/// test took ten times more.
+/// The most memory, in bytes, that a test may add to the process. If each byte were kept as its own
+/// piece, every test would take ten times more.
 const MODEST: usize = 12 << 20;
 
-/// Chunks of one byte each, and the end of the body.
+/// A chunked body with chunks of one byte.
 fn in_chunks_of_one(body: &[u8]) -> Vec<u8> {
     let mut framed: Vec<u8> =
         body.iter().flat_map(|byte| [b'1', b'\r', b'\n', *byte, b'\r', b'\n']).collect();
@@ -22,7 +22,7 @@ fn in_chunks_of_one(body: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// A proxy in a process of its own, in front of this upstream.
+/// A proxy in its own process, in front of an upstream.
 struct Running {
     process: Process,
     clients: std::net::SocketAddr,
@@ -69,7 +69,7 @@ async fn uploads_in_chunks_of_one_byte_cost_only_their_bytes() {
 
 #[tokio::test]
 async fn a_compressed_response_in_chunks_of_one_byte_costs_only_its_bytes() {
-    // Bytes that do not get smaller.
+    // This text hardly compresses.
     let noise: String =
         (0..300_000_u64).map(|at| format!("{:04x}", at.wrapping_mul(0x9e37_79b9) >> 13 & 0xffff)).collect();
     let upstream = RawUpstream::scripted(move |mut connection| {
@@ -111,7 +111,7 @@ async fn a_401_in_chunks_of_one_byte_passes_whole() {
 
 #[tokio::test]
 async fn a_body_in_a_coding_that_is_not_decoded_passes_untouched_and_costs_nothing() {
-    // A stream of brotli whose window is said to be 2^30 bytes.
+    // A brotli stream that announces a window of 2^30 bytes.
     let body: Vec<u8> = [&[0x11, 0x1e][..], &[0x5b; 826]].concat();
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: br\r\nContent-Length: {}\r\n\r\n",
@@ -184,7 +184,7 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
     let mut running = Running::start(&upstream, lines, MOST).await;
     running.process.logged("listen.max_connections is more than the file descriptors allow").await;
     let mut waiting = tokio::task::JoinSet::new();
-    // More clients than there are descriptors, each with a request.
+    // There are more clients, each with a request, than descriptors.
     for _ in 0..300 {
         let address = running.clients;
         waiting.spawn(async move {
@@ -199,7 +199,7 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
             Some(text)
         });
     }
-    // Requests that can be sent arrive. The others are refused with a reason.
+    // Some requests reach the upstream. The others are refused with a reason.
     let refused = within(async {
         let mut refused = 0;
         while refused < 40 {
@@ -216,7 +216,7 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
     let sent = upstream.requests().len();
     assert!(sent > 0 && refused > 0, "{sent} sent, {refused} refused");
     assert!(running.process.descriptors() < MOST - 20, "{} descriptors", running.process.descriptors());
-    // A refresh has to reach the token endpoint and the store.
+    // A refresh still reaches the token endpoint and the store.
     let mut operator = Client::connect(running.admin).await;
     operator.request("POST /credentials/default/refresh HTTP/1.1", b"").await;
     assert_eq!(operator.response().await.status, 200);

@@ -1,5 +1,5 @@
-//! A recorded session of 200 mixed requests by curl replays identically, and its cassette has no
-//! secret.
+//! A recorded session of 200 mixed requests by curl replays identically, and its cassette contains
+//! no secret.
 
 mod leaks;
 mod operations;
@@ -13,7 +13,7 @@ use vbc_proxy::Simulator;
 use crate::process::{Output, Process, configuration, lay_out};
 use session::{Backend, PERSONAL, SECRETS, Session};
 
-/// What a session has come to: what curl wrote, and the cassette.
+/// A recorded session: the outputs of curl, and the services and the proxy behind it.
 struct Recorded {
     outputs: Vec<Vec<u8>>,
     backend: Backend,
@@ -35,7 +35,8 @@ async fn record(directory: &Path, session: &Session, options: &[&str]) -> Record
     Recorded { outputs, backend, address, serve }
 }
 
-/// Plays the cassette for the same session at `listen`; gives what curl wrote, and how it ended.
+/// Replays the cassette for the same session at `listen`. Returns the outputs of curl, and how the
+/// replay ended.
 async fn replay(
     directory: &Path,
     session: &Session,
@@ -73,7 +74,7 @@ fn assert_without(cassette: &str, words: impl IntoIterator<Item = impl AsRef<str
     }
 }
 
-/// Every token that was issued, whole and in part.
+/// Every issued token, whole and in parts.
 fn tokens(backend: &Backend) -> Vec<String> {
     let issued = backend.issued();
     assert!(issued.len() >= 5, "only {} token sets", issued.len());
@@ -93,7 +94,7 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
         assert!(recorded.outputs.iter().any(|output| text(output).contains(kind)), "no {kind}");
     }
     assert!(recorded.backend.cured() >= 8, "{}", recorded.backend.cured());
-    // At the same address: links lead there.
+    // Replay at the same address, because links point there.
     let (replayed, ended) = replay(directory.path(), &session, &recorded.address.to_string(), &[]).await;
     assert_eq!(replayed.len(), recorded.outputs.len());
     for (index, (live, played)) in recorded.outputs.iter().zip(&replayed).enumerate() {
@@ -112,7 +113,8 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
         "{}",
         ended.stdout
     );
-    // Personal data and other bodies were to be kept; what the proxy itself knows never is.
+    // Personal data and unknown bodies are kept, as the options say. Secrets that the proxy knows
+    // never are.
     let cassette = cassette(directory.path());
     assert!(PERSONAL.iter().all(|word| cassette.contains(word)));
     assert_without(&cassette, ["sim-secret", "sim-password"]);
@@ -134,7 +136,7 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_personal_data()
     assert_without(&cassette, seen);
     assert!(recorded.serve.stderr.contains("recorded"), "{}", recorded.serve.stderr);
 
-    // Who has the key may ask by the real names; links lead to where the cassette is played.
+    // With the key, requests with the real names match. Links point to the replay's address.
     let (replayed, ended) = replay(directory.path(), &session, "127.0.0.1:0", &[]).await;
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     for (index, (live, played)) in recorded.outputs.iter().zip(&replayed).enumerate() {
@@ -145,14 +147,14 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_personal_data()
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
-        // Of what belongs to no operation the body was not recorded.
+        // The body of a request outside the known operations was not recorded.
         let is_left_out = text(played).contains("vbc-proxy-replay: incomplete");
         let is_operation = ["/self/users", "/self/extensions", "/self/calls", "/self/webhooks"];
         assert!(!is_left_out || !is_operation.iter().any(|path| session.name(index).contains(path)));
         assert!(is_left_out || status(live) == status(played), "{}", session.name(index));
         assert!(!text(played).contains(&recorded.address.to_string()), "{}", text(played));
     }
-    // Without it by what was recorded alone, or leniently.
+    // Without the key, only recorded pseudonyms match, or `--match lenient`.
     std::fs::remove_file(directory.path().join("session.cassette.key")).unwrap();
     let (_, strict) = replay(directory.path(), &session, "127.0.0.1:0", &[]).await;
     assert_eq!(strict.code, Some(1));
@@ -185,7 +187,7 @@ async fn a_killed_recorder_leaves_whole_records_and_the_next_run_appends() {
         let cassette = vbc_cassette::Cassette::read(&path).unwrap();
         assert!(cassette.records.len() > least, "{round}");
         least = cassette.records.len();
-        // As if it had died in the middle of a line.
+        // A partial line, as a crash leaves it.
         let mut text = std::fs::read(&path).unwrap();
         text.extend_from_slice(b"{\"n\":99,\"at\":\"20");
         std::fs::write(&path, text).unwrap();

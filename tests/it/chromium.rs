@@ -1,5 +1,5 @@
-//! People log in with a real browser: what it makes of our pages, redirects, cookies and policies,
-//! no client of our own can tell. `target/screenshots` has what was seen.
+//! Interactive logins in a real browser, which tests our pages, redirects, cookies and policies as
+//! no HTTP client can. `target/screenshots` has the screenshots.
 
 use socket2::Socket;
 use vbc_proxy::Simulator;
@@ -34,8 +34,7 @@ impl Desk {
         Self { world, browser: Chromium::start().await, _reserved }
     }
 
-    /// Begins a login at our own page, at the announced address, which is not that of the redirect
-    /// URI.
+    /// Starts a login at our own page. Its announced address is not that of the redirect URI.
     async fn begin(&self) {
         self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
         assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");
@@ -53,7 +52,7 @@ impl Desk {
         self.fill_in(login).await;
     }
 
-    /// The words of our page with this outcome.
+    /// The text of our page with this outcome.
     async fn outcome(&self, outcome: &str) -> String {
         self.browser.find(&format!("#outcome[data-outcome={outcome}]")).await.text().await
     }
@@ -62,7 +61,7 @@ impl Desk {
         self.browser.find("#user").await.text().await
     }
 
-    /// Whose tokens the proxy has.
+    /// The user whose tokens the proxy has.
     async fn subject(&self) -> String {
         let status = self.world.admin("/status.json").await.json();
         status["credentials"][0]["subject"].as_str().unwrap_or_default().to_owned()
@@ -110,7 +109,7 @@ async fn a_user_who_denies_sees_that_nothing_has_changed() {
     desk.browser.screenshot("denied").await;
     assert!(words.contains("The service refused the login") && words.contains("access_denied"), "{words}");
     assert_eq!(desk.world.admin("/ready").await.status, 503);
-    // The page leads to another try.
+    // The page links to another attempt.
     desk.browser.find("#outcome a").await.click().await;
     desk.fill_in(ALICE).await;
     desk.outcome("logged_in").await;
@@ -182,7 +181,7 @@ async fn a_login_in_a_second_tab_replaces_the_one_in_the_first() {
     assert_eq!(desk.world.admin("/ready").await.status, 200);
 }
 
-/// What `selector` reads, once it has `text` in it.
+/// Waits until the text at `selector` contains `text`.
 async fn reads(browser: &Chromium, selector: &str, text: &str) {
     let mut seen = String::new();
     let waiting = async {
@@ -245,7 +244,7 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
     browser.find("#requests summary").await.click().await;
     reads(&browser, "#requests pre", "HTTP/1.1").await;
 
-    // A button's fault is listed until it has struck.
+    // A button's fault is listed until it has been applied.
     browser.find("button[data-fault*='\"status\":500']").await.click().await;
     reads(&browser, "#faults", "status 500, endpoint api, once").await;
     browser.screenshot("simulator").await;
@@ -254,7 +253,7 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
     reads(&browser, "#faults", "none").await;
     browser.screenshot("simulator-after").await;
 
-    // One of one's own, taken away again; and one that is none.
+    // A fault typed by the user is injected and removed. An invalid one is rejected.
     browser.find("#inject").await.click().await;
     reads(&browser, "#faults", "drip 100, once").await;
     browser.find("#faults li button").await.click().await;
@@ -263,7 +262,7 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
     browser.find("#inject").await.click().await;
     reads(&browser, "#said", "expected a JSON object").await;
 
-    // What changes a setting is in force too, and is taken back by itself.
+    // Changed settings are listed too, and each can be reverted.
     browser.find("button[data-fault*='\"per_minute\":10']").await.click().await;
     browser.find("button[data-fault*='\"seconds\":86400']").await.click().await;
     reads(&browser, "#faults li:first-child", "quota 10").await;

@@ -1,5 +1,4 @@
-//! The command line, as scripts and service managers rely on it: its lines, its files and its exit
-//! codes.
+//! The command line as scripts and service managers use it: its output lines, files and exit codes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -268,7 +267,7 @@ async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_without_a_pr
     let (address, admin) = serve.listening().await;
     assert_eq!(get(address, USERS).await.status, 200);
     let admin = admin.to_string();
-    // No secret is needed to ask.
+    // `status` needs no secret.
     fs::remove_file(directory.path().join("password")).unwrap();
     let asked = [("VBC_PROXY_ADMIN_ADDRESS", admin.as_str())];
 
@@ -305,7 +304,7 @@ async fn status_reports_another_program_on_the_admin_address() {
     assert_eq!(output.code, Some(69), "{output:?}");
 }
 
-/// The repository's own proxy.toml, with ports of the system's choice.
+/// The repository's own proxy.toml, with ports that the system chooses.
 fn shipped(directory: &Path) {
     let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.toml")).unwrap();
     let mut text = shipped.clone();

@@ -1,5 +1,5 @@
-//! OAuth clients that others wrote, unmodified, on the simulator: their API requests go to it
-//! directly, or through the proxy. `scripts/test` installs them; the programs are in
+//! Unmodified OAuth client libraries against the simulator. Their API requests go to it directly,
+//! or through the proxy. `scripts/test` installs the libraries; the programs are in
 //! `tests/clients`.
 
 use std::os::unix::fs::symlink;
@@ -21,7 +21,7 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The program in a folder of its own, next to what it imports.
+/// Copies the program and its imports to its own folder.
 fn lay_out(program: &str, folder: &Path) -> Command {
     let sources = repository().join("tests/clients");
     let copy = |name: &str| std::fs::copy(sources.join(name), folder.join(name)).unwrap();
@@ -36,19 +36,21 @@ fn lay_out(program: &str, folder: &Path) -> Command {
         symlink(modules, folder.join("node_modules")).unwrap();
         Command::new("node")
     };
-    // Neither this machine's proxies nor anybody's configuration.
+    // No proxy settings or configuration files of this machine.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", folder);
     command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(folder).stdin(Stdio::null());
     command.arg(folder.join(program));
     command
 }
 
-/// Runs a program in a world of its own, both ways; it says what it has done.
+/// Runs a program in its own world, directly and through the proxy, and checks the steps that it
+/// prints.
 async fn works(program: &str, expected: &[&str]) {
     for api in [Api::Simulator, Api::Proxy] {
-        // Links of the metadata lead to the simulator.
+        // URLs in the metadata point to the simulator.
         let options = SimulatorOptions { public_base: String::new(), ..SimulatorOptions::default() };
-        // The proxy is another user than the program, so that neither renews the other's tokens.
+        // The proxy logs in as another user than the program, so that they do not replace each
+        // other's tokens.
         let proxy = World::builder()
             .config("credentials.default.username = \"bob\"")
             .config("credentials.default.password = \"bob-password\"");
@@ -56,7 +58,7 @@ async fn works(program: &str, expected: &[&str]) {
         let base = match api {
             Api::Simulator => world.sim.url(),
             Api::Proxy => {
-                // So that the proxy has a token, which it can lose.
+                // The proxy gets a token first, so that it can lose it.
                 world.ready().await;
                 format!("http://{}", world.address)
             }

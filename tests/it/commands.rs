@@ -111,7 +111,7 @@ async fn output_that_cannot_be_written_exits_with_1_and_says_so() {
     for arguments in running {
         let output = on_a_full_disk(path, arguments, &admin).await;
         assert_eq!(output.code, Some(1), "{arguments:?}: {output:?}");
-        // The word for it belongs to the system.
+        // The rest of the message comes from the system.
         let says = output.stderr.contains("cannot write to standard output: ");
         assert!(says || arguments[0].starts_with("--"), "{arguments:?}: {output:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}: {output:?}");
@@ -216,7 +216,7 @@ async fn a_configured_address_beyond_loopback_is_a_configuration_error() {
     let output = Process::run(directory.path(), &["simulate"], &variables).await;
     assert_eq!(output.code, Some(78), "{output:?}");
     assert!(output.stderr.contains("add --allow-anonymous"), "{output:?}");
-    // An option goes before the variable, and is judged as an option.
+    // An option overrides the variable, and errors name the option.
     let output = Process::run(directory.path(), &["simulate", "--control", "[::]:0"], &variables).await;
     assert_eq!(output.code, Some(64), "{output:?}");
     assert!(output.stderr.contains("(--control)"), "{output:?}");

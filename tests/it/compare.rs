@@ -1,9 +1,8 @@
-//! http.md in the company of others: the same bytes are sent through us, nginx, HAProxy and Caddy,
-//! each in front of an upstream that counts. `target/compare` has what became of them, for people
-//! to look at.
+//! The same bytes are sent through this proxy, nginx, HAProxy and Caddy, each in front of an
+//! upstream that counts requests. `target/compare` has the tables of outcomes.
 //!
-//! We do what the tables say, in every case. Where one of them passes what we refuse, or refuses as
-//! ambiguous what we pass, the case says why.
+//! This proxy must have the expected outcome in every case. Where another server passes a case that
+//! we refuse, or refuses one that we pass, the case says why.
 
 mod case;
 mod framing;
@@ -26,10 +25,10 @@ use peers::Peer;
 use table::Row;
 use wire::{Got, Seen, Upstream, talk, values};
 
-/// How many cases are under way at a server at once.
+/// The number of cases that run at a server at once.
 const AT_ONCE: usize = 8;
 
-/// What became of one case at one server.
+/// The outcome of one case at one server.
 #[derive(Clone, Debug, Default)]
 struct Outcome {
     got: Vec<Got>,
@@ -43,7 +42,7 @@ impl Outcome {
         self.got.iter().map(|response| response.status).collect()
     }
 
-    /// Whether it is what `http.md` wants.
+    /// Whether this is the expected outcome.
     fn is(&self, expected: Expected) -> bool {
         let statuses = self.statuses();
         self.ended
@@ -53,12 +52,12 @@ impl Outcome {
                     statuses.split_last() == Some((&status, &vec![200; behind][..]))
                         && self.seen.len() == behind
                 }
-                // A server may still try to say what it thinks.
+                // A server may still send a 400.
                 Expected::Silence => statuses.iter().all(|status| *status == 400) && self.seen.is_empty(),
             }
     }
 
-    /// Whether more passed than `http.md` lets pass.
+    /// Whether more requests passed than expected.
     fn passes_more_than(&self, expected: Expected) -> bool {
         match expected {
             Expected::Passes(_) => false,
@@ -69,7 +68,7 @@ impl Outcome {
         }
     }
 
-    /// Whether something was refused that `http.md` lets pass.
+    /// Whether a request was refused that should pass.
     fn refuses_some_of(&self, expected: Expected) -> bool {
         matches!(expected, Expected::Passes(_)) && self.statuses().contains(&400)
     }
@@ -94,7 +93,7 @@ async fn send_all(cases: Arc<Vec<Case>>, address: SocketAddr, upstream: &Upstrea
         outcomes[index] = Outcome { got, ended, seen: Vec::new() };
     }
     for seen in upstream.seen() {
-        // Caddy makes a request of its own of some bytes, without the case's number.
+        // Caddy makes its own request from some bytes, without the number of the case.
         if let Some(case) = seen.case {
             outcomes[case].seen.push(seen);
         }
@@ -102,7 +101,7 @@ async fn send_all(cases: Arc<Vec<Case>>, address: SocketAddr, upstream: &Upstrea
     outcomes
 }
 
-/// What is wrong with a request that we sent, if anything.
+/// The fault of a request that this proxy sent, if any.
 fn fault(seen: &Seen, authority: SocketAddr) -> Option<String> {
     let authorizations = values(&seen.head, "authorization");
     let dropped = [
@@ -133,7 +132,7 @@ fn fault(seen: &Seen, authority: SocketAddr) -> Option<String> {
     found.map(|name| format!("{name} was passed on"))
 }
 
-/// What is wrong with our outcome of a case.
+/// The faults of this proxy's outcome of a case.
 fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -> Vec<String> {
     let mut faults: Vec<String> = outcome.seen.iter().filter_map(|seen| fault(seen, authority)).collect();
     if !outcome.is(case.expected) {
@@ -203,11 +202,11 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
     table::conclude("requests", &rows, 120);
 }
 
-/// The outcome of one response at one client, and of the next request.
+/// The outcome of one response at a client, and of the next request.
 struct Passed {
     got: Vec<Got>,
     ended: bool,
-    /// What another client got, whose request may have been sent on the same connection.
+    /// The responses of another client, whose request may have used the same upstream connection.
     behind: Vec<Got>,
 }
 
@@ -230,7 +229,7 @@ impl Passed {
     }
 }
 
-/// Requests every response from one server, each followed by another request.
+/// Requests every response through one server, and another request after each.
 async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
     let mut outcomes = Vec::new();
     for (index, case) in cases.iter().enumerate() {
@@ -246,7 +245,7 @@ async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
     outcomes
 }
 
-/// An upstream that says what the table has for each case.
+/// An upstream that sends the response of each case.
 async fn saying(cases: &Arc<Vec<Response>>) -> Upstream {
     let cases = Arc::clone(cases);
     Upstream::start(move |request| match request.case {

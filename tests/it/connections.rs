@@ -1,4 +1,4 @@
-//! http.md, "Connections": keep-alive, order, and what is not used again.
+//! Connections: keep-alive, order, and connections that must not be reused.
 
 use crate::harness::{RawUpstream, World};
 
@@ -181,7 +181,7 @@ async fn a_request_that_drips_in_byte_by_byte_is_the_same_request() {
 
 #[tokio::test]
 async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
-    // Together with the response, where a smuggler would place them, and later.
+    // The stray bytes come together with the response, as a smuggler would send them, or later.
     for together in [true, false] {
         let upstream = RawUpstream::by_hand().await;
         let world = World::with_upstream(&upstream).await;
@@ -204,7 +204,7 @@ async fn a_pooled_connection_with_stray_bytes_is_thrown_away() {
         let mut second = upstream.accept().await;
         second.respond(OK).await;
         assert_eq!(client.response().await.text(), "ok");
-        // The good one stays.
+        // The good connection is kept.
         client.request("GET /c HTTP/1.1", b"").await;
         second.respond(OK).await;
         assert_eq!(client.response().await.text(), "ok");

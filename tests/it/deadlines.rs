@@ -1,5 +1,5 @@
-//! Every wait has a deadline, and every deadline has its response. The deadlines are tiny here, and
-//! the awaited event never happens, so that no timing decides.
+//! Every wait has a deadline, and every deadline has its response. Deadlines are tiny here and the
+//! awaited event never happens, so that no test depends on timing.
 
 use crate::harness::{Client, RawUpstream, UpstreamConnection, World};
 
@@ -7,8 +7,8 @@ async fn world(upstream: &RawUpstream, line: &str) -> World {
     World::builder().upstream(upstream.url()).config(line).start().await
 }
 
-/// A request that has reached the upstream. A connection may be closed for idleness before its
-/// request is there; then there is another.
+/// Sends a request and waits until the upstream has it. If the connection is closed as idle before
+/// the request arrives, it tries again.
 async fn in_flight(world: &World, upstream: &RawUpstream) -> (Client, UpstreamConnection) {
     loop {
         let mut client = world.connect().await;
@@ -49,7 +49,7 @@ async fn the_idle_deadline_does_not_run_during_a_request() {
     let (mut client, mut connection) = in_flight(&world, &upstream).await;
     connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await;
     client.head().await;
-    // A connection that was opened later has been closed for idleness.
+    // A connection that was opened later is closed as idle.
     world.connect().await.closed().await;
     connection.write(b"body").await;
     client.expect(b"body").await;
@@ -68,14 +68,14 @@ async fn an_upload_that_stops_is_a_408_and_never_completed() {
         client.request(&format!("POST / HTTP/1.1\n{head}"), begin).await;
         client.response().await.assert_problem(408, "http_request_error");
         client.closed().await;
-        // Only whole requests are remembered.
+        // The upstream records only whole requests.
         assert!(upstream.requests().is_empty());
     }
 }
 
 #[tokio::test]
 async fn an_upstream_that_takes_no_connection_in_time_is_a_504() {
-    // It accepts on TCP and never speaks TLS.
+    // This upstream accepts TCP connections and never speaks TLS.
     let upstream = RawUpstream::by_hand().await;
     let url = upstream.url().replace("http://", "https://");
     let world = World::builder().upstream(url).config("upstream.connect_timeout = \"20ms\"").start().await;
@@ -147,7 +147,8 @@ async fn an_upstream_that_does_not_take_an_upload_is_a_504() {
         client.request(&format!("POST / HTTP/1.1\nContent-Length: {}", body.len()), b"").await;
         client.write_until_response(&body).await;
         let response = client.response().await;
-        // On a busy machine it may be the test that was too slow: then the upload is what stopped.
+        // On a busy machine the test itself may be too slow. Then the client's upload has timed out
+        // instead.
         if response.status != 408 {
             response.assert_problem(504, "connection_write_timeout");
             break;
@@ -164,7 +165,7 @@ async fn a_client_that_does_not_read_is_disconnected_and_holds_nothing() {
     let mut connection = upstream.accept().await;
     connection.respond("HTTP/1.1 200 OK\r\n\r\n").await;
     connection.write_forever(&[b'a'; 64 * 1024]).await;
-    // By a reset, or the kernel would keep what was not read, and go on asking whether it may send
-    // it.
+    // The proxy resets the connection. Otherwise the kernel would keep the unread bytes and go on
+    // probing.
     client.reset_unread().await;
 }

@@ -1,5 +1,5 @@
-//! Which dependencies are allowed: the rules of deny.toml, checked without cargo-deny. And the
-//! files of the image.
+//! The allowed dependencies: the rules of deny.toml, checked without cargo-deny. Also the files of
+//! the container image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -53,7 +53,7 @@ fn built(edges: &str) -> BTreeSet<String> {
     names
 }
 
-/// The crates that are banned, each with the reason and with who may use it all the same, in tests.
+/// The banned crates. Each has the reason, and the crates that may still use it in tests.
 fn bans() -> BTreeMap<String, (String, Vec<String>)> {
     let rules = rules();
     let bans = rules["bans"]["deny"].as_array().unwrap().iter().map(|ban| {
@@ -274,7 +274,7 @@ fn the_composition_publishes_on_loopback_only() {
         assert!(!lines.iter().any(|line| line.contains("network_mode")), "{name}");
     }
     assert_eq!(published, 3);
-    // The admin listener stays on the container's loopback, where the health check asks it.
+    // The admin listener stays on the container's loopback, where the health check reaches it.
     assert!(!composition.contains("ADMIN_ADDRESS") && !composition.contains(":8081"), "{composition}");
 }
 

@@ -1,5 +1,5 @@
-//! `vbc-proxy doctor` names what is wrong and what to do about it, with a running proxy and without
-//! one. It never harms the account.
+//! `vbc-proxy doctor` reports problems and their remedies, with and without a running proxy. It
+//! never harms the account.
 
 mod service;
 
@@ -70,7 +70,7 @@ impl Default for Case<'_> {
 }
 
 impl Case<'_> {
-    /// Diagnoses with a running proxy and without one; in either case there is at most one login.
+    /// Runs `doctor` with and without a running proxy. Each run makes at most one login.
     async fn diagnose(&self, code: i32, sentences: &[&str]) {
         for running in [false, true] {
             // Clones of the options share their clock, which `prepare` may move.
@@ -274,7 +274,7 @@ async fn a_refused_password_is_the_only_failure_and_dependent_checks_are_skipped
         } else {
             assert_eq!(doctor(directory.path(), &[], &[]).await.code, Some(0));
         }
-        // As WSO2 does it: another password revokes every token there was.
+        // As in WSO2, a changed password revokes every token.
         sim.change_password("alice@vbc.prod", "another").unwrap();
         sim.revoke_all_access();
         sim.revoke_all_refresh();

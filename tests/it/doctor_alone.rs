@@ -1,5 +1,5 @@
-//! `vbc-proxy doctor` while no proxy runs: it has the token store, and what it takes from the token
-//! endpoint must not be lost.
+//! `vbc-proxy doctor` without a running proxy: it uses the token store itself, and must not lose
+//! tokens that it gets.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ const TOKENS: &str =
 
 const SEED: [(&str, &str); 1] = [("SEED", "refresh-one")];
 
-/// What stands in for the whole service.
+/// A stand-in for the whole service.
 struct Service {
     upstream: RawUpstream,
-    /// A refresh token was presented.
+    /// Notified when a refresh token is presented.
     presented: Arc<Notify>,
     /// Lets the response be sent.
     response: Arc<Notify>,
@@ -75,7 +75,7 @@ fn flat(output: &Output) -> String {
     output.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Puts a file in place of the store's directory, so that nothing can be stored, not even by root.
+/// Replaces the store's directory with a file, so that not even root can store anything.
 fn block(store: &Path) {
     if store.is_dir() {
         std::fs::rename(store, store.with_extension("away")).unwrap();
@@ -122,7 +122,8 @@ async fn a_second_signal_ends_an_examination_at_once() {
 async fn tokens_that_could_not_be_stored_fail() {
     let store: Arc<parking_lot::Mutex<Option<PathBuf>>> = Arc::default();
     let blocked = Arc::clone(&store);
-    // What comes later than the refresh token has been sent: before, the store would be found out.
+    // The store fails only after the refresh token was sent; an earlier failure would be noticed
+    // before.
     let service = Service::start(move |line| {
         if let Some(store) = blocked.lock().as_deref().filter(|_| line.starts_with("POST /token")) {
             block(store);

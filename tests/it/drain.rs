@@ -1,4 +1,4 @@
-//! A drain finishes what has begun and takes nothing new.
+//! A drain finishes requests in flight and accepts no new ones.
 
 use vbc_proxy::app::Ended;
 

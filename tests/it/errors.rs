@@ -1,10 +1,10 @@
-//! http.md, "Errors we answer": the rows that no other file covers.
+//! Error responses of the proxy that no other file covers.
 
 use crate::harness::{RawUpstream, World, closed_port};
 
 #[tokio::test]
 async fn a_host_name_that_cannot_be_resolved_is_a_dns_error() {
-    // No resolver is asked for a label of 64 letters.
+    // A label of 64 letters never reaches a resolver.
     let world = World::builder().upstream(format!("http://{}.invalid", "a".repeat(64))).start().await;
     world.get("/").await.assert_problem(502, "dns_error");
 }

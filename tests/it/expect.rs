@@ -6,14 +6,14 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const REVOKED: &[u8] = b"HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
 
-/// In front of `upstream`; bodies over 4 bytes are large. The hold is longer than any test, unless
-/// it is said.
+/// Starts a proxy in front of `upstream`. Bodies over 4 bytes are large, and `hold` is the time to
+/// wait for a 100.
 async fn world(upstream: &RawUpstream, hold: &str) -> World {
     let builder = World::builder().upstream(upstream.url()).config("retry.memory = \"4B\"");
     builder.config(&format!("retry.expect_timeout = \"{hold}\"")).start().await
 }
 
-/// A client that has sent the head of a POST with this framing, and where it arrived.
+/// Sends the head of a POST with this framing. Returns the client and the upstream's connection.
 async fn begun(world: &World, upstream: &RawUpstream, head: &str) -> (Client, UpstreamConnection) {
     let mut client = world.connect().await;
     client.request(&format!("POST /a HTTP/1.1\n{head}"), b"").await;
@@ -76,7 +76,7 @@ async fn a_401_before_the_body_is_cured_and_the_body_is_sent_once() {
         );
         second.write(CONTINUE).await;
         if head.starts_with('E') {
-            // Only now is the client asked.
+            // Only now does the client get its 100.
             assert_eq!(client.head().await, "HTTP/1.1 100 Continue");
             client.write(b"hello").await;
         }

@@ -1,5 +1,5 @@
-//! `[faults]` of the proxy itself: refused unless allowed, marked, counted, and the same for the
-//! same seed.
+//! `[faults]` of the proxy itself: refused unless allowed, marked, counted, and reproducible with a
+//! seed.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ async fn responses_with_a_fault_are_marked_and_counted_and_not_forwarded() {
     let slow = get(address, "/t/slow/x").await;
     assert!(begun.elapsed() >= Duration::from_millis(60));
     assert_eq!((slow.status, slow.header("vbc-proxy-fault")), (200, Some("3")));
-    // The delay is of the time it took.
+    // The logged time includes the delay.
     let line = serve.logged("/t/slow/x").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert!(line["millis"].as_u64() >= Some(60), "{line}");
@@ -93,7 +93,7 @@ async fn responses_with_a_fault_are_marked_and_counted_and_not_forwarded() {
     assert_eq!((plain.status, plain.header("vbc-proxy-fault")), (200, None));
     let line = serve.logged("/t/other").await;
     assert!(line.contains("\"status\":200") && !line.contains("source"), "{line}");
-    // Who is not let in meets none.
+    // Refused requests get no faults.
     let mut client = Client::connect(address).await;
     client.write(b"GET /t/status/x HTTP/1.1\r\nHost: evil.example\r\n\r\n").await;
     assert_eq!(client.response().await.status, 421);

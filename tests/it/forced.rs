@@ -12,17 +12,17 @@ use crate::harness::{RawUpstream, Received, World, within};
 use crate::operate::post;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// The gateway names the token as the reason.
+/// Names the token as the reason.
 const NAMED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n\
                      {\"code\":\"900901\"}";
-/// Nothing is said.
+/// Says nothing about the token.
 const BARE: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 
 fn bearer(request: &Received) -> String {
     request.header("authorization").unwrap().to_owned()
 }
 
-/// An upstream whose response to a request is decided by this; `None` is 200.
+/// An upstream that responds as `decide` says; `None` means 200.
 async fn gateway(decide: impl FnMut(&Received) -> Option<&'static str> + Send + 'static) -> RawUpstream {
     let decide = Arc::new(Mutex::new(decide));
     RawUpstream::scripted(move |mut connection| {
@@ -107,7 +107,7 @@ async fn a_request_is_sent_three_times_at_most_and_forces_one_refresh() {
     let requests = upstream.requests();
     let bearers: Vec<String> = requests.iter().map(bearer).collect();
     assert_eq!(bearers.len(), 3, "{bearers:?}");
-    // A login's token is replaced at once, a refresh's is sent again.
+    // The token of a login is replaced at once; the token of a refresh is sent again first.
     assert!(bearers[0] != bearers[1] && bearers[1] == bearers[2], "{bearers:?}");
     assert!(requests.iter().all(|request| request.body == b"the body"));
     assert_eq!(world.sim.stats().refreshes.ok, 1);
@@ -168,7 +168,7 @@ async fn a_token_that_is_not_known_after_two_seconds_is_replaced() {
 async fn while_refreshes_are_held_back_a_request_is_sent_once_more_with_the_same_bearer() {
     for refusal in [NAMED, BARE] {
         let upstream = refusing_first_sendings(refusal).await;
-        // Longer than the test takes, between two forced refreshes.
+        // The pause between forced refreshes is longer than the test.
         let world = World::builder().upstream(upstream.url()).hurry(1).start().await;
         world.ready().await;
         assert_eq!(world.get("/t/vbc.prod/reports/1").await.status, 200);
@@ -195,7 +195,7 @@ async fn a_path_that_is_always_refused_by_name_leaves_the_proxy_ready_while_othe
         }
     };
     let served = async {
-        // Until the refused ones are done.
+        // Runs until the refused requests are done.
         loop {
             assert_eq!(world.get("/t/vbc.prod/reports/a").await.status, 200);
             assert_eq!(world.admin("/ready").await.status, 200);

@@ -133,7 +133,7 @@ async fn responses_without_a_body_keep_their_length_and_end_at_their_head() {
         let found = parts.headers.get("content-length").map(|value| value.to_str().unwrap());
         assert_eq!(found, length, "{path}");
     }
-    // A problem of ours has a body, which HEAD must not get.
+    // A problem has a body, which a HEAD must not get.
     let mut raw = RawH2::connect(world.address).await;
     let foreign = [(":method", "HEAD"), (":scheme", "http"), (":path", "/"), (":authority", "foreign.test")];
     raw.headers(1, &foreign, true).await;
@@ -287,7 +287,7 @@ async fn a_beginning_of_the_preface_ends_at_its_deadline() {
         let response = world.refused(&PREFACE[..length]).await;
         response.assert_problem(status, "http_request_error");
     }
-    // What only looks like it is HTTP/1.
+    // A first byte that only looks like the preface is HTTP/1.
     let mut client = world.connect().await;
     client.write(b"P").await;
     client.write(b"OST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
@@ -310,7 +310,7 @@ async fn a_connection_without_streams_gets_goaway_after_its_idle_time() {
     let frame = raw.next_of(GOAWAY).await;
     assert_eq!(code(&frame.payload), 0);
     while raw.next().await.is_some() {}
-    // One that neither acknowledges nor goes is left.
+    // A client that neither acknowledges nor closes is disconnected.
     let mut deaf = Client::connect(world.address).await;
     deaf.write(PREFACE).await;
     deaf.write(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;

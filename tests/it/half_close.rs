@@ -1,9 +1,9 @@
-//! http.md, "Bodies": a client that only ended its side still gets the responses to what it has
-//! sent whole.
+//! A client that has only closed its sending side still gets the responses to its complete
+//! requests.
 
 use crate::harness::{Client, RawUpstream, World};
 
-/// In front of this upstream, with this grace.
+/// Starts a proxy in front of this upstream, with this grace.
 async fn world(upstream: &RawUpstream, grace: &str) -> World {
     let line = format!("listen.half_close_grace = \"{grace}\"");
     World::builder().config(&line).upstream(upstream.url()).start().await
@@ -83,7 +83,7 @@ async fn a_response_that_stops_is_abandoned_after_the_grace_and_does_not_look_wh
         client.shutdown().await;
         assert_eq!(connection.gone().await, b"");
         if version == "1.0" {
-            // To HTTP/1.0 an end would be the end of the body.
+            // In HTTP/1.0 a normal close would be the end of the body.
             client.expect(b"hello").await;
             client.was_reset().await;
         } else {
@@ -96,7 +96,7 @@ async fn a_response_that_stops_is_abandoned_after_the_grace_and_does_not_look_wh
 #[tokio::test]
 async fn a_reset_after_a_half_close_ends_the_request_at_once() {
     let upstream = RawUpstream::by_hand().await;
-    // Longer than the test has patience.
+    // The grace is longer than the test waits.
     let world = world(&upstream, "1h").await;
     for begun in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
         let mut client = world.connect().await;
@@ -126,7 +126,7 @@ async fn a_websocket_handshake_received_whole_before_the_half_close_gets_its_res
                 .respond("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
                 .await;
             assert!(client.head().await.starts_with("HTTP/1.1 101 "));
-            // The tunnel is open one way still.
+            // The tunnel is still open in one direction.
             assert_eq!(connection.gone().await, b"");
             connection.write(b"\0last").await;
             client.expect(b"\0last").await;

@@ -1,4 +1,4 @@
-//! http.md, "Headers" and "Redirects".
+//! Headers in both directions, loops and redirects.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{RawUpstream, Received, Response, World};
 
-/// What reaches the upstream of a request with this head.
+/// The request that reaches the upstream for this head.
 async fn sent(head: &str) -> Received {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
@@ -16,7 +16,7 @@ async fn sent(head: &str) -> Received {
     upstream.only()
 }
 
-/// What reaches the client of a 200 with these header lines and no body.
+/// The response that reaches the client for a 200 with these header lines and no body.
 async fn response_with(lines: &str) -> Response {
     let lines = lines.replace('\n', "\r\n");
     let upstream =
@@ -192,7 +192,7 @@ async fn a_request_that_has_passed_the_proxy_before_is_a_loop() {
 
 #[tokio::test]
 async fn the_proxys_own_address_as_upstream_is_a_loop_found_in_its_first_round() {
-    // A load balancer that leads back to us.
+    // A relay that leads back to the proxy.
     let back = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", back.local_addr().unwrap());
     let world = World::builder().upstream(upstream).start().await;
@@ -228,7 +228,7 @@ async fn interim_responses_are_never_taken_for_the_response() {
     for version in ["HTTP/1.1", "HTTP/1.0"] {
         let mut client = world.connect().await;
         client.request(&format!("GET / {version}"), b"").await;
-        // The first head is the final one.
+        // The first head that the client gets is the final one.
         let head = client.head().await;
         assert!(head.contains(" 200 OK\r\n") && head.contains("x-final: 1"), "{head}");
         assert!(!head.contains("link") && !head.contains("x-early"), "{head}");
@@ -239,7 +239,7 @@ async fn interim_responses_are_never_taken_for_the_response() {
 #[tokio::test]
 async fn content_codings_pass_untouched() {
     let received = sent("GET / HTTP/1.1\nAccept-Encoding: gzip;q=1.0, br, *;q=0").await;
-    // Without what could not be decoded to rewrite its links.
+    // Codings that cannot be decoded for link rewriting are removed.
     assert_eq!(received.header("accept-encoding"), Some("gzip;q=1.0, *;q=0"));
 
     let body = b"\x1f\x8b\x08\0not really\xff\0";

@@ -1,4 +1,5 @@
-//! A credential without requests for a long time, in paused time. Its refresh token never expires.
+//! A credential without requests for a long time, in paused time. Its refresh token must never
+//! expire.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::histories::world::{Setting, World};
 const DAY: Duration = Duration::from_secs(86_400);
 const MODES: [Mode; 3] = [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep];
 
-/// A credential with an interactive login, which was made once.
+/// A credential with an interactive login that has happened once.
 async fn logged_in(mode: Mode) -> World {
     let world = World::new(Setting { by_password: false, mode, old_access: OldAccess::Dead }).await;
     assert!(world.log_in().await);
@@ -23,7 +24,7 @@ fn days_left(world: &World, snapshot: &Snapshot) -> f64 {
     by.duration_since(world.clock.now()).as_secs_f64() / DAY.as_secs_f64()
 }
 
-/// Asserts that its token is good, at the gateway too, and that no login is near.
+/// Asserts that its token is valid, at the gateway too, and that no login is needed soon.
 async fn assert_well(world: &World, day: usize) {
     let snapshot = world.credential().snapshot();
     assert!(snapshot.usable && !snapshot.login_needed, "day {day}: {snapshot:?}");
@@ -41,7 +42,7 @@ async fn a_credential_stays_valid_over_a_thousand_idle_days_and_refreshes_on_sch
     }
     let stats = world.service.stats();
     assert_eq!((stats.codes.ok, stats.logins.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 0, 0, 0));
-    // Each at half of the lifetime, a tenth of that earlier or later.
+    // Each refresh happens at half of the lifetime, plus or minus a tenth of that.
     let planned = 1_819..=2_222;
     assert!(planned.contains(&stats.refreshes.ok), "{}", stats.refreshes.ok);
 }
@@ -105,11 +106,11 @@ async fn an_unrenewable_credential_is_reported_days_before_a_login_is_needed() {
     let left = days_left(&world, &snapshot);
     assert!((2.0..3.1).contains(&left), "{left} days");
     assert!(!snapshot.login_needed && snapshot.trouble.is_some(), "{snapshot:?}");
-    // It was still being tried: back in time, nothing was needed.
+    // The refresher was still retrying: the service came back in time, so no login was needed.
     world.service.clear_faults();
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_well(&world, 6).await;
-    // Not in time: a login is needed, and said so; it restores everything.
+    // Now the service comes back too late: a login is needed, is reported, and restores everything.
     world.service.inject(Fault::status(503).on("/token")).unwrap();
     tokio::time::sleep(DAY * 8).await;
     world.service.clear_faults();

@@ -1,5 +1,5 @@
-//! Somebody else's OAuth client against the simulator: where our own reading of RFC 6749 is wrong,
-//! both of our sides would agree on it.
+//! An independent OAuth client against the simulator. A misreading of RFC 6749 would be the same in
+//! the proxy and the simulator, so they cannot test each other.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const BOTH_WAYS: [AuthType; 2] = [AuthType::RequestBody, AuthType::BasicAuth];
 
 type Client = BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointSet, EndpointSet>;
 
-/// The client, the demo identity's unless said otherwise, and the simulator it talks to.
+/// The client and its simulator. By default it is the client of the demo identity.
 struct Try {
     sim: Simulator,
     id: &'static str,
@@ -42,8 +42,7 @@ impl Try {
 
     fn client(&self) -> Client {
         let url = self.sim.url();
-        // It refuses to revoke over anything but https. What carries the request, below, goes by
-        // the authority alone.
+        // The library revokes over https only. `carry` uses only the authority of the URL.
         let revoke = format!("https://{}/revoke", self.sim.address());
         BasicClient::new(ClientId::new(self.id.to_owned()))
             .set_client_secret(ClientSecret::new(self.secret.to_owned()))
@@ -70,7 +69,8 @@ impl Try {
             .map(|response| Tokens::read(&response))
     }
 
-    /// Where `/authorize` sends this user's browser, and what makes the code worth something.
+    /// The query of the redirect that `/authorize` sends for this user, with the state and the
+    /// verifier.
     async fn authorize(&self, user: &str) -> (HashMap<String, String>, CsrfToken, PkceCodeVerifier) {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let client = self.client();
@@ -102,7 +102,7 @@ impl Try {
         self.get(USERS, tokens).await.status().as_u16()
     }
 
-    /// Whose token this is, by `/userinfo`.
+    /// The user of this token, from `/userinfo`.
     async fn user(&self, tokens: &Tokens) -> Value {
         let response = self.get("/userinfo", tokens).await;
         serde_json::from_slice::<Value>(response.body()).unwrap()["sub"].take()
@@ -117,7 +117,7 @@ impl Try {
 
 type Refusal = BasicRequestTokenError<hyper::Error>;
 
-/// What was issued.
+/// The issued tokens.
 #[derive(Debug, PartialEq, Eq)]
 struct Tokens {
     access: String,
@@ -221,7 +221,7 @@ async fn revoked_tokens_are_refused() {
         let refresh = RefreshToken::new(tokens.refresh.clone());
         client.revoke(StandardRevocableToken::RefreshToken(refresh)).await;
         assert_eq!(client.api(&tokens).await, 401);
-        // What is not known any more may be revoked again: RFC 7009 §2.2.
+        // An unknown token may be revoked again (RFC 7009 §2.2).
         client.revoke(StandardRevocableToken::RefreshToken(RefreshToken::new(tokens.refresh))).await;
         assert_eq!(client.sim.stats().revokes, 3);
     }

@@ -1,4 +1,4 @@
-//! A person with a web browser: a cookie jar, and the way through the simulator's login.
+//! Interactive logins: a browser with a cookie jar, and the steps of the simulator's login.
 
 use std::net::SocketAddr;
 
@@ -8,9 +8,9 @@ use vbc_proxy::{Config, Simulator};
 
 use crate::harness::{Client, Response, World, WorldBuilder};
 
-/// The callback that the simulator's demo application has.
+/// The callback of the simulator's demo application.
 pub(crate) const REDIRECT: &str = "http://localhost:8081/callback";
-/// The host that goes with it, whatever port the admin listener really has.
+/// The host of that callback. The admin listener may have another port.
 pub(crate) const HOST: &str = "localhost:8081";
 pub(crate) const ALICE: &str = "alice@vbc.prod";
 pub(crate) const BOB: &str = "bob@vbc.prod";
@@ -23,7 +23,7 @@ pub(crate) fn interactive_login() -> WorldBuilder {
         .config(&format!("credentials.default.redirect_uri = \"{REDIRECT}\""))
 }
 
-/// The same, started, with a clock the test can move.
+/// Starts the world, with a clock that the test can move.
 pub(crate) async fn clocked(builder: WorldBuilder) -> (World, Clock) {
     let clock = Clock::system();
     let sim = Simulator::start().await.unwrap();
@@ -48,7 +48,7 @@ impl Browser {
         self.send(admin, &format!("GET {target} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: none"), b"").await
     }
 
-    /// A form of one of our own pages, sent as browsers do under a policy of no referrer.
+    /// Sends a form of one of our own pages, as browsers do with `Referrer-Policy: no-referrer`.
     pub(crate) async fn submit(&mut self, admin: SocketAddr, target: &str, form: &str) -> Response {
         let head = format!(
             "POST {target} HTTP/1.1\nHost: {HOST}\nOrigin: null\nSec-Fetch-Site: same-origin\n\
@@ -57,7 +57,7 @@ impl Browser {
         self.send(admin, &head, form.as_bytes()).await
     }
 
-    /// A request with the cookies that belong to its path.
+    /// Sends a request with the cookies for its path.
     pub(crate) async fn send(&mut self, admin: SocketAddr, head: &str, body: &[u8]) -> Response {
         let target = head.split(' ').nth(1).unwrap();
         let path = target.split('?').next().unwrap();
@@ -92,22 +92,22 @@ impl Browser {
         }
     }
 
-    /// Begins a login and goes through it as `user`, up to the address that the browser is sent
-    /// back to: gives its path and query.
+    /// Starts a login and approves it as `user`. Returns path and query of the redirect back to the
+    /// proxy.
     pub(crate) async fn authorize(&mut self, world: &World, user: &str) -> String {
         let response = self.visit(world.admin, LOGIN).await;
         assert_eq!(response.status, 302, "{response:?}");
         approve(response.header("location").unwrap(), user).await
     }
 
-    /// A whole login as `user`; gives the page at its end.
+    /// Completes a login as `user`. Returns the final page.
     pub(crate) async fn log_in(&mut self, world: &World, user: &str) -> Response {
         let callback = self.authorize(world, user).await;
         self.visit(world.admin, &callback).await
     }
 }
 
-/// Logs in at the simulator's `/authorize`; gives path and query of where it sends the browser.
+/// Logs in at the simulator's `/authorize`. Returns path and query of its redirect.
 pub(crate) async fn approve(url: &str, user: &str) -> String {
     let back = sent_back(url, user).await;
     assert!(back.starts_with(&format!("{REDIRECT}?")), "{back}");
@@ -115,7 +115,7 @@ pub(crate) async fn approve(url: &str, user: &str) -> String {
     format!("{}?{}", url.path(), url.query().unwrap())
 }
 
-/// The same, as a whole URL.
+/// Logs in at the simulator's `/authorize`. Returns the whole URL of its redirect.
 pub(crate) async fn sent_back(url: &str, user: &str) -> String {
     let mut url = Url::parse(url).unwrap();
     url.query_pairs_mut().append_pair("sim_user", user);
@@ -127,13 +127,13 @@ pub(crate) async fn sent_back(url: &str, user: &str) -> String {
     response.header("location").unwrap().to_owned()
 }
 
-/// A value of a query.
+/// The value of a query parameter.
 pub(crate) fn query(target: &str, name: &str) -> Option<String> {
     let url = Url::parse("http://localhost").unwrap().join(target).unwrap();
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Asserts a page of ours: its outcome, its headers, and that nothing secret is in it.
+/// Asserts a page of the proxy: its outcome, its headers, and that it contains no secret.
 #[track_caller]
 pub(crate) fn assert_page(page: &Response, status: u16, outcome: &str, words: &str) {
     let text = page.text();

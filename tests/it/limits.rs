@@ -1,4 +1,5 @@
-//! Limits of connections, requests, heads and frames. An overload is refused at once, and ends.
+//! Limits of connections, requests, heads and frames. Excess is refused at once, and the proxy
+//! recovers.
 
 use crate::harness::{RawUpstream, World};
 
@@ -17,7 +18,7 @@ async fn a_connection_over_the_limit_gets_503_at_once_and_one_that_ends_makes_ro
     let mut second = world.connect().await;
     assert_eq!(second.try_get("/").await.unwrap().status, 200);
     for _ in 0..3 {
-        // It has asked nothing yet.
+        // This client has sent no request yet.
         let mut third = world.connect().await;
         let response = third.response().await;
         response.assert_problem(503, "http_request_denied");
@@ -131,8 +132,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A client of HTTP/2 by prior knowledge that sends these frames again and again until it is cut
-/// off.
+/// Sends these frames repeatedly over HTTP/2 by prior knowledge until the connection ends.
 async fn flood(world: &World, frames: &[u8]) {
     let mut client = world.connect().await;
     client.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;

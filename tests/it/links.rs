@@ -1,4 +1,4 @@
-//! http.md, "Headers" (link rewriting) and "Redirects".
+//! Rewriting of links in JSON and of `Location`.
 
 use std::io::Write;
 
@@ -8,14 +8,14 @@ use vbc_simulator::SimulatorOptions;
 
 use crate::harness::{RawUpstream, Received, Response, World};
 
-/// A response with these head lines and this body, of announced length.
+/// A response with these header lines and this body, with `Content-Length`.
 fn whole(lines: &str, body: &[u8]) -> Vec<u8> {
     let lines = lines.replace('\n', "\r\n");
     let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-/// The same in chunks of this size.
+/// A response with these header lines and this body, in chunks of this size.
 fn chunked(lines: &str, body: &[u8], size: usize) -> Vec<u8> {
     let lines = lines.replace('\n', "\r\n");
     let mut out = format!("HTTP/1.1 200 OK\r\n{lines}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
@@ -41,7 +41,7 @@ async fn upstream(response: impl Fn(&str) -> Vec<u8> + Send + Sync + Clone + 'st
     .await
 }
 
-/// Where a request went: its `Host` is the upstream's authority.
+/// The upstream's URL, from the `Host` of a request.
 fn url_of(request: &Received) -> String {
     format!("http://{}", request.header("host").unwrap())
 }
@@ -115,7 +115,7 @@ async fn a_compressed_response_with_a_link_is_sent_uncompressed_without_coding_a
     }
 }
 
-/// One resource as an upstream has it, with validators, and a 304 for a client that knows its tag.
+/// An upstream with one resource, which has validators. A client that knows its ETag gets 304.
 async fn resource(kind: &'static str) -> RawUpstream {
     RawUpstream::scripted(move |mut connection| async move {
         while let Some(request) = connection.request().await {
@@ -218,7 +218,7 @@ async fn a_body_in_an_unknown_or_wrong_coding_passes_untouched() {
     }
 }
 
-/// What the upstream is asked with for these lines of `Accept-Encoding`.
+/// The `Accept-Encoding` that reaches the upstream for this head.
 async fn asked_with(config: &str, head: &str) -> Vec<String> {
     let upstream = RawUpstream::ok().await;
     World::builder().upstream(upstream.url()).config(config).start().await.send(head, b"").await;
@@ -358,7 +358,7 @@ async fn slow_readers_get_all_of_more_json_than_may_be_buffered() {
     .await;
     let world = World::with_upstream(&upstream).await;
     let mut clients = Vec::new();
-    // Much more than may be collected, however it is divided among the threads.
+    // This is much more than the buffers of all threads together.
     for _ in 0..90 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
@@ -382,7 +382,7 @@ async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
         let request = connection.head().await.unwrap();
         let url = format!("http://{}", request.header("host").unwrap());
         let event = format!("{{\"a\":\"{url}/t\"}}\n");
-        // A length makes no difference: JSON would be collected.
+        // The length makes no difference here, although JSON would be buffered.
         let lines = format!("Content-Type: {kind}\r\nContent-Length: {}", event.len() * 2);
         connection.write(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{event}").as_bytes()).await;
         assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
@@ -463,7 +463,7 @@ const RECORDINGS: &str = "/t/vbc.prod/call_recording/api/accounts/self/company_c
 
 #[tokio::test]
 async fn a_tool_that_follows_the_download_url_of_a_recording_gets_its_audio() {
-    // Empty: the simulator's own address.
+    // An empty value means the simulator's own address.
     let options = SimulatorOptions { public_base: String::new(), ..SimulatorOptions::default() };
     let world = World::builder().simulator(options).start().await;
     let host = world.address.to_string();
@@ -491,7 +491,7 @@ async fn a_tool_that_follows_the_download_url_of_a_recording_gets_its_audio() {
         let mut client = world.connect().await;
         client.request(&head("HEAD", &target), b"").await;
         assert_eq!(client.response_to("HEAD").await.header("content-length"), Some(length.as_str()));
-        // The pages' links too.
+        // The links of the pages are rewritten too.
         assert!(
             recording["_links"]["self"]["href"].as_str().unwrap().starts_with(&format!("http://{host}/t/"))
         );

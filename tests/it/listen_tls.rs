@@ -151,7 +151,7 @@ async fn a_client_that_closes_its_sending_side_still_gets_its_response() {
     let world = files.world(&upstream).config("listen.half_close_grace = \"1h\"").start().await;
     let mut stream = handshake(&world, &Arc::new(files.client(&[]))).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    // By close_notify, and an end of the connection's own.
+    // The client sends close_notify and closes its sending side of the connection.
     stream.shutdown().await.unwrap();
     let mut connection = upstream.accept().await;
     connection.respond("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
@@ -188,7 +188,7 @@ async fn a_connection_that_another_thread_accepted_uses_tls_too() {
     let (files, upstream) = (Files::new(), RawUpstream::ok().await);
     let world = files.world(&upstream).config("listen.workers = 2").start().await;
     let (config, mut streams) = (Arc::new(files.client(&[])), Vec::new());
-    // So many never come to each thread in turn.
+    // With this many connections, some are handed over to another thread.
     for _ in 0..48 {
         let mut stream = handshake(&world, &config).await.unwrap();
         get(&mut stream).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_new_certificate_is_used_for_new_handshakes_and_a_broken_one_is_not() 
         files.write("cert.pem", broken);
         assert_eq!(tls.reload(), ReloadOutcome::Kept);
     }
-    // A valid pair that another user may have written.
+    // A valid pair in a file that other users can write to.
     let third = pair(&files.authority);
     files.write("cert.pem", &third.cert);
     files.write("key.pem", &third.key);
@@ -241,7 +241,7 @@ async fn a_new_certificate_is_used_for_new_handshakes_and_a_broken_one_is_not() 
     files.write("cert.pem", &second.cert);
     files.write("key.pem", &second.key);
     assert_eq!(tls.reload(), ReloadOutcome::Unchanged);
-    // The connection that was open all the while.
+    // The connection from before the reload still works.
     assert!(get(&mut old).await.is_ok());
 }
 
@@ -268,7 +268,7 @@ async fn with_client_ca_a_client_needs_a_certificate_from_there() {
     }
     assert_eq!(upstream.requests().len(), 1);
 
-    // Who needs a certificate is no stranger.
+    // Clients with a certificate are not anonymous.
     let lines = format!("{}\nlisten.address = \"0.0.0.0:1\"\n", files.line(&more));
     let credential = "credentials.default = { client_id = \"i\", client_secret = \"s\", username = \"u\", password = \"p\" }";
     let loaded = Config::from_toml(&format!("{lines}{credential}")).unwrap();
@@ -363,7 +363,7 @@ fn files_that_cannot_be_used_are_findings() {
     let mut warnings: Vec<String> =
         load(&files.line("")).unwrap().warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.pop().is_some_and(|warning| warning.contains("has expired")), "{warnings:?}");
-    // A key that root owns may be readable, as Debian keeps those of certificates.
+    // A key of root may be readable, as Debian keeps keys of certificates.
     let by_root =
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(files.path("key.pem")).unwrap()) == 0;
     assert_eq!(

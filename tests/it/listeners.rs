@@ -33,7 +33,7 @@ async fn every_address_serves() {
         let served = async {
             for address in [four, tunnel_to_unix(&path).await, six] {
                 let mut client = Client::connect(address).await;
-                // Whichever way it comes, every name of ours is ours.
+                // Every name of the proxy is accepted on every listener.
                 for host in ["localhost".to_owned(), four.to_string(), six.to_string()] {
                     client.request(&format!("GET / HTTP/1.1\nHost: {host}"), b"").await;
                     assert_eq!(client.response().await.text(), "ok");

@@ -1,4 +1,4 @@
-//! A person logs in through the browser.
+//! Interactive logins through the browser.
 
 use serde_json::Value;
 use vbc_proxy::Simulator;
@@ -70,8 +70,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let world = World::builder().config(r#"credentials.default.grant = "authorization_code""#).start().await;
     let port = world.admin.port();
     let own = format!("http://localhost:{port}");
-    // Under another name of this machine, the browser is redirected to the name of the redirect
-    // URI, since cookies are per host.
+    // If the browser uses another name of this machine, it is redirected to the host of the
+    // redirect URI, because cookies are per host.
     let moved = world.admin(LOGIN).await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login/default"))));
     assert!(moved.all("set-cookie").is_empty());
@@ -110,7 +110,7 @@ async fn the_page_of_all_logins_lists_the_interactive_ones() {
     assert_page(&world.admin("/login").await, 200, "choose", "No credential of this proxy needs a person");
 }
 
-/// The token in the form of a page, and the address that the form sends to.
+/// The token in a page's form, and the form's action.
 fn question(page: &str) -> (String, String) {
     let token = page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let action = page.split("action=\"").nth(1).unwrap().split('"').next().unwrap();
@@ -174,7 +174,7 @@ async fn nobody_else_can_confirm_another_user() {
     browser.log_in(&world, ALICE).await;
     let (token, action) = question(browser.log_in(&world, BOB).await.text());
     let form = format!("token={token}&choice=replace");
-    // Without the cookie, with a guessed token, from another page, and without any.
+    // Attempts without the cookie, with a guessed token, without a token, and from another page.
     let page = Browser::new().submit(world.admin, &action, &form).await;
     assert_page(&page, 403, "refused", "another browser");
     let page = browser.submit(world.admin, &action, "token=guess&choice=replace").await;
@@ -196,8 +196,7 @@ async fn nobody_else_can_confirm_another_user() {
         );
     }
     assert_eq!(status(&world).await["subject"], ALICE);
-    // A browser that sends no more than this of where the form is from has token and cookie, and is
-    // enough.
+    // `Origin: null` alone is enough, since the browser has token and cookie.
     let head = format!(
         "POST {action} HTTP/1.1\nHost: {HOST}\nOrigin: null\nContent-Type: application/x-www-form-urlencoded"
     );

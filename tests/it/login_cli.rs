@@ -15,7 +15,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const PASTE: [&str; 2] = ["login", "--no-browser"];
 
 /// A directory with a proxy.toml for a credential with an interactive login. The admin listener is
-/// on a unix socket, whose address is known before the start.
+/// on a unix socket, so that its address is known before the start.
 fn directory(sim: &Simulator, lines: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let url = sim.url();
@@ -36,8 +36,8 @@ credentials.default.redirect_uri = "{REDIRECT}"
     directory
 }
 
-/// Logs in with `--no-browser` as `user`, and pastes what `pasted` makes of the address that the
-/// browser is sent to.
+/// Logs in with `--no-browser` as `user`. Pastes the text that `pasted` makes from the URL of the
+/// final redirect.
 async fn paste(directory: &Path, user: &str, more: &[&str], pasted: impl Fn(&str) -> String) -> Output {
     let arguments = [&PASTE[..], more].concat();
     let mut login = Process::start_to_write(directory, &arguments, &[]);
@@ -80,7 +80,7 @@ async fn a_pasted_response_logs_a_running_proxy_in() {
     assert_logged_in(&output, ALICE);
     assert!(output.stderr.contains("Then paste the address"), "{output:?}");
     assert_eq!(get(address, USERS).await.status, 200);
-    // The bare code does as well.
+    // The bare code works too.
     let output = paste(directory.path(), ALICE, &[], |back| query(back, "code").unwrap()).await;
     assert_logged_in(&output, ALICE);
     let output = serve.terminate().await;
@@ -191,7 +191,7 @@ async fn another_user_has_to_be_named() {
             assert_eq!(process.terminate().await.code, Some(0));
         }
     }
-    // A name is the same user's with and without the tenant, as it is when it is sent.
+    // A name with and without the tenant is the same user, in any case.
     let output = paste(directory.path(), BOB, &["--replace-user", "Bob"], whole).await;
     assert_logged_in(&output, BOB);
     assert_eq!(paste(directory.path(), ALICE, &[], whole).await.code, Some(1));
@@ -236,7 +236,7 @@ async fn wrong_usage_of_login_lists_the_possible_credentials() {
     for arguments in wrong {
         assert_eq!(Process::run(directory.path(), arguments, &[]).await.code, Some(64), "{arguments:?}");
     }
-    // A browser cannot come to a unix socket.
+    // A browser cannot reach a unix socket.
     let output = Process::run(directory.path(), &["login"], &[]).await;
     assert_eq!((output.code, output.stderr.contains("--no-browser")), (Some(1), true), "{output:?}");
 }
@@ -246,7 +246,7 @@ async fn a_store_that_a_proxy_uses_is_left_to_it() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     let (serve, _) = serve(directory.path()).await;
-    // As if this command had been given another file.
+    // The command does not find the running proxy, as with another file.
     let variables = [("VBC_PROXY_ADMIN_ADDRESS", "off")];
     let output = Process::run(directory.path(), &PASTE, &variables).await;
     assert_eq!(output.code, Some(69), "{output:?}");
@@ -263,7 +263,7 @@ async fn a_login_whose_tokens_would_be_lost_is_not_started() {
     assert_eq!((output.code, output.stderr.contains("memory")), (Some(1), true), "{output:?}");
 }
 
-/// The address that `$BROWSER` was called with, once it was.
+/// Waits for the address that `$BROWSER` is called with.
 async fn opened(directory: &Path) -> String {
     within(async {
         loop {
@@ -276,7 +276,7 @@ async fn opened(directory: &Path) -> String {
     .await
 }
 
-/// A program that notes what it is asked to open.
+/// A program that records the address to open.
 fn browser_program(directory: &Path) -> String {
     let path = directory.join("browser");
     let text = format!("#!/bin/sh\necho \"$1\" > '{}'\n", directory.join("opened").display());
@@ -285,8 +285,8 @@ fn browser_program(directory: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A simulator and a directory whose credential has the usual redirect URI: this listener's own.
-/// The port stays reserved while the socket lives.
+/// A simulator, and a directory whose credential redirects to its own admin listener, as usual. The
+/// port is reserved while the socket lives.
 async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2::Socket) {
     let (admin, socket) = reserve();
     let callback = format!("http://localhost:{}/callback", admin.port());
@@ -300,8 +300,8 @@ async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2
     (sim, directory, admin, socket)
 }
 
-/// Begins `vbc-proxy login` and follows the address it opens up to the authorization response.
-/// Returns it with the browser.
+/// Starts `vbc-proxy login` and follows its address up to the authorization response. Returns the
+/// process, the browser, and that response.
 async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Process, Browser, String) {
     let _ = std::fs::remove_file(directory.join("opened"));
     let program = browser_program(directory);
@@ -314,7 +314,7 @@ async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Pr
     (login, browser, response)
 }
 
-/// Begins a login in the browser. Returns the request that carries the authorization response.
+/// Starts a login in the browser. Returns the request with the authorization response.
 async fn begin(browser: &mut Browser, admin: SocketAddr, user: &str) -> String {
     let head = format!("GET /login/default HTTP/1.1\nHost: localhost:{}", admin.port());
     let begun = browser.send(admin, &head, b"").await;
@@ -340,7 +340,7 @@ async fn login_opens_a_browser_and_waits_for_the_outcome() {
         if running {
             assert_eq!(login.end().await.code, Some(1));
         } else {
-            // The link of that page leads to this process, which is still there.
+            // The link on that page leads to this process, which still runs.
             let response = begin(&mut browser, admin, ALICE).await;
             assert_page(&browser.send(admin, &response, b"").await, 200, "logged_in", ALICE);
             assert_logged_in(&login.end().await, ALICE);
@@ -366,7 +366,7 @@ async fn an_interrupted_login_ends_cleanly() {
     assert_eq!(sim.stats().token_requests, 0);
 }
 
-/// Responds to a request that was held back, as the simulator does.
+/// Passes a held request on to the simulator, and sends its response.
 async fn response_by(sim: &Simulator, connection: &mut UpstreamConnection, request: &Received) {
     let mut client = Client::connect(sim.address()).await;
     client.write(&request.head).await;
@@ -403,7 +403,7 @@ async fn a_login_interrupted_while_its_code_is_redeemed_is_finished() {
     }
 }
 
-/// Puts a file where the store's directory is, so that not even root can write there.
+/// Replaces the store's directory with a file, so that not even root can write there.
 fn block_store(directory: &Path) {
     std::fs::rename(directory.join("store"), directory.join("away")).unwrap();
     std::fs::write(directory.join("store"), "").unwrap();

@@ -1,4 +1,4 @@
-//! Failures of interactive logins and attacks on them. Nothing is lost by either.
+//! Failures of interactive logins, and attacks on them. Neither may change the tokens.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn logged_in() -> (World, Clock, Browser) {
     (world, clock, browser)
 }
 
-/// Asserts a failure that leaves everything as it was, and offers to try again.
+/// Asserts a failure page that says that nothing changed, and offers another attempt.
 #[track_caller]
 fn assert_failed(page: &Response, status: u16, words: &str) {
     assert_page(page, status, "refused", words);
@@ -29,7 +29,7 @@ fn assert_failed(page: &Response, status: u16, words: &str) {
     assert!(page.text().contains("<a href=\"/login"), "a way to try again in {}", page.text());
 }
 
-/// That the first token set is in use, and was not replaced.
+/// Asserts that the first token set is still in use.
 async fn assert_unchanged(world: &World) {
     let now = status(world).await;
     assert_eq!((now["revision"].as_u64(), now["subject"].as_str()), (Some(1), Some(ALICE)), "{now}");
@@ -56,7 +56,7 @@ async fn a_state_that_is_unknown_or_missing_redeems_nothing() {
     }
     assert_eq!(codes_redeemed(&world), before);
     assert_unchanged(&world).await;
-    // And the true one still works.
+    // The real state still works.
     assert_page(&browser.visit(world.admin, &callback).await, 200, "logged_in", ALICE);
 }
 
@@ -70,7 +70,7 @@ async fn a_state_works_once() {
     browser.cookies = cookies;
     let page = browser.visit(world.admin, &callback).await;
     assert_page(&page, 409, "refused", "This login is done already");
-    // Sent again, the code would have revoked what it had brought.
+    // A second redemption of the code would have revoked its tokens.
     assert_eq!(codes_redeemed(&world), redeemed);
     assert_eq!(status(&world).await["revision"], revision);
     assert_eq!(world.get(USERS).await.status, 200);
@@ -100,8 +100,7 @@ async fn a_second_login_in_the_same_browser_replaces_the_first() {
 async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish() {
     let (world, _, mut browser) = logged_in().await;
     let callback = browser.authorize(&world, ALICE).await;
-    // A browser without cookies, one with a login of its own, and one with a cookie that was made
-    // up.
+    // A browser without cookies, one with its own login, and one with a forged cookie.
     let mut none = Browser::new();
     let mut other = Browser::new();
     other.authorize(&world, ALICE).await;
@@ -120,19 +119,19 @@ async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish
 
 #[tokio::test]
 async fn an_attacker_cannot_log_a_victim_in_to_another_account() {
-    // The attacker begins a login and sends the victim's browser to the authorization response
+    // The attacker starts a login and sends the victim's browser to the authorization response
     // (login CSRF).
     let (world, _) = clocked(interactive_login()).await;
     let response = Browser::new().authorize(&world, BOB).await;
     let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
     let mut victim = Browser::new();
     assert_failed(&victim.send(world.admin, &attack, b"").await, 403, "begun in another browser");
-    // Nor where the victim has a login under way.
+    // It also fails while the victim has a login in progress.
     let callback = victim.authorize(&world, ALICE).await;
     let page = victim.send(world.admin, &attack, b"").await;
     assert!([400, 403].contains(&page.status), "{}", page.text());
-    // Nor with a code of the attacker's under the victim's state, which the attacker would have to
-    // know.
+    // For a code of the attacker under the victim's state, the attacker would have to know that
+    // state.
     assert_eq!(codes_redeemed(&world), 0);
     assert_page(&victim.visit(world.admin, &callback).await, 200, "logged_in", ALICE);
 }
@@ -146,11 +145,11 @@ async fn a_foreign_page_does_not_start_a_login() {
         let page = browser.send(world.admin, &head, b"").await;
         assert_page(&page, 403, "choose", "<a href=\"/login/default\">Log in to default</a>");
         assert!(browser.cookies.is_empty() && page.header("location").is_none(), "{page:?}");
-        // A click on that link begins it.
+        // A click on that link starts the login.
         let head = format!("GET {LOGIN} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: same-origin");
         assert_eq!(browser.send(world.admin, &head, b"").await.status, 302);
     }
-    // Looking at it from a program begins nothing either.
+    // A HEAD request of a program starts nothing either.
     let mut client = crate::harness::Client::connect(world.admin).await;
     client.request(&format!("HEAD {LOGIN} HTTP/1.1\nHost: {HOST}"), b"").await;
     let response = client.response_to("HEAD").await;
@@ -175,7 +174,7 @@ async fn a_refusal_of_the_service_is_shown_in_its_words_and_as_text() {
     let page = browser.visit(world.admin, &target).await;
     assert_failed(&page, 400, "&lt;img src=x onerror=alert(1)&gt;&quot;&#39;");
     assert!(!page.text().contains("<img"), "{}", page.text());
-    // The state has been used: its code comes too late.
+    // The state has been used, so its code comes too late.
     assert_failed(&browser.visit(world.admin, &callback).await, 409, "used already");
     assert_unchanged(&world).await;
 }

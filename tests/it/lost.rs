@@ -1,5 +1,5 @@
-//! The response to a refresh is lost after the server has rotated, and there is no password to fall
-//! back on.
+//! The response to a refresh is lost after the server has rotated the token, and there is no
+//! password for a login.
 
 use vbc_simulator::{Fault, Mode, SimulatorOptions};
 
@@ -39,7 +39,7 @@ async fn without_a_password_every_surface_asks_for_a_login_which_restores_servic
             assert_login_needed(&world).await;
         }
         let stats = world.sim.stats();
-        // The token is presented once more after its response was lost, and never again.
+        // After the lost response the token is presented once more, and never again.
         assert_eq!((stats.refreshes.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 1, 1), "{mode:?}");
 
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
@@ -47,7 +47,7 @@ async fn without_a_password_every_surface_asks_for_a_login_which_restores_servic
         assert_eq!(world.admin("/ready").await.status, 200, "{mode:?}");
         let credential = status(&world).await;
         assert_eq!(credential["login_needed"], false, "{credential}");
-        // And it lives on by itself.
+        // From then on it refreshes by itself.
         world.sim.revoke_all_access();
         assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
     }

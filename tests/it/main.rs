@@ -1,7 +1,7 @@
 //! One test binary with real sockets: the real proxy in front of the simulator or of a raw
 //! upstream.
 
-// The ban is for what serves people; a test that cannot go on should stop.
+// The ban is for the product. A test that cannot continue should panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod admin;

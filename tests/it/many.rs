@@ -1,4 +1,4 @@
-//! Many credentials in one process: each has its own user and its own token, and none takes much
+//! Many credentials in one process: each has its own user and its own token, and takes little
 //! memory.
 
 use std::fmt::Write;
@@ -13,23 +13,23 @@ use crate::process::{Process, get, lay_out};
 
 const MANY: usize = 10_000;
 
-/// How many of them are weighed.
+/// The number of credentials whose memory is measured.
 const WEIGHED: usize = 2_000;
 
-/// The most memory that a credential with its token may take, in bytes. The aim is 4 KiB, of which
-/// a token of this simulator takes 1 KiB.
+/// The most memory that a credential with its token may take, in bytes. The goal is 4 KiB,
+/// including 1 KiB for a token of this simulator.
 const EACH: usize = 8 * 1024;
 
 const LISTENERS: &str = "listen.address = \"127.0.0.1:0\"\nadmin.address = \"127.0.0.1:0\"\n";
 
-/// `default`, and enough others.
+/// The names of `count` credentials: `default` and others.
 fn names(count: usize) -> Vec<String> {
     let others = (1..count).map(|number| format!("c{number:04}"));
     std::iter::once("default".to_owned()).chain(others).collect()
 }
 
-/// Gets a token for every credential, eight at a time. By themselves they would take more than a
-/// minute: a start spreads them to spare the token endpoint.
+/// Gets a token for every credential, eight at a time. Their own first logins take more than a
+/// minute, because a start spreads them to spare the token endpoint.
 async fn ask_for_all(admin: SocketAddr, names: &[String]) {
     let lanes = names.chunks(names.len().div_ceil(8)).map(|names| async move {
         let mut client = Client::connect(admin).await;
@@ -42,7 +42,7 @@ async fn ask_for_all(admin: SocketAddr, names: &[String]) {
     futures_util::future::join_all(lanes).await;
 }
 
-/// How many credentials of a proxy have a usable token.
+/// The number of credentials with a usable token.
 async fn usable(admin: SocketAddr) -> usize {
     let metrics = get(admin, "/metrics").await;
     let gauges = metrics.text().lines().filter(|line| line.starts_with("vbc_proxy_token_usable{"));
@@ -67,7 +67,7 @@ async fn ten_thousand_simulated_credentials_are_ten_thousand_users() {
     assert_eq!(usable(admin).await, MANY);
     assert_eq!(get(admin, "/ready").await.status, 200);
     let stats = get(control, "/__sim/stats").await.json();
-    // With one user for all, each login would return the tokens of the first or end those of the
+    // If all had the same user, each login would return the first one's tokens or revoke those of
     // others.
     assert_eq!(stats["logins"]["failed"], 0, "{stats}");
     let whose = get(admin, "/status.json").await.json();
@@ -107,7 +107,7 @@ async fn resident(directory: &Path, sim: &Simulator, count: usize) -> usize {
 #[tokio::test]
 async fn a_credential_with_its_token_takes_little_memory() {
     let identities = names(WEIGHED).iter().map(|name| Identity::demo_user(name)).collect();
-    // The simulator runs here, so that the memory of the child is the proxy's alone.
+    // The simulator runs in this process, so that the child's memory is only the proxy's.
     let sim = Simulator::bind(SimulatorOptions { identities, ..SimulatorOptions::default() }).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let one = resident(directory.path(), &sim, 1).await;

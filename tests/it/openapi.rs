@@ -9,10 +9,10 @@ use vbc_simulator::SimulatorOptions;
 
 use crate::harness::World;
 
-/// Longer than any of the programs takes on a slow machine with nothing to spare.
+/// Longer than any of the programs takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(540);
 
-/// Whom a program asks.
+/// The target of a program's requests.
 #[derive(Clone, Copy, Debug)]
 enum Whom {
     Simulator,
@@ -25,12 +25,12 @@ fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Exports need not take their time.
+/// Starts a world in which exports are quick.
 async fn world() -> World {
     World::builder().simulator(SimulatorOptions { lag: 0.02, ..SimulatorOptions::default() }).start().await
 }
 
-/// Runs a program, in a world of its own; gives what it said.
+/// Runs a program in its own world. Returns its output.
 async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
     let world = world().await;
     let (base, how) = match whom {
@@ -39,7 +39,7 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
     };
     let python = repository().join("target/python-tools/bin/python");
     let mut command = Command::new(&python);
-    // Neither this machine's proxies nor anybody's configuration.
+    // No proxy settings or configuration files of this machine.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
     let home = tempfile::tempdir().unwrap();
     command.env("HOME", home.path()).current_dir(home.path()).stdin(Stdio::null());
@@ -58,7 +58,7 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
     out.into_owned()
 }
 
-/// The control plane describes itself: two generators make clients of that.
+/// Two generators make clients from the control plane's own OpenAPI document.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_clients_of_the_control_plane_can_inject_every_fault() {
     let folder = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ async fn generated_clients_of_the_control_plane_can_inject_every_fault() {
     assert_eq!(said, "Generated 43 faults\nAttributes 43 faults\n");
 }
 
-/// Every specification, and how many operations it has.
+/// Every specification, with its number of operations.
 const OPERATIONS: &str = "account 3 operations\nuser 2 operations\nextension 2 operations\nreports 1 operations\n\
                           call-recording 10 operations\ntelephony 11 operations\nvgis 20 operations\n";
 

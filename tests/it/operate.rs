@@ -1,4 +1,4 @@
-//! What operators do through the admin listener, and who may not.
+//! Operations through the admin listener, and requests that must not trigger them.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::process::{Process, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// A POST to the admin listener, as the command line makes it.
+/// Sends a POST to the admin listener, as the command line does.
 pub(crate) async fn post(admin: SocketAddr, target: &str, body: &str) -> Response {
     let mut client = Client::connect(admin).await;
     let head =
@@ -107,7 +107,7 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
             "Sec-Fetch-Site: cross-site",
             "Sec-Fetch-Site: same-site",
         ] {
-            // The form of our own question may say so; then token and cookie decide.
+            // The proxy's own form may come with this origin. Then token and cookie decide.
             if (target, from) == ("/login/default/confirm", "Origin: null") {
                 continue;
             }
@@ -150,7 +150,7 @@ async fn the_admin_listener_can_be_a_unix_socket() {
     let sim = Simulator::start().await.unwrap();
     let directory = on_socket(&sim);
     let path = directory.path().join("admin.sock");
-    // As a crash leaves it.
+    // A socket file left by a crash.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let line = serve.line().await;
@@ -177,7 +177,7 @@ async fn the_admin_listener_can_be_a_unix_socket() {
     let status: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(status["credentials"][0]["scope"], "openid");
 
-    // A second one leaves the first alone.
+    // A second proxy leaves the first alone.
     let output = Process::run(directory.path(), &["serve"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
     assert!(output.stderr.contains("admin.sock (admin.address): another process is using it"), "{output:?}");
@@ -225,9 +225,9 @@ async fn threads_outside_the_data_plane_have_a_lower_priority() {
     lay_out(directory.path(), &configuration(nowhere, nowhere, "store.kind = \"memory\""), "sim-password");
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (_, admin) = serve.listening().await;
-    // The control runtime responds, on its own threads.
+    // The control runtime responds, from its own threads.
     assert_eq!(get(admin, "/live").await.status, 200);
-    // A thread has its name, and is as nice as it will be, only once it has begun.
+    // A thread sets its name and its niceness only after it has started.
     let as_it_should_be = || {
         let threads = serve.niceness();
         let of = |name: &str| -> Vec<i32> {

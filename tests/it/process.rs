@@ -1,4 +1,4 @@
-//! The program as a child process, and a token endpoint that notes the tokens it issues.
+//! The program as a child process, and a token endpoint that records the tokens it issues.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -223,9 +223,9 @@ impl Process {
         self.signals(&[name]);
     }
 
-    /// Sends several signals, one right after the other.
+    /// Sends several signals, one immediately after the other.
     pub(crate) fn signals(&self, names: &[&str]) {
-        // Every shell has `kill`, while a program of that name may be missing.
+        // Every shell has `kill`, but a program of that name may be missing.
         let kill = |name: &&str| format!("kill -{name} {}", self.child.id());
         let command = names.iter().map(kill).collect::<Vec<_>>().join(" && ");
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
@@ -319,7 +319,7 @@ pub(crate) fn lay_out(directory: &Path, configuration: &str, password: &str) {
     }
 }
 
-/// A token endpoint in front of the simulator's that notes every token it passes on.
+/// A token endpoint in front of the simulator's that records every token it passes on.
 pub(crate) struct Relay {
     upstream: RawUpstream,
     shared: Arc<Shared>,

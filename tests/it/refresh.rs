@@ -1,5 +1,5 @@
-//! Refreshes that fail in words of their own, that bring another user's tokens, and what `/ready`
-//! says meanwhile.
+//! Refreshes that fail in unusual wordings or return another user's tokens, and the reports of
+//! `/ready` meanwhile.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::interactive::{ALICE, Browser, assert_page, interactive_login, status}
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// What servers say about a refresh token that is dead: status, type, body.
+/// Responses of servers to a dead refresh token: status, type, body.
 const DEAD: [(u16, &str, &str); 8] = [
     (400, "application/json", r#"{"error":"invalid_grant"}"#),
     (400, "application/json", r#"{"error":"invalid_request"}"#),
@@ -25,7 +25,7 @@ const DEAD: [(u16, &str, &str); 8] = [
     (400, "application/json", r#"{"error":"unsupported_grant_type"}"#),
 ];
 
-/// Responds to a refresh.
+/// A fault that responds to refreshes with this response.
 fn refused((status, content_type, body): (u16, &str, &str)) -> Fault {
     let (body, content_type) = (Some(body.to_owned()), Some(content_type.to_owned()));
     let effect = Effect::Status(StatusFault { status, body, content_type, ..StatusFault::default() });
@@ -61,13 +61,13 @@ async fn a_dead_refresh_token_in_any_wording_needs_a_login_without_a_password() 
         }
         assert_eq!(status(&world).await["login_needed"], true, "{words:?}");
         assert_eq!(world.sim.stats().token_requests, 2, "{words:?}");
-        // And a login puts it right.
+        // A login restores it.
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
         assert_eq!(world.get(USERS).await.status, 200, "{words:?}");
     }
 }
 
-/// A token set for `sub`, with tokens that are named by it.
+/// A response with a token set for `sub`, whose tokens contain that name.
 fn issued(sub: &str) -> String {
     use base64::Engine;
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!(r#"{{"sub":"{sub}"}}"#));
@@ -95,7 +95,7 @@ async fn a_refresh_that_returns_another_users_tokens_is_not_used_and_every_surfa
     };
     response(ALICE).await;
     world.ready().await;
-    // Past the time of the early refresh, which a request asks for.
+    // Past the time of the early refresh, which a request triggers.
     clock.shift(SignedDuration::from_secs(900));
     assert_eq!(world.get("/a").await.status, 200);
     let asked = response("bob").await;
@@ -141,7 +141,7 @@ async fn after_a_clock_jump_ready_reports_the_expired_token_until_it_is_replaced
         let reasons = response.json()["reasons"].to_string();
         assert!(reasons.contains("the token has expired; a new one is on its way"), "{reasons}");
     }
-    // Nobody has asked but `/ready` itself.
+    // Only `/ready` was requested.
     within(async {
         while world.sim.stats().token_requests < 2 {
             tokio::task::yield_now().await;

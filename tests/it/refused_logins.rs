@@ -1,11 +1,11 @@
-//! Token endpoints that refuse a password in words of their own, over sockets and restarts.
+//! Token endpoints that refuse a password in unusual wordings, over sockets and across restarts.
 
 use crate::harness::RawUpstream;
 use crate::process::{Process, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// A response with its length.
+/// A response with its `Content-Length`.
 fn response(head: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }

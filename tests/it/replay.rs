@@ -16,7 +16,7 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCon
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 
-/// A directory for a proxy before `upstream`.
+/// A directory for a proxy in front of `upstream`.
 fn before(upstream: &str, sim: &Simulator) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", sim.url());
@@ -198,7 +198,7 @@ async fn events_replay_with_their_recorded_timing() {
     let lengths =
         record["answer"]["pieces"].as_array().unwrap().iter().map(|piece| piece[1].as_u64().unwrap());
     assert_eq!(lengths.sum::<u64>(), 2 * event.len() as u64, "{pieces}");
-    // As if the second had come later.
+    // Makes the second event come later.
     let later = format!("[[5,{length}],[305,{length}]]", length = event.len());
     std::fs::write(&path, text.replace(&pieces, &later)).unwrap();
 
@@ -235,7 +235,7 @@ async fn a_cassette_becomes_a_har_and_a_har_a_cassette() {
     assert_eq!(played.text(), entry["response"]["content"]["text"].as_str().unwrap());
     assert_eq!(playing.terminate().await.code, Some(0));
 
-    // What is no HAR, and what is no cassette.
+    // A file that is not a HAR, and one that is not a cassette.
     let wrong =
         Process::run(directory.path(), &["cassette", "import", "b", "--har", "proxy.toml"], &[]).await;
     assert!(wrong.code == Some(1) && wrong.stderr.contains("not a HAR"), "{wrong:?}");
@@ -336,11 +336,11 @@ async fn a_web_page_gets_no_response_under_its_own_host_name() {
         assert_eq!(refused.header("vbc-proxy-replay"), Some("refused"));
         assert!(refused.text().contains(advice), "{}", refused.text());
     }
-    // Those are no requests without a match.
+    // Refused requests do not count as requests without a match.
     assert_eq!(playing.terminate().await.code, Some(0));
 }
 
-/// What is sent, and the parts that must not be in the cassette.
+/// Sent headers. The cassette must not contain their secrets.
 const HEADERS: [(&str, &str); 16] = [
     ("Authorization", "Bearer s3cret"),
     ("Proxy-Authorization", "Basic s3cret"),

@@ -1,4 +1,4 @@
-//! http.md, "Bodies": what the upstream may not say.
+//! Responses of an upstream that become a 502.
 
 use crate::harness::{RawUpstream, World};
 

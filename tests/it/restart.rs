@@ -1,4 +1,4 @@
-//! What a restart keeps: refresh tokens, refused passwords and locks.
+//! State that survives a restart: refresh tokens, refused passwords and locks.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use crate::process::{Process, Relay, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// How often the process is killed.
+/// The number of kills.
 const KILLS: usize = 100;
 
-/// In one of this many lives, only a 401 asks for the next token, and the life after it finds a
-/// young one.
+/// In one of this many lives only a 401 triggers the next refresh, and the following life finds a
+/// young token.
 const PATIENT_LIVES: usize = 4;
 
 async fn serve(directory: &Path) -> (Process, SocketAddr) {
@@ -50,7 +50,7 @@ async fn a_wrong_password_is_tried_once_across_requests_and_restarts_until_it_is
         let stats = sim.stats();
         assert_eq!((stats.logins.ok, stats.logins.failed, stats.token_requests), (0, 1, 1), "round {round}");
     }
-    // Another wrong one is one more attempt.
+    // Another wrong password is one more attempt.
     fs::write(directory.path().join("password"), "also-wrong").unwrap();
     for _ in 0..2 {
         let (serve, address) = serve(directory.path()).await;
@@ -58,7 +58,7 @@ async fn a_wrong_password_is_tried_once_across_requests_and_restarts_until_it_is
         serve.kill();
         assert_eq!(sim.stats().logins.failed, 2);
     }
-    // A third within 35 minutes waits, unless an operator allows it.
+    // A third password within 35 minutes waits, unless an operator allows it.
     fs::write(directory.path().join("password"), "sim-password").unwrap();
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (address, admin) = serve.listening().await;
@@ -114,7 +114,7 @@ async fn a_kill_during_the_first_login_costs_one_more_login() {
     assert_eq!(sim.stats().token_requests, 2);
 }
 
-/// Clients that send requests without a pause. They end when the proxy is gone.
+/// Clients that send requests without a pause. They stop when the proxy is gone.
 struct Load {
     received: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -158,7 +158,7 @@ impl Load {
     }
 }
 
-/// The refresh token that is stored.
+/// The stored refresh token.
 pub(crate) fn stored(directory: &Path) -> Option<String> {
     let (_, record) = record(directory)?;
     record["tokens"]["refresh_token"].as_str().map(ToOwned::to_owned)
@@ -167,7 +167,7 @@ pub(crate) fn stored(directory: &Path) -> Option<String> {
 /// The stored record of the credential, and its file.
 fn record(directory: &Path) -> Option<(PathBuf, Value)> {
     let entries = fs::read_dir(directory.join("tokens")).unwrap();
-    // The other record is that of the login, which holds only the brake.
+    // The other record is the login history of the user.
     let is_ours = |name: &str| name.starts_with("default.") && name.ends_with(".json");
     let mut entries = entries.map(|entry| entry.unwrap());
     let path = entries.find(|entry| entry.file_name().to_str().is_some_and(is_ours))?.path();
@@ -184,13 +184,13 @@ fn age(directory: &Path) {
     fs::write(path, record.to_string()).unwrap();
 }
 
-/// Asks for a new token as an operator does. The proxy may be killed meanwhile.
+/// Requests a refresh as an operator does. The proxy may be killed meanwhile.
 async fn refresh(admin: SocketAddr) {
     let Some(mut client) = Client::try_connect(admin).await else { return };
     client.try_request("POST", "/credentials/default/refresh").await;
 }
 
-/// A small generator, so that a failure can be repeated.
+/// A small deterministic generator, so that failures are reproducible.
 struct Random(u64);
 
 impl Random {
@@ -228,7 +228,8 @@ async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept(
         match random.below(6) {
             // The request for the next token is on its way.
             0 => relay.arrived(arrived).await,
-            // It has been rotated; the proxy does not have it, has it, or is storing it.
+            // The token has been rotated. The proxy has not received it yet, has received it, or is
+            // storing it.
             1 => relay.responded(responded).await,
             2 | 3 => {
                 relay.responded(responded).await;
@@ -236,7 +237,7 @@ async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept(
                     tokio::task::yield_now().await;
                 }
             }
-            // It is in use.
+            // The new token is in use.
             _ => load.responses(1 + random.below(10)).await,
         }
         serve.kill();
@@ -267,7 +268,7 @@ async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept(
     assert_eq!(stats.logins.failed, 0);
     assert_eq!(stats.token_concurrency_max, 1);
     assert!(stats.refreshes.ok >= KILLS as u64 / 2, "{} refreshes", stats.refreshes.ok);
-    // Only the two records and the lock are left.
+    // Only the two records and the lock file are left.
     let mut left: Vec<String> = fs::read_dir(directory.path().join("tokens"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

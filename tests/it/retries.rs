@@ -1,4 +1,4 @@
-//! http.md, "Connections": what is sent a second time, and what never is.
+//! Requests that are sent a second time after a connection failed, and those that never are.
 
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ async fn an_empty_body_of_unknown_length_is_sent_again_to_its_end() {
     let again = connection.respond(OK).await;
     assert_eq!((again.header("transfer-encoding"), &*again.body), (Some("chunked"), &b""[..]));
     assert_eq!(client.response().await.text(), "ok");
-    // Whatever comes next on this connection is a request of its own.
+    // The next bytes on this connection are a new request.
     client.request("PUT /b HTTP/1.1\nTransfer-Encoding: chunked", b"0\r\n\r\n").await;
     connection.request().await.unwrap();
     drop(connection);
@@ -145,7 +145,7 @@ async fn nothing_is_sent_again_once_a_response_has_started() {
 
 #[tokio::test]
 async fn the_second_sending_does_not_use_another_dead_connection() {
-    // Two connections go to the pool, and both die at their next request.
+    // Two connections return to the pool, and both fail at their next request.
     let both = Arc::new(Barrier::new(2));
     let upstream = RawUpstream::scripted(move |mut connection| {
         let both = Arc::clone(&both);

@@ -1,5 +1,5 @@
-//! A 401 that a fresh token cures is never seen; one that it does not cure is passed on, and costs
-//! next to nothing.
+//! Clients never see a 401 that a fresh token cures. A 401 that it does not cure is passed on, and
+//! is cheap.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::harness::{Client, RawUpstream, Response, World, WorldBuilder, within}
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 
-/// What the service may do at a second login and at a refresh. The proxy must cope with each.
+/// The possible behaviours of the service at a second login and at a refresh. The proxy must work
+/// with each.
 const KINDS: [(Mode, OldAccess); 6] = [
     (Mode::Reuse, OldAccess::Dead),
     (Mode::Reuse, OldAccess::Alive),
@@ -41,7 +42,7 @@ async fn world_after(builder: WorldBuilder, prepare: impl FnOnce(&Simulator)) ->
     World::with(builder.configuration(&sim), sim).await
 }
 
-/// Waits until the simulator's state is as wanted.
+/// Waits until the simulator reaches the wanted state.
 async fn until(world: &World, wanted: impl Fn(&Simulator) -> bool) {
     within(async {
         while !wanted(&world.sim) {
@@ -65,7 +66,7 @@ fn place_call(padding: usize) -> Vec<u8> {
     body
 }
 
-/// A body of exactly this many bytes, which differs from others of its size by `seed`.
+/// A body of exactly this many bytes. `seed` distinguishes bodies of one size.
 fn call_of(bytes: usize, seed: usize) -> Vec<u8> {
     let empty = place_call(0).len();
     let mut body = place_call(bytes - empty);
@@ -90,7 +91,7 @@ fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// Asserts that the response only says that it is the upstream's 401 and why it was not cured.
+/// Asserts the upstream's 401, with the reason in `Proxy-Status` why it was not cured.
 #[track_caller]
 fn assert_passed_on(response: &Response) {
     assert_eq!(response.status, 401, "{response:?}");
@@ -191,7 +192,7 @@ async fn a_token_revoked_over_and_over_is_cured_every_time() {
     }
 }
 
-/// A 401, with a body and the headers that come with it.
+/// A 401 with this body and these headers.
 fn refusal(body: &str, headers: &str) -> String {
     format!("HTTP/1.1 401 Unauthorized\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
@@ -209,7 +210,7 @@ async fn a_401_that_no_token_cures_is_passed_on_unchanged() {
     for (body, headers) in [GATEWAY, BACKEND, EMPTY] {
         let upstream = RawUpstream::responding(refusal(body, headers)).await;
         let world = World::builder().upstream(upstream.url()).hurry(4).start().await;
-        // The first forces a refresh, the second does not: both are the upstream's own.
+        // The first 401 forces a refresh and the second does not. Both are passed on.
         for _ in 0..2 {
             let response = world.get("/t/vbc.prod/reports/a").await;
             assert_passed_on(&response);
@@ -228,16 +229,16 @@ async fn a_401_that_no_token_cures_is_passed_on_unchanged() {
             };
             assert_eq!(sorted(&shown), sorted(&sent));
         }
-        // Where the gateway names the token, a new one is sent again before it is judged, and each
-        // request has one late sending.
+        // If the gateway names the token, a new token is sent again before it counts as refused. So
+        // each request has one more sending.
         let sendings = if body == GATEWAY.0 { 5 } else { 3 };
         assert_eq!(upstream.requests().len(), sendings);
         assert_eq!(world.sim.stats().token_requests, 2);
     }
 }
 
-/// Sends `count` requests over `clients` connections at once; the path is made of the request's
-/// number.
+/// Sends `count` requests over `clients` connections at once. `path` makes a path from the
+/// request's number.
 async fn hammer(world: &World, clients: usize, count: usize, path: impl Fn(usize) -> String) {
     let path = &path;
     let tasks = (0..clients).map(|first| async move {
@@ -304,8 +305,8 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
         assert!(response.header("proxy-status").unwrap().contains("retry.memory"), "{response:?}");
         assert_eq!(arrivals(&world.sim, CALLS).len(), 1, "{framing}");
         until(&world, |sim| sim.stats().refreshes.ok == 1).await;
-        // The bearer is published a moment after the response. Until then the next request gets one
-        // more 401 and is replayed.
+        // The new bearer is published shortly after the response. Until then the next request may
+        // get another 401 and is replayed.
         assert_eq!(world.send(&head, &call_of(300, 2)).await.status, 200);
         assert_eq!(world.send(&head, &body).await.status, 200);
         let stats = world.sim.stats();
@@ -313,7 +314,7 @@ async fn a_body_too_large_to_keep_is_not_replayed_but_the_next_request_has_a_fre
     }
 }
 
-/// An upstream that refuses the first bearer it sees and accepts every other; requests for `/…late`
+/// An upstream that refuses the first bearer it sees and accepts every other. Requests for `/…late`
 /// are held until `release`.
 async fn refusing_the_first(release: Arc<Notify>) -> RawUpstream {
     let first: Arc<parking_lot::Mutex<Option<String>>> = Arc::default();
@@ -396,7 +397,7 @@ async fn only_a_401_is_replayed() {
             let world = World::builder().config(r#"upstream.response_timeout = "200ms""#).start().await;
             world.ready().await;
             if warm {
-                // So that the request goes out on a connection that was idle.
+                // The request is then sent on a connection that was idle.
                 assert_eq!(world.get(USERS).await.status, 200);
             }
             world.sim.inject(fault.clone()).unwrap();
@@ -418,7 +419,7 @@ async fn a_replay_that_fails_is_not_replayed_again() {
     let world = World::start().await;
     world.ready().await;
     world.sim.revoke_all_access();
-    // First the 401. Then the replay is executed and its response is lost.
+    // The request gets a 401 first. Then the replay is executed, and its response is lost.
     let lost = Fault::from(Effect::LoseResponse).on(CALLS).method("POST").times(2);
     let first = world.sim.inject(Fault::hang().on("/token")).unwrap();
     let head = format!("POST {CALLS} HTTP/1.1\nContent-Type: application/json");
@@ -439,8 +440,8 @@ async fn a_suite_that_always_returns_401_does_not_keep_others_from_being_cured()
         world.sim.inject(Fault::backend_401("/t/vbc.prod/provisioning")).unwrap();
         for round in 0..8 {
             world.sim.revoke_all_access();
-            // The suite that is refused comes first, and has its 401 from the gateway, then from
-            // its backend.
+            // The refused suite comes first. Its 401 comes from the gateway, later from its
+            // backend.
             assert_passed_on(&world.get(USERS).await);
             assert_eq!(world.get(CALLS).await.status, 200, "{kind:?}, round {round}");
             for _ in 0..5 {
@@ -449,7 +450,7 @@ async fn a_suite_that_always_returns_401_does_not_keep_others_from_being_cured()
         }
         let stats = world.sim.stats();
         assert_eq!(stats.logins.ok, 1, "{kind:?}");
-        // One for each revocation, and at most two to learn about the suite.
+        // One refresh for each revocation, and at most two to learn about the suite.
         assert!((8..=10).contains(&stats.refreshes.ok), "{kind:?}: {}", stats.refreshes.ok);
     }
 }

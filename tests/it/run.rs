@@ -21,7 +21,7 @@ async fn run(arguments: &[&str], script: &str) -> crate::process::Output {
     Process::run(directory.path(), &arguments, &[path, temporary, ("VBC_PROXY_LOG_LEVEL", "warn")]).await
 }
 
-/// Where the logs of commands that fail are kept.
+/// Variables for `run`; `TMPDIR` is where logs of failed commands are kept.
 fn variables(directory: &tempfile::TempDir) -> [(&'static str, &str); 2] {
     [("PATH", PATH), ("TMPDIR", directory.path().to_str().unwrap())]
 }
@@ -35,7 +35,7 @@ async fn a_command_runs_with_a_proxy_and_its_status_is_the_outcome() {
     let output = run(&["--simulate"], &script).await;
     assert_eq!(output.code, Some(7), "{output:?}");
     let mut lines = output.stdout.lines();
-    // Nothing of ours between the lines of the command.
+    // The proxy prints nothing between the lines of the command.
     assert_eq!(lines.next(), Some("200"));
     let stats: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     assert_eq!((&stats["logins"]["ok"], &stats["api_requests"]), (&1.into(), &1.into()));
@@ -73,7 +73,7 @@ async fn a_shell_command_given_as_one_word_gets_advice() {
             Process::run(directory.path(), &["run", "--simulate", "--", word], &variables(&directory)).await;
         assert_eq!((output.code, output.stderr.contains(hint)), (Some(127), true), "{output:?}");
     }
-    // What the last of them advises works as it stands.
+    // The last advised command works as printed.
     let advised = ["run", "--simulate", "--", "sh", "-c", "echo 'a b'|wc -w"];
     let output = Process::run(directory.path(), &advised, &variables(&directory)).await;
     assert_eq!((output.code, output.stdout.trim()), (Some(0), "2"), "{output:?}");
@@ -82,7 +82,7 @@ async fn a_shell_command_given_as_one_word_gets_advice() {
         let output = Process::run(directory.path(), &arguments, &variables(&directory)).await;
         assert_eq!((output.code, output.stderr.contains("sh -c")), (Some(127), false), "{output:?}");
     }
-    // A program's name may have blanks.
+    // A program's name may contain spaces.
     let program = directory.path().join("a program");
     fs::write(&program, "#!/bin/sh\nexit 3\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -215,7 +215,7 @@ async fn a_scenario_at_the_start_does_not_raise_the_quota_of_the_command_line() 
         "day.toml:1:1: timeline.0.per_minute: the simulator was started with a quota of 10; write 1 to 10";
     assert!(output.stderr.contains(said), "{}", output.stderr);
     assert_eq!(Process::run(directory.path(), &run("50"), &variables(&directory)).await.code, Some(0));
-    // The command line replaces what holds from the start.
+    // The command line overrides settings from the start of the scenario.
     fs::write(directory.path().join("day.toml"), at_once).unwrap();
     assert_eq!(Process::run(directory.path(), &run("10"), &variables(&directory)).await.code, Some(0));
 }
@@ -259,7 +259,7 @@ const FREE: [(&str, &str); 4] = [
     ("VBC_PROXY_SIMULATOR_CONTROL", "127.0.0.1:0"),
 ];
 
-/// A day on which much goes wrong.
+/// A day with many faults.
 const TROUBLED: &str = r#"start = "2026-03-01T09:00:00Z"
 [[faults]]
 fault = "status"
@@ -278,7 +278,7 @@ fault = "reset_mid_body"
 endpoint = "provisioning"
 "#;
 
-/// Sends a request on its own connection. A response that is cut short counts too.
+/// Sends a request on its own connection. A response may be cut short.
 async fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -292,7 +292,7 @@ async fn ask(address: SocketAddr, line: &str, headers: &str, body: &str) -> Stri
     String::from_utf8(response).unwrap()
 }
 
-/// Logs in at the simulator itself; gives the header that carries the token.
+/// Logs in at the simulator itself. Returns the header with the token.
 async fn log_in(simulator: SocketAddr) -> String {
     let form = "grant_type=password&username=alice@vbc.prod&password=sim-password&scope=openid&client_id=sim-client\
                 &client_secret=sim-secret";
@@ -302,8 +302,8 @@ async fn log_in(simulator: SocketAddr) -> String {
     format!("Authorization: Bearer {token}\r\n")
 }
 
-/// What a client does on a day, through a proxy or by itself; then the journal in the form to be
-/// compared, and in the other one without its times and the port.
+/// Makes the requests of one day, through a proxy or directly. Returns the journal in its
+/// comparable form, and in the full form without times and port.
 async fn journal_of_a_day(
     proxy: Option<SocketAddr>,
     simulator: SocketAddr,
@@ -313,14 +313,13 @@ async fn journal_of_a_day(
     let address = proxy.unwrap_or(simulator);
     let mut bearer = String::new();
     for hour in 0..4 {
-        // A proxy would notice that tokens were revoked; this client does not, in the third of
-        // them.
+        // A proxy would notice revoked tokens. This client does not, in the third hour.
         if proxy.is_none() && hour != 2 {
             bearer = log_in(simulator).await;
         }
         for _ in 0..4 {
             let response = ask(address, &format!("POST {CALLS}"), &bearer, place).await;
-            // What a call is called is in the next target.
+            // The id of the call is in the next target.
             let call = response.lines().find(|line| line.len() == 36 && line.contains('-')).unwrap_or("none");
             ask(address, &format!("GET {CALLS}/{call}"), &bearer, "").await;
             ask(address, &format!("GET {USERS}?page={hour}"), &bearer, "").await;
@@ -365,7 +364,7 @@ async fn two_runs_of_a_scenario_with_one_seed_have_the_same_journal_with_and_wit
     }
 }
 
-/// A thousand in one process, each a world of its own.
+/// A thousand simulators in one process, each with its own world.
 #[tokio::test]
 async fn a_thousand_simulators_live_in_one_process() {
     vbc_http::descriptors::raise();
@@ -382,7 +381,7 @@ async fn a_thousand_simulators_live_in_one_process() {
         assert_eq!(status, if number % 2 == 1 { 418 } else { 401 }, "{number}");
         assert_eq!(sim.requests().len(), 1);
     }
-    // Dropped, they are gone; the one that is left is not.
+    // Dropped simulators stop listening, but the remaining one does not.
     let last = sims.pop().unwrap();
     let first = sims[0].address();
     drop(sims);

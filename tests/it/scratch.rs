@@ -1,5 +1,4 @@
-//! The simulator in a crate outside the repository, which depends on `vbc-simulator` and on no
-//! other member.
+//! The simulator in a crate outside the repository, which depends on no other member.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +8,7 @@ use std::time::Duration;
 /// Longer than a compiler needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The example for Rust on the page about testing.
+/// The Rust example of docs/testing.md.
 fn example(page: &str) -> &str {
     let (_, rest) = page.split_once("```rust\n").expect("a block of Rust");
     rest.split_once("```").expect("its end").0
@@ -20,8 +19,8 @@ async fn the_example_for_rust_runs_in_a_crate_that_has_only_the_simulator() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("src")).unwrap();
-    // Tokio's features and the profile are those of our tests, so that what they have built is used
-    // again.
+    // Tokio's features and the profile are those of this workspace's tests, so that built
+    // dependencies are reused.
     let manifest = format!(
         "[package]\nname = \"scratch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n\
          vbc-simulator = {{ path = {:?} }}\n\

@@ -1,4 +1,4 @@
-//! Encrypted token sets: what a thief of the directory finds, and what the operator sees.
+//! Encrypted token sets, as a thief of the directory and as the operator sees them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::process::{Process, Relay, configuration, get, lay_out};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const KEY_FILE: &str = "store.key_file = \"store.key\"";
 
-/// As `openssl rand -base64 32` writes one.
+/// A key in the form of `openssl rand -base64 32`.
 fn key(number: u8) -> String {
     let bytes: [u8; 32] = std::array::from_fn(|place| number.wrapping_mul(89).wrapping_add(place as u8));
     format!("{}\n", STANDARD.encode(bytes))
@@ -35,7 +35,7 @@ async fn serve(directory: &Path) -> (Process, SocketAddr) {
     (serve, address)
 }
 
-/// One life with one request.
+/// Starts the proxy, sends one request, and stops it.
 async fn live(directory: &Path) {
     let (serve, address) = serve(directory).await;
     assert_eq!(get(address, USERS).await.status, 200);
@@ -55,8 +55,8 @@ fn record(directory: &Path) -> PathBuf {
     files(directory).into_keys().find(is_record).expect("a record")
 }
 
-/// Which of the tokens can be found in the directory: as they are, in hexadecimal, or as a part of
-/// something in base64.
+/// The number of tokens that can be found in the directory: plain, in hexadecimal, or inside
+/// base64.
 fn readable(directory: &Path, relay: &Relay) -> usize {
     let all: Vec<u8> = files(directory).into_values().flatten().collect();
     let lower = all.to_ascii_lowercase();
@@ -177,7 +177,7 @@ async fn a_record_whose_key_is_missing_is_kept_and_the_remedy_works() {
     live(directory).await;
     assert_eq!(sim.stats().logins.ok, 1, "it was never needed again");
 
-    // The key is lost: the record is moved away, and the brake's record by `unlock`.
+    // The key is lost. The operator moves the record away, and `unlock` moves the login history.
     write_keys(directory, &key(2));
     let mut serve = Process::start(directory, &["serve"], &[]);
     let (address, admin) = serve.listening().await;

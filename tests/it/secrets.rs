@@ -1,5 +1,5 @@
-//! No credential leaves the process: not in a log line at any level, a response of ours or a debug
-//! print.
+//! No secret leaves the process: not in a log line at any level, a response of the proxy or debug
+//! output.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -21,14 +21,14 @@ const GATEWAY_401: &str = r#"{"code":"900901","message":"Invalid Credentials"}"#
 const THEIRS: [&str; 4] =
     ["their-bearer-token", "dGhlaXI6cGFzc3dvcmQ=", "their-api-key-value", "their-query-token"];
 
-/// Levels as an operator may set them; the last lets the libraries speak too.
+/// Levels that an operator may set. The last includes the logs of libraries.
 const LEVELS: [&str; 2] =
     ["trace", "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tokio=trace,mio=trace"];
 
-/// Every form in which something secret could show itself.
+/// Every form in which a secret could appear.
 fn forms(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned(), STANDARD.encode(secret)];
-    // Half a token is too much.
+    // Half a token is a leak too.
     if secret.len() > 40 {
         forms.push(secret[secret.len() - 20..].to_owned());
     }
@@ -63,7 +63,7 @@ impl Watch {
     }
 }
 
-/// An upstream that refuses a bearer for as long as it is in `refused`, and otherwise says 200.
+/// An upstream that refuses the bearers in `refused`, and otherwise responds 200.
 async fn upstream(refused: &Arc<Mutex<Vec<String>>>) -> RawUpstream {
     let refused = Arc::clone(refused);
     RawUpstream::scripted(move |mut connection| {
@@ -86,7 +86,7 @@ async fn upstream(refused: &Arc<Mutex<Vec<String>>>) -> RawUpstream {
     .await
 }
 
-/// Sends bytes and gives what comes back until the connection ends.
+/// Sends bytes. Returns everything until the connection ends.
 async fn raw(program: std::net::SocketAddr, bytes: &str) -> String {
     let mut client = Client::connect(program).await;
     client.write(bytes.as_bytes()).await;
@@ -94,7 +94,7 @@ async fn raw(program: std::net::SocketAddr, bytes: &str) -> String {
     String::from_utf8_lossy(&client.read_to_end().await).into_owned()
 }
 
-/// Requests that are wrong, each with a credential of the client's.
+/// Invalid requests, each with a credential of the client.
 fn wrong_requests() -> [String; 8] {
     let mine = "Authorization: Bearer their-bearer-token\r\nX-Api-Key: their-api-key-value\r\n";
     let close = "Connection: close\r\n";
@@ -113,7 +113,7 @@ fn wrong_requests() -> [String; 8] {
     ]
 }
 
-/// One life of the program with everything in it that touches a secret.
+/// One life of the program that uses every secret.
 async fn session(format: &str, level: &str) {
     let sim = Simulator::start().await.unwrap();
     let relay = Relay::to(sim.address()).await;
@@ -130,7 +130,7 @@ async fn session(format: &str, level: &str) {
     let (address, admin) = serve.listening().await;
     let mut responses = Vec::new();
 
-    // Login, then a 401 that a refresh cures, then one that it does not.
+    // A login, a 401 that a refresh cures, and one that it does not.
     assert_eq!(get(address, "/t/vbc.prod/reports/a").await.status, 200);
     let bearer = |issued: &Issued| format!("Bearer {}", issued.access);
     refused.lock().extend(relay.issued().iter().map(bearer));
@@ -140,7 +140,8 @@ async fn session(format: &str, level: &str) {
         let response = raw(address, &wrong).await;
         assert!(!THEIRS.iter().any(|theirs| response.contains(theirs)), "{response}");
     }
-    // The token endpoint responds with nonsense. Then it rotates, and its response is lost.
+    // The token endpoint responds with nonsense. Then it rotates the token, and its response is
+    // lost.
     let html = StatusFault {
         status: 200,
         body: Some("<html>sim-secret sim-password</html>".into()),
@@ -182,8 +183,7 @@ async fn session(format: &str, level: &str) {
     sim.inject(Fault::from(Effect::Status(echo)).on("/token")).unwrap();
     let second = another_life(directory.path(), &mut responses).await;
 
-    // The bearers that the upstream saw are those that were issued: the watch is over the right
-    // ones.
+    // The upstream saw only issued bearers, so the watch covers the right ones.
     let issued = relay.issued();
     assert!(issued.len() >= 2, "{issued:?}");
     for request in upstream.requests() {
@@ -224,7 +224,7 @@ async fn another_life(directory: &Path, responses: &mut Vec<crate::harness::Resp
     serve.terminate().await
 }
 
-/// Stored tokens are for their owner alone.
+/// Asserts that only the owner can read stored tokens.
 fn modes(directory: &Path) {
     let tokens = directory.join("tokens");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -287,7 +287,7 @@ async fn debug_prints_show_no_secret() {
     watch.look("redacted", &config.redacted());
     watch.look("Credential", &format!("{:?}", config.credentials));
 
-    // An error on the way up, with all of its causes.
+    // A start-up error with all of its causes.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     config.listen.addresses = vec![ListenAddress::Tcp(taken.local_addr().unwrap())];
     let error = App::bind(config).await.err().unwrap();

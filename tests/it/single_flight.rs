@@ -1,7 +1,7 @@
-//! The credential's single flight under loom: every order in which requests, the refresher and
-//! readers can meet.
+//! The credential's single flight under loom, in every order of requests, the refresher and
+//! readers.
 //!
-//! The files are those of the proxy, built on loom's primitives.
+//! The files are the proxy's own, compiled with loom's primitives.
 
 #[path = "../../src/credential/mailbox.rs"]
 #[allow(dead_code, reason = "the file is the proxy's, not made for this test")]
@@ -53,7 +53,7 @@ mod sync {
 
 use sync::{Mutex, Ordering};
 
-/// Asks for a newer revision than this, and has the slot for the outcome.
+/// A request for a newer revision than `refused`, with a slot for the outcome.
 struct Ask {
     refused: u64,
     outcome: Arc<Mutex<Option<u64>>>,
@@ -90,7 +90,8 @@ impl World {
         true
     }
 
-    /// Leaves a question. Returns the slot for its outcome, if the mailbox accepted it.
+    /// Puts a request into the mailbox. Returns the slot for its outcome if the mailbox accepted
+    /// it.
     fn ask(&self, refused: u64) -> Option<Arc<Mutex<Option<u64>>>> {
         let outcome = Arc::new(Mutex::new(None));
         let question = Ask { refused, outcome: Arc::clone(&outcome) };
@@ -100,7 +101,7 @@ impl World {
 
 #[test]
 fn two_requests_with_the_same_refused_bearer_share_one_exchange() {
-    // Three threads meet here; orders with more than three preemptions are left out.
+    // Three threads take part, so orders with more than three preemptions are left out.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
@@ -109,7 +110,7 @@ fn two_requests_with_the_same_refused_bearer_share_one_exchange() {
             let world = Arc::clone(&world);
             thread::spawn(move || world.ask(1).unwrap())
         });
-        // Each question gets one outcome: these two are all there are.
+        // Each request gets one outcome, and there are only these two.
         assert!(world.respond_to_one() && world.respond_to_one());
         let outcomes = askers.map(|asker| asker.join().unwrap());
         for outcome in outcomes {
@@ -134,7 +135,7 @@ fn a_question_gets_an_outcome_or_is_refused_whenever_the_mailbox_closes() {
         world.refresh();
         closer.join().unwrap();
         let taken = asker.join().unwrap();
-        // A question that was accepted before the end has its outcome.
+        // A request that was accepted before the close has its outcome.
         assert_eq!(
             taken.map(|outcome| *outcome.lock()),
             world.published.latest().filter(|r| *r > 1).map(Some)

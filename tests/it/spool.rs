@@ -10,7 +10,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const REVOKED: &str = "HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
 const GAUGE: &str = "vbc_proxy_replay_disk_bytes";
 
-/// Bytes in which every place is different enough.
+/// Bytes that differ enough at every position.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
@@ -26,7 +26,8 @@ fn chunked(body: &[u8], trailers: &str) -> Vec<u8> {
     framed
 }
 
-/// In front of `upstream`, with files in `directory`, and no question before an upload.
+/// Starts a proxy in front of `upstream`, with files in `directory`, and without `Expect` before an
+/// upload.
 async fn world(upstream: &RawUpstream, directory: &Path, more: &str) -> World {
     let builder = World::builder().upstream(upstream.url()).config("retry.expect_timeout = \"0s\"");
     let path = format!("retry.disk_path = {:?}", directory.to_str().unwrap());
@@ -37,7 +38,7 @@ fn is_empty(directory: &Path) -> bool {
     std::fs::read_dir(directory).unwrap().next().is_none()
 }
 
-/// An upstream that refuses the first token, and is content with every other.
+/// An upstream that refuses the first token and accepts every other.
 async fn refusing_once() -> RawUpstream {
     RawUpstream::scripted(|mut connection| async move {
         let mut first = None;
@@ -142,7 +143,7 @@ async fn the_space_of_all_bodies_together_is_limited() {
     assert_eq!(response.status, 401);
     assert!(response.header("proxy-status").unwrap().contains("retry.disk_total is used up"), "{response:?}");
 
-    // A client that leaves in the middle gives its space back, and nothing completes its upload.
+    // A client that disconnects in the middle frees its space, and its upload is never completed.
     drop(holder);
     assert_eq!(held.gone().await, b"");
     world.metric(GAUGE, 0.0).await;

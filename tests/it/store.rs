@@ -1,5 +1,5 @@
-//! The token store when it cannot do its part: damaged records, no space, no descriptors, a
-//! directory that takes nothing.
+//! Failures of the token store: damaged records, no space, no descriptors, a directory that is not
+//! writable.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -112,7 +112,7 @@ async fn a_damaged_record_blocks_only_its_credential_and_unlock_reads_it_again()
 
     fs::rename(&path, directory.join("damaged")).unwrap();
     assert_eq!(post(admin, "/credentials/crm/unlock", "").await.status, 200);
-    // A request would report that an interactive login is needed.
+    // A refresh reports that an interactive login is needed.
     assert_eq!(post(admin, "/credentials/crm/refresh", "").await.status, 503);
     assert_eq!(credential(admin, "crm").await["login_needed"], true);
     assert_eq!(serve.terminate().await.code, Some(0));
@@ -121,7 +121,7 @@ async fn a_damaged_record_blocks_only_its_credential_and_unlock_reads_it_again()
 #[tokio::test]
 async fn a_store_that_cannot_be_written_to_is_found_at_the_start() {
     let sim = Simulator::start().await.unwrap();
-    // Nobody can make files there, root included.
+    // Nobody can create files there, not even root.
     for path in ["/sys/kernel", "/sys/kernel/vbc-proxy/tokens"] {
         let home = home(&sim, &format!("store.path = \"{path}\""));
         for command in ["serve", "check"] {
@@ -187,7 +187,7 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     sim.revoke_all_access();
     let asking = tokio::spawn(get(address, USERS));
     relay.arrived(arrived).await;
-    // The directory is gone, and with it what was reserved.
+    // The directory is gone, with the reserved files.
     fs::rename(directory.join("tokens"), directory.join("away")).unwrap();
     gate.add_permits(10);
     assert_eq!(asking.await.unwrap().status, 200, "a token that cannot be stored is used");
@@ -200,7 +200,7 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     assert!(output.stderr.contains(told), "{}", output.stderr);
 }
 
-/// Opens connections that each get a response and stay, until one gets none.
+/// Opens connections that each get a response and stay open, until one gets none.
 async fn flood(address: SocketAddr, target: &str, most: usize) -> Vec<Client> {
     let mut held = Vec::new();
     while held.len() < most
@@ -230,12 +230,12 @@ async fn without_descriptors_a_kill_loses_no_refreshed_tokens() {
         sim.revoke_all_access();
         let asking = tokio::spawn(async move { client.try_get(USERS).await });
         relay.arrived(arrived).await;
-        // While the exchange is under way, clients and operators take every descriptor there is.
+        // During the exchange, clients and operators take all descriptors.
         let operators = flood(admin, "/live", FLOOD / 4).await;
         let clients = flood(address, "http://elsewhere.example/", FLOOD).await;
         let more = flood(admin, "/live", FLOOD).await;
         assert!(clients.len() > 20 && operators.len() > 5, "{} {}", clients.len(), operators.len());
-        // Whatever the limits of the listeners have left.
+        // This takes the descriptors that the listeners' limits have left.
         serve.take_descriptors();
         gate.add_permits(10);
         within(async {

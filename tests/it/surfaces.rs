@@ -1,4 +1,4 @@
-//! What `/ready`, `/status.json` and the metrics say of a credential is what the next request gets.
+//! `/ready`, `/status.json` and the metrics report the outcome that the next request gets.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
 const USER: &str = "alice@vbc.prod";
 
-/// What each surface says: whether there is a usable token.
+/// Whether each surface reports a usable token.
 async fn surfaces(world: &World) -> [(&'static str, bool); 5] {
     let status = world.admin("/status.json").await.json();
     let metric = world.admin("/metrics").await.metric("vbc_proxy_token_usable{credential=\"default\"}");
@@ -27,8 +27,8 @@ async fn surfaces(world: &World) -> [(&'static str, bool); 5] {
     ]
 }
 
-/// The next request has this status, and every surface says so: afterwards, and before where the
-/// state is known already.
+/// Asserts the status of the next request, and that every surface reports it. If the state is known
+/// already, they report it before the request too.
 async fn assert_agree(world: &World, state: &str, known: bool, expected: u16) {
     let served = expected == 200;
     if known {

@@ -1,8 +1,8 @@
-//! http.md, "Target and request line".
+//! Request targets, request lines and `Host`.
 
 use crate::harness::{RawUpstream, World};
 
-/// The request lines that reach the upstream for one sent with this target.
+/// The request line that reaches the upstream for this target.
 async fn forwarded(target: &str) -> String {
     let upstream = RawUpstream::ok().await;
     let world = World::with_upstream(&upstream).await;
@@ -42,7 +42,7 @@ async fn path_and_query_are_forwarded_byte_for_byte() {
     }
 }
 
-/// Bytes that RFC 3986 leaves out, as tools that do not encode send them.
+/// Bytes that RFC 3986 does not allow, as tools without percent-encoding send them.
 #[tokio::test]
 async fn eight_bit_bytes_in_a_target_pass_in_every_form() {
     let upstream = RawUpstream::ok().await;
@@ -95,7 +95,7 @@ async fn options_without_hops_left_get_their_response_here_and_others_lose_one_h
         ("OPTIONS", "5", "4"),
         ("OPTIONS", "010", "9"),
         ("OPTIONS", "99999999999999999999", "18446744073709551614"),
-        // What is no number says nothing, and other methods need not heed it.
+        // A value that is not a number has no effect, nor has any on other methods.
         ("OPTIONS", "-1", "-1"),
         ("OPTIONS", "five", "five"),
         ("GET", "0", "0"),
@@ -158,8 +158,7 @@ async fn an_absolute_form_of_a_foreign_authority_is_refused_and_the_bearer_goes_
     assert_eq!(upstream.connections(), 0);
 }
 
-/// A client of the proxy that names an upstream which is on no network: what is admitted fails by
-/// 502 at the name.
+/// The upstream's name does not resolve, so admitted requests get a 502.
 #[tokio::test]
 async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_default_and_no_other() {
     let world = World::builder().upstream("https://api.vonage.invalid").start().await;
@@ -178,7 +177,7 @@ async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_defau
     {
         world.get(foreign).await.assert_problem(421, "http_request_denied");
     }
-    // By its name alone we may be called at any port: that of a mapping.
+    // The upstream's name is accepted in `Host` with any port, as of a port mapping.
     let mapped = world.send("GET /a HTTP/1.1\nHost: api.vonage.invalid:8080", b"").await;
     assert_eq!(mapped.status, 502);
 }
@@ -288,7 +287,7 @@ async fn a_target_over_the_limit_is_414() {
     let world = World::with_upstream(&upstream).await;
     let request = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(16 * 1024));
     world.refused(request.as_bytes()).await.assert_problem(414, "http_request_error");
-    // One that never ends is not read to its end.
+    // An endless target is not read to its end.
     let endless = format!("GET /{}", "a".repeat(70 * 1024));
     world.refused(endless.as_bytes()).await.assert_problem(414, "http_request_error");
     assert_eq!(upstream.connections(), 0);

@@ -19,7 +19,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const ALICE: &str = "alice@vbc.prod";
 const MODES: [Mode; 3] = [Mode::Reuse, Mode::RenewRevoke, Mode::RenewKeep];
 
-/// A world whose proxy and simulator go by one clock, which the test moves.
+/// A world whose proxy and simulator share one clock, which the test moves.
 async fn clocked(builder: WorldBuilder, mode: Mode) -> (World, Clock) {
     let clock = Clock::system();
     let options = SimulatorOptions { clock: clock.clone(), mode, ..SimulatorOptions::default() };
@@ -86,7 +86,7 @@ async fn while_a_token_is_valid_an_outage_of_the_token_endpoint_goes_unnoticed()
 #[tokio::test]
 async fn without_a_token_a_request_gets_503_within_a_second() {
     for outage in outages() {
-        // So long the first request waits for an exchange that hangs.
+        // The first request waits this long for an exchange that hangs.
         let builder = World::builder().config("oauth.max_wait = \"1s\"");
         let (world, clock) = clocked(builder, Mode::Reuse).await;
         world.ready().await;
@@ -106,7 +106,7 @@ async fn without_a_token_a_request_gets_503_within_a_second() {
         let requests = world.sim.stats().token_requests;
         assert!(requests <= 5, "{requests} token requests: {outage:?}");
         assert_eq!(world.sim.stats().token_concurrency_max, 1);
-        // Nothing was forwarded: neither without a token nor with one that has expired.
+        // Nothing was forwarded, neither without a token nor with an expired one.
         assert_eq!(world.sim.stats().api_requests, 0);
     }
 }
@@ -118,7 +118,7 @@ async fn a_token_endpoint_that_comes_back_is_used_again() {
     later(&clock, 90_000);
     assert_unavailable(&world.get(USERS).await);
     world.sim.clear_faults();
-    // The back-off goes by the clock.
+    // The back-off uses the clock.
     later(&clock, 400);
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.sim.stats().logins.ok, 1, "by its refresh token");
@@ -130,7 +130,7 @@ async fn the_proxy_starts_without_a_token_endpoint_and_recovers_by_itself() {
     sim.inject(Fault::status(503).on("/token").times(1)).unwrap();
     let config = World::builder().configuration(&sim);
     let world = World::with(config, sim).await;
-    // No request asks for it: the refresher tries again on its own.
+    // No request triggers this. The refresher retries by itself.
     world.ready().await;
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.sim.stats().token_requests, 2);
@@ -164,7 +164,7 @@ async fn short_lifetimes_cost_one_refresh_each_and_no_login() {
         let lifetime = Duration::from_secs(60);
         world.sim.inject(Action::ExpireIn { lifetime, existing: false }).unwrap();
         world.ready().await;
-        // The first may have been issued before its life was made short.
+        // The first token may have been issued before the lifetime was shortened.
         later(&clock, 90_000);
         for round in 1..=20 {
             for response in join_all((0..10).map(|_| world.get(USERS))).await {
@@ -230,7 +230,7 @@ async fn a_changed_password_costs_exactly_one_failed_login() {
         for response in join_all((0..30).map(|_| world.get(USERS))).await {
             assert_unavailable(&response);
         }
-        // Time does not lift it.
+        // The block does not end with time.
         for _ in 0..10 {
             later(&clock, 24 * 3600);
             assert_unavailable(&world.get(USERS).await);
@@ -283,7 +283,7 @@ fn file_store(directory: &Path) -> WorldBuilder {
         .config(&format!("store.path = {:?}", path.to_str().unwrap()))
 }
 
-/// Ends the proxy and starts another of the same configuration before the same simulator.
+/// Stops the proxy and starts another with the same configuration and simulator.
 async fn restart(mut world: World, builder: &WorldBuilder) -> World {
     world.begin_drain();
     assert_eq!(world.ended().await, Ended::Drained);
@@ -325,7 +325,7 @@ async fn a_drain_waits_for_an_exchange_and_stores_what_it_brings() {
     let mut client = world.connect().await;
     client.request(&format!("GET {USERS} HTTP/1.1"), b"").await;
     until(&world, |sim| sim.stats().token_requests == 2).await;
-    // Even if no request waits any more.
+    // This holds even if no request waits any more.
     client.reset();
     world.begin_drain();
     world.sim.clear_faults();
@@ -370,7 +370,7 @@ async fn an_interactive_credential_lives_on_its_refresh_token_until_a_login_is_n
         };
         let mut world = World::with(configured(&sim), sim).await;
         assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
-        // The seed is used once; from then on its successors are.
+        // The configured token is used once. After that its successors are used.
         world.sim.revoke_all_access();
         assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
         world.begin_drain();
@@ -408,8 +408,8 @@ async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_reported_as_usable
     assert_unavailable(&world.get(USERS).await);
     let response = world.admin("/ready").await;
     assert_eq!(response.status, 503, "{response:?}");
-    // It is replaced without being asked for, as soon as the token endpoint is back: a load
-    // balancer that goes by /ready sends no request that would ask.
+    // The token is replaced without a request as soon as the token endpoint is back. A load
+    // balancer that checks /ready would send none.
     world.sim.clear_faults();
     later(&clock, 400);
     world.ready().await;

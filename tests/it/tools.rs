@@ -1,6 +1,6 @@
-//! Unmodified tools, as child processes: by base URL, and where they can with `http_proxy`. Every
-//! access token has been revoked before, so that a 401 is cured under their first request.
-//! `scripts/test` installs the tools; what they do is in `tests/it/tools`.
+//! Unmodified tools as child processes: with a base URL, and with `http_proxy` if they support it.
+//! All access tokens are revoked before, so their first request gets a 401 that the proxy cures.
+//! `scripts/test` installs the tools; their scripts are in `tests/it/tools`.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -22,11 +22,11 @@ enum By {
     HttpProxy,
 }
 
-/// A tool: what starts it, before its script's own arguments.
+/// A tool, with the command that starts it, without the script's own arguments.
 struct Tool {
     command: Vec<String>,
     environment: Vec<(&'static str, String)>,
-    /// Gives what tells it about a proxy, where that is not the environment.
+    /// The options that set its proxy, for tools that do not use the environment.
     proxy_options: fn(&World) -> Vec<String>,
 }
 
@@ -36,11 +36,11 @@ impl Tool {
         Self { command, environment: Vec::new(), proxy_options: |_| Vec::new() }
     }
 
-    /// Runs its jobs; gives what it said of each: status and body.
+    /// Runs its jobs. Returns status and body of each.
     async fn run(&self, world: &World, by: By, upload: &Path, jobs: &[&str]) -> Vec<(u16, String)> {
         let (ours, theirs) = (format!("http://{}", world.address), world.sim.url());
         let mut command = Command::new(&self.command[0]);
-        // Neither this machine's proxies nor anybody's configuration.
+        // No proxy settings or configuration files of this machine.
         command.env_clear().env("PATH", std::env::var("PATH").unwrap());
         let home = tempfile::tempdir().unwrap();
         command.env("HOME", home.path()).current_dir(home.path()).stdin(Stdio::null());
@@ -60,7 +60,7 @@ impl Tool {
     }
 }
 
-/// A line a job: its name, the status, the body.
+/// Parses the output: one line per job, with name, status and body.
 fn said(output: &Output, jobs: &[&str]) -> Vec<(u16, String)> {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
@@ -75,7 +75,7 @@ fn said(output: &Output, jobs: &[&str]) -> Vec<(u16, String)> {
     responses.collect()
 }
 
-/// Lets it do everything in one way, after every access token was revoked.
+/// Runs all jobs of a tool in one configuration, after all access tokens were revoked.
 async fn works_by(tool: &Tool, by: By) {
     let world = World::start().await;
     assert_eq!(world.get(USERS).await.status, 200);
@@ -90,7 +90,7 @@ async fn works_by(tool: &Tool, by: By) {
     std::fs::write(&upload, &body).unwrap();
     let jobs = match by {
         By::BaseUrl => ["list", "call", "missing", "upload"],
-        // So that the replay is one of a body.
+        // The upload comes first, so that the replay has a body.
         By::HttpProxy => ["upload", "list", "call", "missing"],
     };
     let responses = tool.run(&world, by, &upload, &jobs).await;
@@ -106,7 +106,7 @@ async fn works_by(tool: &Tool, by: By) {
     }
     assert_eq!(response("missing").0, 404);
 
-    // The first was cured of its 401; everything else went out once.
+    // The first request got a 401 that was cured. All others were sent once.
     let stats = world.sim.stats();
     assert_eq!((stats.logins.ok, stats.refreshes.ok, stats.calls_placed), (1, 1, 2));
     assert_eq!(stats.by_status.get(&401), Some(&1), "{:?}", stats.by_status);
@@ -128,7 +128,7 @@ fn script(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tools").join(name).display().to_string()
 }
 
-/// The Python that has what the script imports: another one may come first in the path.
+/// A Python that has the module, since another one may come first in the path.
 fn python(module: &str) -> String {
     let print = format!("import sys, {module}; print(sys.executable)");
     let found = ["python3", "/usr/bin/python3"].iter().find_map(|python| {
@@ -171,7 +171,7 @@ async fn pythons_requests_works() {
 
 #[tokio::test]
 async fn nodes_fetch_works() {
-    // It has no use for `http_proxy`.
+    // It ignores `http_proxy`.
     works_by(&Tool::new(&["node", &script("fetch.mjs")]), By::BaseUrl).await;
 }
 

@@ -1,5 +1,5 @@
-//! Trusted files, outputs, and what other processes of the machine get to see. Owners are tried
-//! where the tests run as root.
+//! Permissions of trusted files and outputs, and exposure to other processes of the machine. Owners
+//! are tested only if the tests run as root.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::process::{Process, configuration, get, lay_out};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
-/// A user and a group that own nothing else here.
+/// A user and a group without other files here.
 const STRANGER: u32 = 54_321;
 
 fn is_root() -> bool {
@@ -47,8 +47,8 @@ fn laid_out() -> tempfile::TempDir {
     laid_out_with("")
 }
 
-/// The same, for `check` by users who cannot write there: it would find that no tokens can be kept
-/// in files.
+/// A directory for `check` by users who cannot write there. It uses the memory store, so that
+/// `check` does not report the file store.
 fn laid_out_for_strangers() -> tempfile::TempDir {
     laid_out_with("store.kind = \"memory\"")
 }
@@ -87,7 +87,7 @@ fn a_configuration_or_a_password_of_another_user_is_refused() {
         let directory = laid_out();
         let path = directory.path().join(name);
         if !is_root() {
-            // Nobody can give a file away: what is one's own passes, and so does what root owns.
+            // Only root can give a file away. Without root, own files and files of root pass.
             assert_eq!(check(directory.path(), None).0, Some(0));
             continue;
         }
@@ -107,7 +107,7 @@ fn a_private_group_may_write_and_a_shared_one_may_not() {
         assert_eq!(check(directory.path(), None).0, Some(0));
         return;
     }
-    // As in a clone under umask 002.
+    // As in a clone with umask 002.
     for path in [&config, &password] {
         chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
         set_mode(path, 0o664);
@@ -139,7 +139,7 @@ fn a_secret_that_root_owns_may_be_readable_as_containers_mount_it() {
         assert_eq!(stderr.contains("can read"), !is_root() && mode & 0o004 != 0, "{mode:o}: {stderr}");
     }
     if is_root() {
-        // The service has a user of its own; Kubernetes mounts through links.
+        // The service runs as its own user, and Kubernetes mounts secrets through links.
         fs::rename(&password, directory.path().join("..data")).unwrap();
         symlink("..data", &password).unwrap();
         set_mode(&password, 0o644);
@@ -183,7 +183,7 @@ fn outputs_follow_no_link_and_are_for_their_owner_alone() {
     let (done, stderr) = cassette(&["export", "a.cassette", "--har", "link"]);
     assert!(!done && stderr.contains("link: it is a symbolic link"), "{stderr}");
     assert_eq!(fs::read(at("victim")).unwrap(), b"victim");
-    // An existing file is replaced by one for its owner alone.
+    // An existing file is replaced by one that only its owner can access.
     fs::write(at("out.har"), "old").unwrap();
     set_mode(&at("out.har"), 0o666);
     assert!(cassette(&["export", "a.cassette", "--har", "out.har"]).0);
@@ -271,7 +271,7 @@ async fn a_command_inherits_no_variable_that_may_be_a_secret() {
 #[test]
 fn a_cassette_key_that_others_can_read_causes_a_warning() {
     let directory = tempfile::tempdir().unwrap();
-    // Where root owns a file its readers are meant, so another user runs the command.
+    // Files of root may be readable on purpose, so another user runs the command.
     let user = is_root().then_some(STRANGER);
     chown(directory.path(), user, user).unwrap();
     let har = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"x\",\"version\":\"1\"},\"entries\":[]}}";
@@ -325,7 +325,7 @@ impl Drop for Ended {
     }
 }
 
-/// The soft limit of core dumps of a `serve` that listens, and who owns its memory in /proc.
+/// Starts `serve`. Returns its soft limit of core dumps, and the owner of its memory in /proc.
 fn serving(directory: &Path, user: Option<u32>, core_dumps: bool) -> (String, u32) {
     let script = "ulimit -Sc $(ulimit -Hc) && exec \"$0\" serve --simulate";
     let mut command = Command::new("/bin/sh");

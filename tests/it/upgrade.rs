@@ -1,5 +1,4 @@
-//! http.md, "Connections": an upgrade is passed through for `websocket`, when it was asked for and
-//! agreed to.
+//! An upgrade passes for `websocket` if the client requested it and the upstream agreed.
 
 use vbc_proxy::app::Ended;
 
@@ -30,7 +29,7 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
-    // In one segment with the head, and what would be refused as HTTP.
+    // The first bytes come in one segment with the head, and would be refused as HTTP.
     let asked = connection.respond(&format!("{SWITCHES}\0first\r\n\n")).await;
     assert_eq!((asked.header("connection"), asked.header("upgrade")), (Some("Upgrade"), Some("websocket")));
     assert_eq!(asked.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
@@ -89,7 +88,7 @@ async fn bytes_sent_before_the_101_wait_for_the_decision() {
     let mut connection = upstream.accept().await;
     connection.request().await.unwrap();
     client.write(b"\0 and more").await;
-    // Another request comes and goes meanwhile.
+    // The upstream agrees while the client waits for its head.
     let other = tokio::spawn(async move {
         let mut connection = connection;
         connection.write(SWITCHES.as_bytes()).await;
@@ -121,7 +120,7 @@ async fn a_request_after_a_refused_upgrade_waits_for_the_refusal_and_is_then_ser
             .await;
         let mut connection = upstream.accept().await;
         connection.request().await.unwrap();
-        // Somebody else is served; the second request is not.
+        // Only the other client's request is served, not the second request of this one.
         assert_eq!(upstream.requests().len(), 1);
         connection.write(response.as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");
@@ -229,7 +228,7 @@ async fn a_101_of_another_kind_is_a_502() {
     let upstream = RawUpstream::responding(SWITCHES.replace("HTTP/1.1", "HTTP/1.0")).await;
     let world = World::with_upstream(&upstream).await;
     world.send(ASK, b"").await.assert_problem(502, "http_protocol_error");
-    // And what was asked for once is not asked for by the next.
+    // An upgrade of the first request does not apply to the next one.
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;
@@ -394,7 +393,7 @@ async fn a_connection_that_asked_for_another_protocol_is_closed_as_any_other() {
     for _ in 0..3 {
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.1\nConnection: Upgrade, close\nUpgrade: h2c", b"").await;
-        // The bytes are not read, and must not reset the response.
+        // The proxy does not read these bytes. They must not cause a reset before the response.
         client.write(&[b'x'; 5000]).await;
         let response = client.response().await;
         assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));

@@ -1,4 +1,4 @@
-//! http.md, "Bodies": requests on their way to the upstream.
+//! Bodies of requests, on their way to the upstream.
 
 use crate::harness::{RawUpstream, World};
 
@@ -92,7 +92,7 @@ async fn the_framing_of_an_upload_is_written_again() {
     connection.expect(b"a\r\nhelloworld\r\n0\r\n\r\n").await;
     connection.write(OK.as_bytes()).await;
     assert_eq!(client.response().await.text(), "ok");
-    // Equal lengths go out as one, in plain digits or as they came.
+    // Equal lengths are merged into one, with or without leading zeros.
     client.request("POST / HTTP/1.1\nContent-Length: 005\nContent-Length: 5", b"hello").await;
     let head = connection.head().await.unwrap();
     assert_eq!(head.header("content-length").and_then(|length| length.parse().ok()), Some(5));
@@ -134,8 +134,8 @@ async fn a_response_before_the_end_of_the_upload_is_passed_on_and_the_rest_corru
         connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
         let response = client.response().await;
         assert_eq!((response.status, response.text()), (413, "no"));
-        // The connection is not between two requests: it is given up, whatever the client sends
-        // now.
+        // The upload is incomplete, so the connection is closed, regardless of the next bytes of
+        // the client.
         connection.gone().await;
         client.write_all_or_be_closed_upon(smuggled.as_bytes()).await;
         client.closed().await;
@@ -184,7 +184,7 @@ async fn a_cut_body_is_not_completed_on_a_replay_either() {
     first
         .write(format!("HTTP/1.1 401 No\r\nContent-Length: {}\r\n\r\n{fault}", fault.len()).as_bytes())
         .await;
-    // Sent again with a newer bearer, as far as it has come.
+    // The received part is sent again with a newer bearer.
     let mut second = upstream.accept().await;
     let again = second.head().await.unwrap();
     assert_ne!(again.header("authorization"), Some(bearer.as_str()));
@@ -198,7 +198,8 @@ async fn a_cut_body_is_not_completed_on_a_replay_either() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_gets_it_and_the_expectation_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
-    // A chunked body may be a large one, and then the upstream is asked.
+    // With this timeout the proxy sends no `Expect` of its own for a chunked body, which may be
+    // large.
     let builder = World::builder().upstream(upstream.url());
     let world = builder.config("retry.expect_timeout = \"0s\"").start().await;
     let mut client = world.connect().await;

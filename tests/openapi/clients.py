@@ -1,5 +1,5 @@
-"""Has OpenAPI Generator make a client of each specification, and calls every operation through it. The clients read
-every response into their models, and fail at what does not fit."""
+"""Generates a client from each specification with OpenAPI Generator, and calls every operation through it. The clients
+parse every response into their models, and fail if it does not fit."""
 
 import importlib
 import inspect
@@ -13,13 +13,13 @@ import flows
 import specifications
 from world import BASE, HEADERS
 
-# Where clients are made, or were.
+# The folder of generated clients.
 FOLDER = pathlib.Path(sys.argv[4])
 GENERATOR = pathlib.Path(sys.executable).parent / "openapi-generator-cli"
 
 
 def generate(name):
-    """Makes a client, unless it is there; gives its package and the specification."""
+    """Generates a client unless it exists. Returns its package and the specification."""
     package, path = "vbc_" + name.replace("-", "_"), FOLDER / f"{name}.json"
     specification = specifications.load(name)
     if not path.exists():
@@ -34,12 +34,12 @@ def generate(name):
 
 
 def plain(name):
-    """A name without what languages write differently."""
+    """A name without differences between naming conventions."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def as_json(response):
-    """What was read, as it was before."""
+    """A parsed model, converted back to JSON."""
     if hasattr(response, "to_dict"):
         response = response.to_dict()
     if isinstance(response, dict):
@@ -50,7 +50,7 @@ def as_json(response):
 
 
 class Client:
-    """A generated client, and which of its operations have been called."""
+    """A generated client, and its operations that have been called."""
 
     clients = {}
 
@@ -94,7 +94,7 @@ class Client:
 
 
 def is_model(method, key):
-    """Whether a parameter is a body: the others are strings, numbers and truths."""
+    """Whether a parameter is a body. The others are strings, numbers and booleans."""
     return "models." in repr(inspect.signature(method).parameters[key].annotation)
 
 

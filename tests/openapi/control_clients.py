@@ -1,5 +1,5 @@
-"""Has OpenAPI Generator and openapi-python-client make a client of the control plane's own description, and injects every
-fault through each: typed, with what it needs, and refused by the client where that is missing."""
+"""Generates clients from the control plane's own description, with OpenAPI Generator and openapi-python-client, and injects
+every fault through each. Faults are typed, and the client refuses one without a required parameter."""
 
 import datetime
 import enum
@@ -32,7 +32,7 @@ VALUES = {
     "requests": 2, "field": "expires_in", "value": "x", "path": "/nothing", "endpoint": "api", "method": "GET",
     "grant": "password", "after": 1, "count": 2, "lasts": "1h", "probability": 0.5, "seed": 7,
 }
-# What changes nothing that could be taken back, and so is not in force.
+# Faults that change no setting, so they are never listed as in force.
 DONE = {
     "revoke_all_access", "revoke_all_refresh", "rotate_signing_kid", "unlock_user", "change_password",
     "regenerate_secret", "resubscribe",
@@ -76,7 +76,7 @@ class Generated:
 
 
 class Attributes:
-    """openapi-python-client's: attrs models, and enumerations of their own."""
+    """openapi-python-client's client: attrs models, and its own enumerations."""
 
     def __init__(self, description):
         command("openapi-python-client", "generate", "--path", description, "--output-path",
@@ -94,7 +94,7 @@ class Attributes:
     def fault(self, schema, values):
         model = getattr(self.models, schema)
         hints = typing.get_type_hints(model)
-        # A word of Python's own gets an underscore.
+        # A keyword of Python gets an underscore.
         named = {name if name in hints else f"{name}_": value for name, value in values.items()}
         return model(**{name: typed(hints[name], value) for name, value in named.items()})
 
@@ -113,7 +113,7 @@ class Attributes:
 
 
 def typed(hint, value):
-    """A word as the enumeration that the model wants."""
+    """A word as the model's enumeration."""
     for one in typing.get_args(hint) or (hint,):
         if isinstance(one, type) and issubclass(one, enum.Enum):
             return one(value)

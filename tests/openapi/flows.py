@@ -1,4 +1,4 @@
-"""Valid requests to every operation, in an order that makes sense: what is asked about exists."""
+"""Valid requests to every operation, in an order in which every requested resource exists."""
 
 import io
 import time
@@ -43,7 +43,7 @@ def recording(begin, account, user):
     walk("getCCRecording", account_id="self", recording_id=str(company[0]["id"]))
     walk("getODCRecordings", account_id=account, user_id=user)
     users = begin("user")("UserCtrl.getUsers", query={"page_size": 100}, account_id=account)["_embedded"]["data"]
-    # Somebody who records on demand.
+    # A user who records on demand.
     for somebody in (str(one["id"]) for one in users):
         theirs = walk("getODCRecordings", account_id=account, user_id=somebody)["_embedded"]["recordings"]
         if theirs:
@@ -65,7 +65,7 @@ def recording(begin, account, user):
 
 
 def until(ask):
-    """An export job, when it is complete."""
+    """Waits until an export job is complete."""
     while True:
         job = ask()
         if job["status"] == "complete":
@@ -138,7 +138,7 @@ def platform(begin):
 
 
 def everything(begin):
-    """Every operation. `begin(NAME)` gives what asks those of a specification, and knows which are left."""
+    """Calls every operation. `begin(NAME)` returns the caller of a specification, which knows the operations that are left."""
     account, user = provisioning(begin)
     reports(begin)
     recording(begin, account, user)

@@ -1,5 +1,5 @@
-"""Has Schemathesis make up requests from each schema, valid and invalid. Nothing may be a server error, and every response
-must be as the schema has it."""
+"""Generates valid and invalid requests from each schema with Schemathesis. No response may be a server error, and every
+response must match the schema."""
 
 import json
 import pathlib
@@ -10,16 +10,16 @@ import tempfile
 import specifications
 from world import BASE, HEADERS, HOW, get
 
-# Beside those that cover every parameter.
+# In addition to those that cover every parameter.
 EXAMPLES = 8 if HOW == "direct" else 2
 CHECKS = ["not_a_server_error", "response_schema_conformance", "content_type_conformance"]
 if HOW == "direct":
-    # The proxy refuses some requests that no schema is asked about, in its own name.
+    # The proxy itself refuses some requests, which no schema describes.
     CHECKS.append("status_code_conformance")
 
 
 def known():
-    """Parameters that lead to something."""
+    """Parameters of existing resources."""
     page = json.loads(get("/t/vbc.prod/call_recording/api/accounts/self/company_call_recordings"))
     users = json.loads(get("/t/vbc.prod/provisioning/api/accounts/self/users"))
     locations = json.loads(get("/t/vbc.prod/provisioning/api/accounts/self/locations"))

@@ -1,4 +1,4 @@
-"""The specifications, and where they are not true of the service: each correction is named with its reason."""
+"""The specifications, with a reason for each correction where they differ from the service."""
 
 import copy
 import pathlib
@@ -12,7 +12,7 @@ AN_ARRAY = "a list is answered by a list; the file says one object"
 NOT_A_DATE = "times of day, as the documentation's own examples show"
 NO_COLON = "its own examples have an offset without a colon, which is no RFC 3339 time"
 
-# Specification, where in it, what belongs there, why. `None` takes the member away.
+# Specification, place, value, reason. `None` removes the member.
 CORRECTIONS = [
     ("account", "components/parameters/AccountID/schema", {"type": "string"}, "it may be `self`"),
     ("extension", "components/schemas/OneExtension", {
@@ -54,14 +54,14 @@ CORRECTIONS = [
 # Responses that the files leave out.
 PROBLEM = {"description": "what is wrong with the parameters"}
 UNDOCUMENTED = {
-    # The gateway's, before any suite: no credentials.
+    # From the gateway, before any suite: no credentials.
     "401": {"description": "refused by the gateway"},
-    # Somebody else's account, or nothing of that id.
+    # Another account, or an unknown id.
     "404": {"description": "not found"},
     "400": PROBLEM,
 }
 
-# Members that are not always there: pages have neighbours or not, calls have been answered or not.
+# Members that are not always present: pages may have no neighbours, and calls may be unanswered.
 OPTIONAL = {
     "first", "last", "prev", "next", "next_page", "next_page_uri", "previous_page_uri", "user", "answerTime", "endTime", "end_time",
     "smsData", "renewedAt", "renewedBy", "signingKey", "download_url", "valid_until", "lastSuccess", "callerId",
@@ -72,7 +72,7 @@ OPTIONAL = {
 
 
 class Loader(yaml.SafeLoader):
-    """Leaves times as they are written: in JSON they are strings."""
+    """Keeps times as written, since they are strings in JSON."""
 
 
 Loader.yaml_implicit_resolvers = {
@@ -96,7 +96,7 @@ def load(name):
 
 
 def correct(specification, pointer, value):
-    # A path of the API begins with a slash of its own; in a media type the slash is a tilde.
+    # A path of the API starts with its own slash; in a media type the slash is written as a tilde.
     head, _, rest = pointer.partition("//")
     names = head.split("/")
     if rest:
@@ -112,7 +112,7 @@ def correct(specification, pointer, value):
 
 
 def strict(specification):
-    """The same, where every member that is specified must be there, but for the optional ones, and no other."""
+    """A strict copy: every specified member is required, except the optional ones, and others are forbidden."""
     tighten(specification["components"]["schemas"])
     return specification
 
@@ -129,5 +129,5 @@ def tighten(schema):
 
 
 def base(specification):
-    """The path of its server."""
+    """The path of the specification's server."""
     return "/" + specification["servers"][0]["url"].split("/", 3)[3]

@@ -1,4 +1,4 @@
-"""Asks every operation of every specification for something that exists, and holds the response against the schema."""
+"""Calls every operation of every specification for an existing resource, and checks the response against the schema."""
 
 import schemathesis
 from schemathesis.checks import not_a_server_error
@@ -16,7 +16,7 @@ CHECKS = [
 
 
 class Walk:
-    """A specification, and which of its operations have been asked."""
+    """A specification, and its operations that have been called."""
 
     def __init__(self, name):
         specification = specifications.strict(specifications.load(name))

@@ -1,5 +1,5 @@
-"""Where to ask, and as whom: `BASE direct CONTROL` logs in and sends the token, `BASE proxy CONTROL` leaves that to the
-proxy. `CONTROL` is the simulator's control plane."""
+"""Target and login: `BASE direct CONTROL` logs in and sends the token, `BASE proxy CONTROL` leaves that to the proxy.
+`CONTROL` is the simulator's control plane."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ LOGIN = {
 
 
 def token():
-    """A bearer; `None` where the proxy adds it."""
+    """A bearer, or `None` if the proxy adds it."""
     if HOW == "proxy":
         return None
     form = urllib.parse.urlencode(LOGIN).encode()
@@ -27,13 +27,13 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
 
 
 def get(path):
-    """The body of an response, whatever it is."""
+    """The body of a response with any status."""
     request = urllib.request.Request(BASE + path, headers=HEADERS)
     with urllib.request.urlopen(request) as response:
         return response.read()
 
 
 def ring():
-    """Somebody calls Alice from outside."""
+    """Places a call to Alice from outside."""
     body = json.dumps({"to": "1001", "from": "14155550177"}).encode()
     urllib.request.urlopen(f"{CONTROL}/__sim/calls", body).close()

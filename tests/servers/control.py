@@ -1,9 +1,9 @@
-"""What the Python servers share: the one user, and counters of what was asked."""
+"""Shared by the Python servers: the only user, and counters of requests."""
 
 import threading
 import time
 
-#: How long an access token lives, in seconds: short, so that refreshes are frequent.
+#: The lifetime of an access token in seconds: short, so that refreshes are frequent.
 LIFETIME = 4
 
 USER = "alice@vbc.prod"
@@ -26,5 +26,5 @@ class State:
         return good
 
     def hold_back(self):
-        """Keeps a response of the token endpoint back, whose grant is spent by now."""
+        """Delays a response of the token endpoint after its grant is spent."""
         time.sleep(self.delay)

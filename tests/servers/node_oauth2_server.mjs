@@ -10,7 +10,7 @@ const tokens = new Map(); // access token → token
 const refreshTokens = new Map(); // refresh token → token
 const spent = new Set();
 let password = "right";
-let delay = 0; // seconds that a token response is held back, its grant spent
+let delay = 0; // seconds by which a token response is delayed after its grant is spent
 
 const model = {
   getClient: (id, secret) =>

@@ -1,13 +1,13 @@
 // An authorization server made with oidc-provider, and the API behind it.
-// Grants: authorization_code and refresh_token, with rotation and reuse detection: a refresh token that is
-// presented again revokes the whole grant, the living access token included.
+// Grants: authorization_code and refresh_token, with rotation and reuse detection. A refresh token
+// that is presented again revokes the whole grant, including the valid access token.
 
 import http from "node:http";
 import Provider from "oidc-provider";
 
 const LIFETIME = 4;
 const stats = { logins: 0, logins_refused: 0, refreshes: 0, refresh_reused: 0 };
-let delay = 0; // seconds that a token response is held back, its grant spent
+let delay = 0; // seconds by which a token response is delayed after its grant is spent
 const grants = new Set();
 const accessTokens = new Set();
 
@@ -55,7 +55,7 @@ async function read(request) {
   return Buffer.concat(parts).toString();
 }
 
-// Logs in as alice and consents to everything, as a person would.
+// Logs in as alice and consents to everything.
 async function interact(request, response) {
   const details = await provider.interactionDetails(request, response);
   if (details.prompt.name === "login") {

@@ -1,4 +1,4 @@
-"""Runs the proxy against authorization servers that this project did not write.
+"""Runs the proxy against independent authorization servers.
 
     soak.py PROXY FOLDER [SERVER...]
 
@@ -22,12 +22,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KILLS = 30
-#: How long a proxy may take to serve again. Generous: it is a limit, not a measurement.
+#: The time in which a proxy must serve again. Generous: it is a limit, not a measurement.
 PATIENCE = 20
 
 
 def ask(method, url, body=None, headers=None):
-    """One request on a connection of its own: status, headers, body."""
+    """Sends a request on its own connection. Returns status, headers and body."""
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
     try:
@@ -61,7 +61,7 @@ class Server:
 
 
 class Proxy:
-    """The proxy in front of a server, with a store that outlives it."""
+    """The proxy in front of a server. Its store outlives it."""
 
     def __init__(self, program, server, folder, password="right", credentials=("default",)):
         self.program, self.folder = program, folder
@@ -105,12 +105,12 @@ class Proxy:
         return self
 
     def get(self):
-        """The status of one request, and its body."""
+        """Returns status and body of one request."""
         status, _, body = ask("GET", self.url + "/api/me")
         return status, body
 
     def recovers(self):
-        """Waits until a request succeeds; the last response where none does."""
+        """Waits until a request succeeds. Returns the last response if none does."""
         end = time.monotonic() + PATIENCE
         while True:
             status, body = self.get()
@@ -127,7 +127,7 @@ class Proxy:
         assert self.process.wait(PATIENCE + 30) == 0, f"it does not stop cleanly, see {self.log.name}"
 
     def log_in(self):
-        """A login through the browser: follows the redirects as a browser does, and brings the callback's URL."""
+        """Logs in through the browser: follows the redirects, and opens the callback's URL."""
         command = [self.program, "login", "--no-browser", "--config", self.config]
         pipe = subprocess.PIPE
         login = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -152,7 +152,7 @@ class Proxy:
 
 
 class Load:
-    """Some requests a second, until it is stopped; a proxy that is gone is no failure."""
+    """Sends some requests a second until it is stopped. A proxy that is gone is not a failure."""
 
     def __init__(self):
         self.target, self.statuses, self.going = None, {}, True
@@ -187,7 +187,7 @@ def check(truth, what):
 
 
 def wrong_password(program, server):
-    """One refused login, over restarts, and over the credentials of one user."""
+    """Expects one refused login, across restarts and across the credentials of one user."""
     for credentials in (("default",), ("default", "second", "third")):
         before = server.stats()["logins_refused"]
         with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +216,7 @@ def revocations(proxy, server):
 
 
 def changed_password(program, proxy, server, folder):
-    """One refused login, then nothing until the password is corrected."""
+    """Expects one refused login, and no other until the password is corrected."""
     before = server.stats()["logins_refused"]
     server.control("password", "changed")
     server.control("revoke", "all")
@@ -239,7 +239,7 @@ def changed_password(program, proxy, server, folder):
 def kills(proxy, server, seed):
     chance = random.Random(seed)
     before, logins = server.stats(), 0
-    # Some kills then hit a proxy whose refresh token is spent, and whose new one is still on its way.
+    # Some kills then hit a proxy whose refresh token is spent, while the new one is on its way.
     server.control("delay", "0.5")
     load = Load()
     try:
@@ -251,7 +251,7 @@ def kills(proxy, server, seed):
             proxy.start()
             status, body = proxy.recovers()
             if server.by_code and status != 200:
-                # The new refresh token may have died with the process, and nobody has a password.
+                # The new refresh token may be lost with the process, and there is no password.
                 check("login needed" in body, f"after kill -9: {status} {body}")
                 logins += 1
                 proxy.log_in()

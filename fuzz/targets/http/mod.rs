@@ -20,7 +20,7 @@ use tokio::runtime::LocalOptions;
 use super::{Abort, Drain, Handler, Incoming, Limits, RawTarget, RequestRejection, Stream};
 use reference::{End, Field, Message};
 
-/// Refusals in which we are stricter than the grammar on purpose.
+/// Refusals in which the product is stricter than the grammar on purpose.
 const STRICTER: &[&str] = &[
     "the request target has a byte that a URI cannot have",
     "the request target is neither a path nor an http URL",
@@ -30,14 +30,14 @@ const STRICTER: &[&str] = &[
     "Content-Length is not one number of decimal digits",
 ];
 
-/// A client whose bytes arrive in pieces and which then ends its side.
+/// A client whose bytes arrive in pieces. Then it closes its sending side.
 struct Script {
     bytes: Bytes,
     /// The lengths of the pieces, used in turn.
     steps: Vec<usize>,
     turn: usize,
-    /// How often it is polled after its last byte before it ends its side. Ending early would count
-    /// as a disconnect.
+    /// The polls between its last byte and its half-close. An earlier half-close would count as a
+    /// disconnect.
     patience: usize,
 }
 
@@ -129,8 +129,8 @@ impl Handler for Recorder {
 
 /// The first two bytes are the lengths of the pieces in which the rest arrives.
 ///
-/// # Panics
-/// When the connection reads other requests than the grammar allows, or accepts ambiguous ones.
+/// # Panics When the connection reads requests differently than the grammar says, or accepts
+/// ambiguous ones.
 pub fn request_head(data: &[u8]) {
     let Some((steps, bytes)) = data.split_first_chunk::<2>() else { return };
     if bytes.starts_with(PREFACE) {
@@ -143,11 +143,10 @@ pub fn request_head(data: &[u8]) {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The first two bytes are the lengths of the pieces in which a preface and the rest, HTTP/2
-/// frames, arrive.
+/// The first two bytes are the lengths of the pieces in which the input arrives. The rest is HTTP/2
+/// frames, which follow a preface.
 ///
-/// # Panics
-/// When the handler gets a request without a host, or with a target that is no path.
+/// # Panics When the handler gets a request without a host, or with a target that is not a path.
 pub fn h2_frames(data: &[u8]) {
     let Some((steps, frames)) = data.split_first_chunk::<2>() else { return };
     for call in run(*steps, &[PREFACE, frames].concat()) {
@@ -195,7 +194,7 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 assert_eq!(at + 1, calls.len());
             }
             (Call::Refused(refusal), None) => {
-                // We refused the head, while the reference still waits for the body.
+                // The product refused the head, while the reference still waits for the body.
                 let expected = match end {
                     End::InBody => is_stricter(refusal),
                     end => matches!(end, End::Refused | End::RefusedInBody | End::InHead),
@@ -203,7 +202,7 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 assert!(expected, "{call:?}, {end:?}");
             }
             (Call::Request { whole: false, .. } | Call::Refused(_), Some(_)) => {
-                // Only deliberate strictness may differ, and then it ends the connection.
+                // Only deliberate strictness may differ, and it must end the connection.
                 let stricter = match call {
                     Call::Refused(refusal) => is_stricter(refusal),
                     Call::Request { .. } => true,

@@ -1,5 +1,4 @@
-//! A slow and literal reader of RFC 9112 that takes the whole input. It shares no code with the
-//! product.
+//! A slow and literal parser of RFC 9112 for the whole input. It shares no code with the product.
 
 /// Name and value.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
@@ -12,7 +11,7 @@ pub(super) struct Message {
     /// Sorted, with names in lower case.
     pub(super) fields: Vec<Field>,
     pub(super) body: Vec<u8>,
-    /// The connection may end with it (RFC 9112 §9.3).
+    /// Whether the connection may end after it (RFC 9112 §9.3).
     pub(super) last: bool,
 }
 

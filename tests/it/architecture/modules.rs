@@ -1,4 +1,4 @@
-//! The modules of a crate, and which of them a path leads to.
+//! The modules of a crate, and the ones that a path leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::reader::{File, Written, read};
 
-/// The names from the root of the crate. The root itself has none.
+/// The path of a module from the root of the crate. It is empty for the root.
 pub(super) type Name = Vec<String>;
 
-/// How many re-exports may lead to one name.
+/// The most re-exports in a row that are followed.
 const MOST_STEPS: usize = 8;
 
 pub(super) struct Module {
@@ -19,7 +19,7 @@ pub(super) struct Module {
 
 pub(super) struct Crate {
     pub(super) modules: BTreeMap<Name, Module>,
-    /// The files for tests.
+    /// The files of modules that are only for tests.
     pub(super) for_tests: BTreeSet<PathBuf>,
 }
 
@@ -45,13 +45,12 @@ impl Crate {
         all
     }
 
-    /// The longest part of a path that is a module.
+    /// The length of the longest prefix of a path that is a module.
     fn module_of(&self, path: &[String]) -> usize {
         (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length])).unwrap()
     }
 
-    /// Every module that a path leads to: the one that is named, and those that its re-exports lead
-    /// to.
+    /// Every module that a path leads to: the named one, and those behind its re-exports.
     pub(super) fn targets(&self, written: &Written) -> Vec<Name> {
         let mut found = Vec::new();
         let mut next = self.absolute(written, MOST_STEPS);
@@ -67,7 +66,7 @@ impl Crate {
         found
     }
 
-    /// Where a name comes from that a module imports.
+    /// The origin of a name that a module imports.
     pub(super) fn imported(&self, module: &[String], name: &str, steps: usize) -> Option<Name> {
         let steps = steps.checked_sub(1)?;
         let file = &self.modules[module].file;
@@ -84,7 +83,7 @@ impl Crate {
         })
     }
 
-    /// The path from the root of the crate, or none for what is not in it.
+    /// The path from the root of the crate. `None` if it leads out of the crate.
     fn absolute(&self, written: &Written, steps: usize) -> Option<Name> {
         let mut scope = written.scope.clone();
         let mut segments = &written.segments[..];
@@ -114,7 +113,7 @@ impl Crate {
     }
 }
 
-/// The file of a module that is declared in the file `parent`.
+/// The file of the module `name`, which the file `parent` declares.
 fn file_of(parent: &Path, name: &str, named: Option<&str>) -> PathBuf {
     let directory = parent.parent().unwrap();
     if let Some(named) = named {

@@ -1,10 +1,10 @@
-//! What one file says: its modules, its imports and the paths in it. Code for tests is left out.
+//! Reads one file: its modules, its imports and its paths. Code for tests is skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tokens::{Kind, Token, tokens};
 
-/// A path as it is written, in the module that the scope names.
+/// A path as written, and the module that contains it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Written {
     pub(super) line: usize,
@@ -14,19 +14,19 @@ pub(super) struct Written {
 
 #[derive(Debug, Default)]
 pub(super) struct File {
-    /// The modules that have a file of their own, with the path where an attribute says it.
+    /// The modules with their own file, and the path from a `#[path]` attribute.
     pub(super) children: BTreeMap<String, Option<String>>,
-    /// Modules for tests, which are not read: name and path.
+    /// Modules for tests, by name, with their path. They are not read.
     pub(super) for_tests: BTreeMap<String, Option<String>>,
-    /// Imported names and what they stand for.
+    /// Imported names, and their paths.
     pub(super) imports: BTreeMap<String, Written>,
-    /// Modules all of whose names are imported.
+    /// Modules with a glob import.
     pub(super) globs: Vec<Written>,
-    /// Names that are defined here.
+    /// The names that the file defines.
     pub(super) definitions: BTreeSet<String>,
     /// Every path in code, imports included.
     pub(super) paths: Vec<Written>,
-    /// Names that stand alone: a glob may have brought them.
+    /// Single names, which may come from a glob import.
     pub(super) words: Vec<(usize, String)>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
         self.tokens[start..self.at].iter().map(|token| token.kind).collect()
     }
 
-    /// Skips one token, or everything between brackets that begin here.
+    /// Skips one token, or a bracketed group that starts here.
     fn skip_balanced(&mut self) {
         let mut depth = 0_usize;
         while let Some(kind) = self.peek(0) {
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips what an attribute keeps out of the program.
+    /// Skips an item that is compiled for tests only.
     fn skip_item(&mut self, mut path: Option<String>) {
         while self.is_mark(0, '#') {
             path = path_of(&self.attribute()).or(path);
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
                 _ => break,
             }
         }
-        // `a as b` has been read as if the three were segments.
+        // `a as b` has been read as three segments.
         let mut name = None;
         if segments.len() > 2 && segments[segments.len() - 2] == "as" {
             name = segments.pop();
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         self.file.imports.insert(name.unwrap_or(last), written);
     }
 
-    /// Reads a path in code, or a word that stands alone.
+    /// Reads a path in code, or a single word.
     fn path(&mut self) {
         let line = self.tokens[self.at].line;
         let after = self.at.checked_sub(1).map(|before| self.tokens[before].kind);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::modules::{Crate, Name};
 
-/// The children of one module: who uses whom, and where first.
+/// The children of one module: for each, the siblings that it uses, and the first place.
 pub(super) type Level = BTreeMap<String, BTreeMap<String, (PathBuf, usize)>>;
 
 /// The graph of every module's children.
@@ -39,7 +39,7 @@ pub(super) fn levels(all: &Crate) -> BTreeMap<Name, Level> {
     levels
 }
 
-/// The shortest way from a module back to itself.
+/// The shortest cycle from a module back to itself.
 fn circle(level: &Level, start: &str) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut left = VecDeque::from([vec![start.to_owned()]]);
@@ -56,7 +56,7 @@ fn circle(level: &Level, start: &str) -> Option<Vec<String>> {
     None
 }
 
-/// Every module that is in a circle belongs to one of these.
+/// Cycles such that every module on a cycle is on at least one of them.
 fn circles(level: &Level) -> Vec<Vec<String>> {
     let mut found: Vec<Vec<String>> = Vec::new();
     for start in level.keys() {

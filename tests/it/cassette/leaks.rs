@@ -1,5 +1,5 @@
-//! A thousand tries to get a secret into a cassette: places, encodings, and names that no table
-//! lists.
+//! A thousand attempts to get a secret into a cassette, in all places and encodings, and under
+//! names that no table lists.
 
 mod encodings;
 mod places;
@@ -19,7 +19,7 @@ use encodings::{Encoding, NAMES};
 use places::{Exchange, PLACES};
 use search::Search;
 
-/// Secrets that only clients and the service know: people, and their own keys.
+/// Personal data and keys that only clients and the service know.
 const UNKNOWN: [&str; 7] = [
     "Wilhelmina Featherstone",
     "wilhelmina.f@mail.example.org",
@@ -32,7 +32,7 @@ const UNKNOWN: [&str; 7] = [
 
 const PIN: &str = "804271";
 
-/// Where the service and HTTP have numbers.
+/// The places where the service or HTTP has numbers.
 const OF_NUMBERS: [&str; 12] = [
     "request body 6 of an operation",
     "a range",
@@ -48,17 +48,17 @@ const OF_NUMBERS: [&str; 12] = [
     "a time to wait",
 ];
 
-/// One try, and what it is called in a failure.
+/// One attempt, and its name in a failure.
 struct Try {
     name: String,
     exchange: Exchange,
-    /// The secret as it is written.
+    /// The secret as sent, in its encoding.
     sent: Vec<String>,
 }
 
-/// Tries of every place, each with one encoding after the other, and secrets and names at random.
+/// Attempts in every place, with each encoding in turn, and with random secrets and names.
 fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: &[Encoding]) -> Vec<Try> {
-    // `VBC_PROXY_SEED` makes other tries.
+    // `VBC_PROXY_SEED` selects other attempts.
     let mut random =
         std::env::var("VBC_PROXY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(16_u64);
     let mut pick = |most: usize| {
@@ -69,12 +69,12 @@ fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: 
         let (place, of) = places[index % places.len()];
         let encoding = encodings[(index / places.len() + index) % encodings.len()];
         let (mut secret, name) = (&secrets[pick(secrets.len())], NAMES[pick(NAMES.len())]);
-        // A few digits may be the service's own, and so may be a UUID in the other case.
+        // A few digits, or a UUID in swapped case, may also come from the service itself.
         let is_uuid = secret.len() == 36 && matches!(encoding, Encoding::SwappedCase);
         if is_uuid || (secret == PIN && OF_NUMBERS.contains(&place)) {
             secret = &secrets[0];
         }
-        // Of a token some characters, where the whole would be too long for a target.
+        // Part of a token, if the whole would be too long for a request target.
         let is_long = secret.len() > 100 && encoding.is_lengthy();
         let sent = encoding.pieces(if is_long { &secret[100..164] } else { secret });
         let shown: String = secret.chars().take(12).collect();
@@ -87,7 +87,7 @@ fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: 
     (0..count).map(one).collect()
 }
 
-/// What a session of tries has left.
+/// The results of a session of attempts.
 struct Left {
     directory: tempfile::TempDir,
     tries: Vec<Try>,
@@ -109,7 +109,7 @@ impl Left {
     }
 }
 
-/// Records a session of the tries that `plan` makes of the secrets that the proxy knows.
+/// Records a session of the attempts that `plan` makes from the secrets that the proxy knows.
 async fn record(options: &[&str], plan: impl Fn(&[String]) -> Vec<Try>) -> Left {
     let simulator = Simulator::start().await.unwrap();
     let relay = Relay::to(simulator.address()).await;
@@ -148,15 +148,15 @@ async fn record(options: &[&str], plan: impl Fn(&[String]) -> Vec<Try>) -> Left 
     let reached = upstream.requests().len();
     assert_eq!(serve.terminate().await.code, Some(0));
     let left = Left { directory, tries, known };
-    // All of them count: none was refused, and none was left out of the cassette.
+    // Every attempt reached the upstream and the cassette.
     assert_eq!((reached, left.cassette().lines().count()), (left.tries.len() + 1, left.tries.len() + 2));
     left
 }
 
-/// Searches everything that was left; gives what each try has let through.
+/// Searches everything that was recorded. Returns the leak of each attempt that has one.
 fn leaks(left: &Left, search: &Search) -> BTreeMap<usize, String> {
     let cassette = left.cassette();
-    // The first line and the first request are no tries.
+    // The first line and the first request are not attempts.
     let records = cassette.lines().skip(2).map(|line| serde_json::from_str(line).unwrap());
     let archive = left.archive();
     let entries = archive["log"]["entries"].as_array().unwrap().iter().skip(1).cloned();
@@ -211,6 +211,6 @@ async fn a_recording_of_everything_has_no_secret_that_the_proxy_knows() {
     let plan = |known: &[String]| tries(500, known, &PLACES.concat(), &encodings);
     let left = record(&["--record-unknown", "--record-personal"], plan).await;
     assert_none(&left, &leaks(&left, &Search::of(left.known.iter())));
-    // But for those everything is there.
+    // Everything else is recorded.
     assert!(left.cassette().contains("jsessionid"));
 }

@@ -12,7 +12,7 @@ use crate::process::{Process, configuration, lay_out};
 
 const COUNT: usize = 49;
 
-/// Members whose values are harmless: replay has the recorded ones.
+/// Members with harmless values, which a replay returns unchanged.
 const HARMLESS: [&str; 42] = [
     "account_id",
     "answerTime",
@@ -58,10 +58,10 @@ const HARMLESS: [&str; 42] = [
     "total_pages",
 ];
 
-/// Asks, and remembers what came.
+/// Sends requests, and records the responses.
 struct Walk<'r> {
     address: SocketAddr,
-    /// Places a call from outside. A replay needs none.
+    /// Places a call from outside. Does nothing during a replay.
     ring: &'r dyn Fn(),
     steps: Vec<Step>,
 }
@@ -73,7 +73,7 @@ struct Step {
 }
 
 impl Walk<'_> {
-    /// Asks for an operation of a suite; `{}` in its path are the parameters.
+    /// Sends a request for an operation. The parameters replace `{}` in its path.
     async fn ask(&mut self, operation: &str, parameters: &[&str], query: &str, body: Option<Value>) -> Value {
         let (method, path) = operation.split_once(' ').unwrap();
         let mut parameters = parameters.iter();
@@ -108,7 +108,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Gives the account's number and a user's.
+/// Returns the numbers of the account and of a user.
 async fn provisioning(walk: &mut Walk<'_>) -> (String, String) {
     const BASE: &str = "provisioning/api/accounts/{}";
     let path = |rest: &str| format!("{BASE}{rest}");
@@ -122,7 +122,7 @@ async fn provisioning(walk: &mut Walk<'_>) -> (String, String) {
     walk.get(&path("/users"), &[&account], "?page=2&page_size=5").await;
     let found = walk.get(&path("/users"), &[&account], "?login_name=alice").await;
     let alice = &found["_embedded"]["data"][0];
-    // By what the response says: in replay it is a pseudonym.
+    // Uses the value from the response, which is a pseudonym during a replay.
     let email = text(&alice["email"]);
     let same = walk.get(&path("/users"), &[&account], &format!("?email={email}")).await;
     assert_eq!(same["_embedded"]["data"][0], *alice);
@@ -246,7 +246,7 @@ async fn everything(address: SocketAddr, ring: &dyn Fn()) -> Vec<Step> {
     walk.steps
 }
 
-/// A text without the origin of what links to the API, and without the people in its query.
+/// A text without the origin of links to the API, and without personal data in its query.
 fn without_origin(text: &str, address: SocketAddr) -> String {
     let text = text.replace(&format!("http://{address}"), "").replace("http://localhost", "");
     let Some((path, query)) = text.split_once('?') else { return text };
@@ -258,7 +258,7 @@ fn without_origin(text: &str, address: SocketAddr) -> String {
 struct Compared {
     live: SocketAddr,
     played: SocketAddr,
-    /// Values that are harmless, and all.
+    /// The number of values that must be equal.
     equal: usize,
     all: usize,
 }
@@ -283,7 +283,7 @@ impl Compared {
                 let kind = std::mem::discriminant::<Value>;
                 assert_eq!(kind(live), kind(played), "{place}: {live} and {played}");
                 self.all += 1;
-                // An address has a state of another kind.
+                // The `state` of an address is personal.
                 let is_harmless = HARMLESS.contains(&member) && !place.contains(".address.");
                 if is_harmless || live.is_boolean() {
                     let (live, played) = (text(live), text(played));
@@ -332,7 +332,7 @@ async fn every_operation_replays_with_its_status_type_and_shape() {
             _ => assert_eq!(live.response.body, played.response.body, "{request}"),
         }
     }
-    // Much of what the service says is harmless.
+    // Many values of the service are harmless.
     assert!(
         compared.equal > 1000 && compared.equal * 3 > compared.all,
         "{} of {}",

@@ -1,4 +1,4 @@
-//! Two hundred requests of every kind, and the services that respond to them.
+//! Two hundred requests of all kinds, and the services that respond to them.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use vbc_simulator::SimulatorOptions;
 use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, within};
 use crate::process::{Issued, Relay};
 
-/// What clients send of their own, and what servers give them to keep.
+/// Credentials that clients send, and secrets that servers issue to them.
 pub(super) const SECRETS: [&str; 14] = [
     "their-bearer-value",
     "dGhlaXI6cGFzc3dvcmQ",
@@ -34,7 +34,7 @@ pub(super) const SECRETS: [&str; 14] = [
     "sim-password",
 ];
 
-/// People in requests, and in responses that are not the simulator's.
+/// Personal data in requests, and in responses that are not the simulator's.
 pub(super) const PERSONAL: [&str; 7] = [
     "15551230001",
     "555-123-0002",
@@ -47,7 +47,7 @@ pub(super) const PERSONAL: [&str; 7] = [
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
-/// Requests, as groups of options of curl; the URL's path comes last.
+/// Requests as groups of curl options. The path of the URL comes last.
 pub(super) struct Session(Vec<Vec<String>>);
 
 impl Session {
@@ -55,7 +55,7 @@ impl Session {
         Self((1..=count).map(|page| vec![format!("{USERS}?page_size=1&page={page}")]).collect())
     }
 
-    /// 200 of every kind.
+    /// 200 requests of all kinds.
     pub(super) fn of_200() -> Self {
         let mut groups = Vec::new();
         let json = ["-H", "Content-Type: application/json"];
@@ -77,8 +77,8 @@ impl Session {
             ask(&[&json[..], &["-d", call, "/t/vbc.prod/telephony/v3/cc/accounts/self/calls"]].concat());
             ask(&[&format!("/stream/{n}")]);
             ask(&["-L", &format!("/old/{n}")]);
-            // Two of each force a refresh: more within a minute would be spaced further and
-            // further.
+            // Only two of these paths each force a refresh, because more within a minute would be
+            // delayed.
             ask(&[&format!("/t/vbc.prod/retry{}/a", n % 2)]);
             ask(&["-u", "their:password", &format!("/t/vbc.prod/denied{}/a?n={n}", n % 2)]);
             ask(&[&format!("/error/{}", [404, 500, 503, 429, 400][n % 5])]);
@@ -154,7 +154,7 @@ impl Session {
         }
         command.env_clear().current_dir(directory.path()).stdin(Stdio::null()).stderr(Stdio::null());
         command.env("PATH", std::env::var("PATH").unwrap());
-        // curl has a status of its own for responses that are cut short.
+        // curl exits with an error if a response is cut short.
         let _ = within(tokio::task::spawn_blocking(move || command.status().expect("curl"))).await;
         let read = |index: usize| std::fs::read(directory.path().join(index.to_string())).unwrap_or_default();
         (0..self.0.len()).map(read).collect()
@@ -176,7 +176,7 @@ impl Session {
         let has = |text: &[u8], word: &str| {
             text.to_ascii_lowercase().windows(word.len()).any(|window| window == word.as_bytes())
         };
-        // A replayed response has lost its coding, so it is recognised by its content.
+        // A replayed response has no content coding, so it is recognized by its content.
         let is_coded = |text: &[u8]| has(text, "\"items\":[{");
         if !is_coded(output) && !CHANGED.iter().any(|word| has(output, word)) {
             return output.to_vec();
@@ -188,8 +188,8 @@ impl Session {
     }
 }
 
-/// The upstream of the proxy: the simulator for its paths, otherwise this service. The token
-/// endpoint is a relay in front of the simulator, which knows the issued tokens.
+/// The upstream of the proxy, which passes some paths on to the simulator. The token endpoint is a
+/// relay in front of the simulator that records the issued tokens.
 pub(super) struct Backend {
     upstream: RawUpstream,
     relay: Relay,
@@ -345,8 +345,8 @@ fn audio(request: &Received) -> Vec<u8> {
     whole("206 Partial Content", &range, &sound[from..=to])
 }
 
-/// The people in a response of the simulator: full names, login names and addresses, and the ways
-/// to write their numbers.
+/// Personal data in a response of the simulator: full names, login names, addresses, and telephone
+/// numbers in every notation.
 pub(super) fn people(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let body = text.split("\r\n\r\n").last().unwrap_or_default();
@@ -380,13 +380,13 @@ fn collect(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Whether it is a number of the simulator's: `1AAA55501NN`.
+/// Whether this is a telephone number of the simulator: `1AAA55501NN`.
 fn is_number(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or(text);
     digits.len() == 11 && digits.starts_with('1') && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// With and without what is before it, in groups and in one.
+/// The number with and without its prefix, grouped and ungrouped.
 fn writings(number: &str) -> Vec<String> {
     let national = &number[number.len() - 10..];
     let (area, rest) = national.split_at(3);
@@ -400,8 +400,7 @@ fn writings(number: &str) -> Vec<String> {
     ]
 }
 
-/// All that is in a cassette: its lines as they are, and every text in them, without the codings
-/// that it may be in.
+/// Everything in a cassette: its lines, and every text in them, decoded.
 pub(super) fn contents(cassette: &str) -> Vec<String> {
     let mut found: Vec<String> = cassette.lines().map(str::to_owned).collect();
     for line in cassette.lines() {

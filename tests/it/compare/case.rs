@@ -1,10 +1,10 @@
-//! One line of the tables: what is sent, and the outcome that `http.md` demands.
+//! One line of the tables: the bytes that are sent, and the expected outcome.
 
-/// Stands in every case for the number it is known by at the upstream. As long as what takes its
-/// place, so that lengths hold.
+/// A placeholder for the number that identifies a case at the upstream. It has the length of its
+/// replacement, so that lengths stay correct.
 const NUMBER: &[u8] = b"case-000";
 
-/// What must become of the bytes of a client.
+/// The expected outcome of the bytes of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// This many requests reach the upstream, and each gets its response.
@@ -12,7 +12,7 @@ pub(super) enum Expected {
     /// This many good requests get their responses. Then this status follows, and the connection
     /// ends.
     Refused { behind: usize, status: u16 },
-    /// There is no response, since the client is gone.
+    /// There is no response, because the client has disconnected.
     Silence,
 }
 
@@ -21,11 +21,11 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) bytes: Vec<u8>,
     pub(super) expected: Expected,
-    /// The client ends its side after the bytes.
+    /// The client closes its sending side after the bytes.
     pub(super) then_ends: bool,
     /// The body that must arrive with the first request.
     pub(super) body: Option<&'static [u8]>,
-    /// Why we differ from nginx or HAProxy; needed where we do.
+    /// Why this proxy differs from nginx or HAProxy. Required where it does.
     pub(super) why: &'static str,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn silent(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
     Case::new(name, bytes, Expected::Silence)
 }
 
-/// Puts the number of a case in its place, wherever it stands.
+/// Replaces every placeholder with the number of a case.
 fn numbered(bytes: &[u8], index: usize) -> Vec<u8> {
     let (mut bytes, number) = (bytes.to_vec(), format!("case-{index:03}"));
     let mut at = 0;
@@ -102,18 +102,18 @@ pub(super) fn number_in(bytes: &[u8]) -> Option<usize> {
     std::str::from_utf8(bytes.get(at + 5..at + 8)?).ok()?.parse().ok()
 }
 
-/// What must become of the bytes of an upstream.
+/// The expected outcome of the bytes of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Becomes {
     /// The whole response.
     Whole { status: u16, body: &'static str },
-    /// A 502 of ours.
+    /// A 502 of the proxy.
     BadGateway,
-    /// The head, and never the end of its body.
+    /// The head, without the end of its body.
     Cut,
 }
 
-/// What an upstream says to one request.
+/// The response of an upstream to one request.
 pub(super) struct Response {
     pub(super) name: &'static str,
     /// The request's method and version.

@@ -1,4 +1,4 @@
-//! Cases about where a request ends: lengths, codings, chunks, and requests that a smuggler hides.
+//! Cases about the end of a request: lengths, codings, chunks, and hidden requests.
 
 use super::case::{Case, all_pass, passes, refused, refused_behind, refused_with, silent};
 
@@ -10,19 +10,19 @@ fn hides(lines: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\n{HIDDEN}")
 }
 
-/// A POST with this body by chunks, that ends its connection.
+/// A POST with this chunked body. It ends its connection.
 fn chunked(body: &str) -> String {
     format!(
         "POST /case-000 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}"
     )
 }
 
-/// The same, followed by a hidden request on a connection that is kept.
+/// A POST with this chunked body, followed by a hidden request on a persistent connection.
 fn chunked_hides(body: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{body}{HIDDEN}")
 }
 
-/// A POST with these lines and this body, that ends its connection.
+/// A POST with these lines and this body. It ends its connection.
 fn sized(lines: &str, body: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n\r\n{body}")
 }
@@ -59,7 +59,7 @@ fn lengths() -> Vec<Case> {
         refused("a length in quotes", hides("Content-Length: \"5\"")),
         refused("a length with a space inside", hides("Content-Length: 5 5")),
         refused("a length with a parameter", hides("Content-Length: 5;a")),
-        refused("an empty length", hides("Content-Length:")).because("RFC 9112 §6.3: a length that is no number is an error; Caddy takes it for none"),
+        refused("an empty length", hides("Content-Length:")).because("RFC 9112 §6.3: a length that is not a number is an error; Caddy takes it for none"),
         refused("a length in words", hides("Content-Length: five")),
         refused("a length above 64 bits", hides("Content-Length: 18446744073709551621")),
         refused("a length of thirty digits", hides("Content-Length: 999999999999999999999999999999")),
@@ -68,7 +68,7 @@ fn lengths() -> Vec<Case> {
         refused("a tab before the colon of a length", hides("Content-Length\t: 5")),
         refused("a length on a folded line", hides("X: a\r\n Content-Length: 5")).because("obs-fold is refused"),
         refused("a folded length", hides("Content-Length:\r\n 5")).because("obs-fold is refused"),
-        refused("a length behind a bare LF", hides("X: a\nContent-Length: 5")).because("a bare LF is no line end"),
+        refused("a length behind a bare LF", hides("X: a\nContent-Length: 5")).because("a bare LF does not end a line"),
         refused("a length behind a bare CR", hides("X: a\rContent-Length: 5")),
         refused("a length behind a NUL", hides("X: a\0Content-Length: 5")).because("a NUL is refused wherever it is; HAProxy passes it on"),
         silent("a body cut short", "POST /case-000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
@@ -79,7 +79,7 @@ fn lengths() -> Vec<Case> {
 fn codings() -> Vec<Case> {
     const BOTH: &str =
         "RFC 9112 §6.1 lets a server refuse both framings; one of them was meant for somebody else";
-    const EXACTLY: &str = "http.md: exactly one `chunked`";
+    const EXACTLY: &str = "exactly one `chunked`";
     vec![
         passes("chunked in capitals", chunked("5\r\nhello\r\n0\r\n\r\n").replace("chunked", "CHUNKED"))
             .arrives(b"hello"),
@@ -111,7 +111,7 @@ fn codings() -> Vec<Case> {
         refused("a coding on a folded line", hides("X: a\r\n Transfer-Encoding: chunked"))
             .because("obs-fold is refused"),
         refused("a coding behind a bare LF", hides("X: a\nTransfer-Encoding: chunked"))
-            .because("a bare LF is no line end"),
+            .because("a bare LF does not end a line"),
         refused("a coding behind a space", hides(" Transfer-Encoding: chunked")).because("obs-fold is refused"),
         passes("a coding with an underscore", sized("Transfer_Encoding: chunked\r\nContent-Length: 5", "hello"))
             .arrives(b"hello"),
@@ -180,7 +180,7 @@ fn chunks() -> Vec<Case> {
             431,
             chunked(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(20_000))),
         )
-        .because("overhead is bounded; nobody has a use for so much"),
+        .because("the overhead of a body is limited"),
         silent("chunks cut short", chunked("5\r\nhello\r\n")).then_ends(),
         silent("a chunk cut short", chunked("a\r\nhello")).then_ends(),
     ]
@@ -208,7 +208,7 @@ fn trailers() -> Vec<Case> {
             431,
             chunked(&format!("5\r\nhello\r\n0\r\n{}\r\n", "X: a\r\n".repeat(101))),
         )
-        .because("as many as headers, and no more"),
+        .because("the limit is that of headers"),
     ]
 }
 
@@ -244,19 +244,19 @@ fn pipelines() -> Vec<Case> {
             1,
             format!("{a}GET /case-000 HTTP/1.1\nHost: localhost\nConnection: close\n\n"),
         )
-        .because("a bare LF is no line end"),
+        .because("a bare LF does not end a line"),
         refused_behind(
             "a bad second request: no Host",
             1,
             format!("{a}GET /case-000 HTTP/1.1\r\nConnection: close\r\n\r\n"),
         )
-        .because("RFC 9112 §3.2: 400; HAProxy asks for none"),
+        .because("RFC 9112 §3.2: 400; HAProxy requires none"),
         refused_behind(
             "a bad third request",
             2,
             format!("{a}{post}GET /case-000\r\nHost: localhost\r\n\r\n"),
         )
-        .because("http.md: a request line has a version; nginx takes it for HTTP/0.9"),
+        .because("a request line has a version; nginx takes it for HTTP/0.9"),
         refused_behind("rubbish behind a request", 1, format!("{a}\0\0\0\0")),
         refused_behind("rubbish behind a body", 1, format!("{post} /c HTTP/1.1\r\nHost: localhost\r\n\r\n")),
         refused_behind("rubbish behind the last chunk", 1, format!("{put}\x01\r\n\r\n")),

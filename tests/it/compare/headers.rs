@@ -1,8 +1,8 @@
-//! Cases about header lines, connections, and what is asked of them.
+//! Cases about header lines, connections, and expectations.
 
 use super::case::{Case, all_pass, passes, refused, refused_with};
 
-/// A GET with these lines, that ends its connection.
+/// A GET with these lines. It ends its connection.
 fn with(lines: impl AsRef<[u8]>) -> Vec<u8> {
     [b"GET /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", lines.as_ref(), b"\r\n\r\n"]
         .concat()
@@ -16,7 +16,7 @@ fn lines() -> Vec<Case> {
     const NO_CONTROLS: &str =
         "RFC 9110 §5.5: no control character in a value; NUL and CR are what splits are made of";
     const FIELD: &str = "RFC 9112 §5: a line is a name, a colon, a value";
-    const FOLD: &str = "http.md: obs-fold is refused, not unfolded";
+    const FOLD: &str = "this proxy refuses obs-fold and does not unfold it";
     vec![
         passes("an empty value", with("X:")),
         passes("no space behind the colon", with("X:y")),
@@ -32,9 +32,9 @@ fn lines() -> Vec<Case> {
         passes("50 lines", with("X: a\r\n".repeat(50).trim_end())),
         passes("a value of 4,000 bytes", with(format!("X: {}", "a".repeat(4000)))),
         refused_with("101 lines and more", 431, with("X: a\r\n".repeat(120).trim_end()))
-            .because("http.md: a limit on the count of headers"),
+            .because("a limit on the number of headers"),
         refused_with("a head of 70,000 bytes", 431, with(format!("X: {}", "a".repeat(70_000))))
-            .because("http.md: a limit on heads; Caddy's is a megabyte"),
+            .because("a limit on heads; Caddy's is a megabyte"),
         refused("a space before the colon", with("X : y")),
         refused("a tab before the colon", with("X\t: y")),
         refused("a space in a name", with("X Y: z")),
@@ -53,21 +53,21 @@ fn lines() -> Vec<Case> {
         refused("a NUL in a name", with("X\0: a")),
         refused("a bare CR in a value", with("X: a\rb")),
         refused("a bare CR at the end of a value", with("X: a\r")).because(NO_CONTROLS),
-        refused("a bare LF in a value", with("X: a\nY: b")).because("a bare LF is no line end"),
+        refused("a bare LF in a value", with("X: a\nY: b")).because("a bare LF does not end a line"),
         refused("a DEL in a value", with("X: a\x7fb")).because(NO_CONTROLS),
         refused("a control character in a value", with("X: a\x01b")).because(NO_CONTROLS),
         refused("bare LFs for line ends", "GET /case-000 HTTP/1.1\nHost: localhost\nConnection: close\n\n")
-            .because("a bare LF is no line end"),
+            .because("a bare LF does not end a line"),
         refused(
             "a bare LF as the last line end",
             "GET /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\n",
         )
-        .because("a bare LF is no line end"),
+        .because("a bare LF does not end a line"),
         refused(
             "a bare LF behind the request line",
             "GET /case-000 HTTP/1.1\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
-        .because("a bare LF is no line end"),
+        .because("a bare LF does not end a line"),
         refused("CR CR LF for a line end", with("X: a\r\r\nY: b")).because(NO_CONTROLS),
     ]
 }
@@ -76,7 +76,7 @@ fn credentials() -> Vec<Case> {
     vec![
         passes("Authorization", with("Authorization: Basic eA==")),
         passes("Authorization often", with("Authorization: a\r\nAUTHORIZATION: b\r\nauthorization:"))
-            .because("http.md: all of them are dropped, whatever their count; ours is the one that is sent"),
+            .because("all of them are dropped; only the proxy's own is sent"),
         passes("Authorization named on Connection", with("Authorization: a\r\nConnection: authorization")),
         passes(
             "everything named on Connection",
@@ -89,9 +89,8 @@ fn credentials() -> Vec<Case> {
         ),
         passes("Proxy-Authorization", with("Proxy-Authorization: Basic eA==")),
         passes("a cookie on two lines", with("Cookie: a=1\r\nCookie: b=2")),
-        refused_with("our own Via", 508, with("Via: 1.1 vbc-proxy")).because("http.md: a loop"),
-        refused_with("a foreign Origin", 403, with("Origin: http://example.com"))
-            .because("http.md: a foreign page"),
+        refused_with("our own Via", 508, with("Via: 1.1 vbc-proxy")).because("a loop"),
+        refused_with("a foreign Origin", 403, with("Origin: http://example.com")).because("a foreign page"),
     ]
 }
 

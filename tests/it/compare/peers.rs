@@ -1,5 +1,5 @@
-//! nginx, HAProxy and Caddy as child processes, each in front of an upstream of its own.
-//! `scripts/test` installs them.
+//! nginx, HAProxy and Caddy as child processes, each in front of its own upstream. `scripts/test`
+//! installs them.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::wire::Upstream;
 use crate::harness::{reserve, within};
 
-/// A running server that forwards to its upstream. Ended when dropped.
+/// A running server that forwards to its upstream. It is killed on drop.
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) upstream: Upstream,
@@ -56,7 +56,7 @@ impl Peer {
         let mut child = Command::new(program)
             .args(arguments(directory.path()))
             .env_clear()
-            // Debian has some where only root looks by default.
+            // Debian installs some in directories that are only in root's path.
             .env("HOME", directory.path())
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
             .stdin(Stdio::null())

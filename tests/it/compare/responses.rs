@@ -1,4 +1,4 @@
-//! Cases about what an upstream may say.
+//! Cases about responses of an upstream.
 
 use super::case::{Becomes, Response};
 
@@ -16,7 +16,7 @@ fn bad(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
     Response::new(name, bytes, Becomes::BadGateway)
 }
 
-/// Cut short: the upstream ends the connection.
+/// A response that the upstream cuts short by closing the connection.
 fn cut(name: &'static str, bytes: impl AsRef<[u8]>) -> Response {
     Response::new(name, bytes, Becomes::Cut).then_ends()
 }
@@ -26,7 +26,7 @@ fn with(lines: &str, rest: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{rest}")
 }
 
-/// A 200 with this line and a good length.
+/// A 200 with this line and a correct length.
 fn lined(line: &str) -> String {
     with(&format!("{line}\r\nContent-Length: 2"), "ok")
 }
@@ -93,7 +93,7 @@ fn interim() -> Vec<Response> {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         )
         .then_ends()
-        .because("RFC 9110 §7.8: a switch to what nobody asked for; Caddy makes a 200 of it"),
+        .because("RFC 9110 §7.8: a switch that nobody requested; Caddy turns it into a 200"),
         bad("1xx and no more", early).then_ends(),
     ]
 }
@@ -125,7 +125,7 @@ fn bodiless() -> Vec<Response> {
 
 fn lengths() -> Vec<Response> {
     const NUMBER: &str = "RFC 9110 §8.6: one number of decimal digits; its end would be a guess";
-    const BOTH: &str = "http.md: both framings are a 502, never a choice";
+    const BOTH: &str = "this proxy never chooses between two framings";
     vec![
         bad("lengths that differ", with("Content-Length: 2\r\nContent-Length: 3", "ok!")).because(NUMBER),
         bad("equal lengths on one line", with("Content-Length: 2, 2", "ok")).because(NUMBER),
@@ -147,7 +147,7 @@ fn lengths() -> Vec<Response> {
         )
         .because("exactly one `chunked`"),
         bad("gzip and chunked", with("Transfer-Encoding: gzip, chunked", "2\r\nok\r\n0\r\n\r\n"))
-            .because("a coding that we do not decode and may not pass"),
+            .because("a coding that the proxy neither decodes nor may pass on"),
         bad("identity", with("Transfer-Encoding: identity", "ok"))
             .then_ends()
             .because("exactly one `chunked`"),
@@ -181,8 +181,8 @@ fn chunks() -> Vec<Response> {
 }
 
 fn heads() -> Vec<Response> {
-    const CONTROL: &str = "http.md: NUL and bare CR are a 502; who reads behind us may split there";
-    const FOLD: &str = "http.md: not valid RFC 9112, so not repaired";
+    const CONTROL: &str = "NUL and bare CR are a 502; the client may split there";
+    const FOLD: &str = "invalid in RFC 9112, and never repaired";
     const LINE: &str = "RFC 9112 §4: a status line has one form";
     vec![
         bad("no colon", lined("no colon")),
@@ -196,13 +196,13 @@ fn heads() -> Vec<Response> {
         bad("a NUL in a value", lined("X: a\0b")).because(CONTROL),
         bad("a bare CR in a value", lined("X: a\rb"))
             .because("RFC 9110 §5.5: a value with a CR is invalid and dangerous"),
-        bad("a bare LF in a value", lined("X: a\nSet-Cookie: b")).because("a bare LF is no line end"),
+        bad("a bare LF in a value", lined("X: a\nSet-Cookie: b")).because("a bare LF does not end a line"),
         bad("bare LFs for line ends", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
-            .because("a bare LF is no line end"),
+            .because("a bare LF does not end a line"),
         bad("70,000 bytes", lined(&format!("X: {}", "a".repeat(70_000))))
-            .because("http.md: a limit on heads; Caddy's is a megabyte"),
+            .because("a limit on heads; Caddy's is a megabyte"),
         bad("120 lines", lined("X: a\r\n".repeat(120).trim_end()))
-            .because("http.md: a limit on the count of headers"),
+            .because("a limit on the number of headers"),
         bad("HTTP/2", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
         bad("HTTP/1.2", "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
         bad("a version in lower case", "http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -226,8 +226,8 @@ fn heads() -> Vec<Response> {
             .because(LINE),
         bad("HTML alone", "<html>hello</html>")
             .then_ends()
-            .because("HTTP/0.9 is not spoken; anything could be it"),
-        bad("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends().because("HTTP/0.9 is not spoken"),
+            .because("HTTP/0.9 is not supported; any bytes could be it"),
+        bad("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends().because("HTTP/0.9 is not supported"),
         bad("a greeting of ICY", "ICY 200 OK\r\n\r\nok").then_ends().because(LINE),
     ]
 }

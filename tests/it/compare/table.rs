@@ -1,4 +1,4 @@
-//! What became of every case, for people.
+//! Tables of the outcomes, for reading.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{Outcome, Passed};
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) expected: String,
-    /// We, nginx, HAProxy, Caddy.
+    /// This proxy, nginx, HAProxy, Caddy.
     pub(super) servers: [String; 4],
     pub(super) why: &'static str,
     pub(super) faults: Vec<String>,

@@ -2,12 +2,12 @@
 
 use super::case::{Case, all_pass, passes, refused, refused_with, silent};
 
-/// A GET of this target that ends its connection.
+/// A GET of this target. It ends its connection.
 fn get(target: &str) -> String {
     line(&format!("GET {target} HTTP/1.1"))
 }
 
-/// A request line with what belongs to it.
+/// A request with this request line.
 fn line(line: &str) -> String {
     format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
@@ -22,8 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn targets() -> Vec<Case> {
-    const UNESCAPED: &str =
-        "http.md: byte for byte, as the client means it; it would be another target escaped";
+    const UNESCAPED: &str = "passed byte for byte; an escaped one would be another target";
     const BYTE_FOR_BYTE: &str = "dots belong to the origin: RFC 9110 §4.2.3, and nothing is matched here";
     vec![
         passes("a plain path", get("/case-000")),
@@ -37,13 +36,13 @@ fn targets() -> Vec<Case> {
         passes("an escaped slash", get("/case-000/a%2Fb%2fc%5C")),
         passes("escapes of eight bits", get("/case-000/%e4%FF")),
         passes("an escaped NUL", get("/case-000/%00"))
-            .because("escapes are not decoded here, so none can be a wrong one"),
+            .because("escapes are not decoded here, so none is invalid"),
         passes("an escape that is none", get("/case-000/%zz%"))
-            .because("escapes are not decoded here, so none can be a wrong one"),
+            .because("escapes are not decoded here, so none is invalid"),
         passes("an escaped line break", get("/case-000/%0d%0aX:%20y")),
         passes("a plus, and sub-delimiters", get("/case-000/a+b;c=d,e!$&'()*:@~_-.?f+g")),
         passes("UTF-8 in the path", get("/case-000/\u{e4}\u{1f600}"))
-            .because("http.md: byte for byte; HAProxy wants them escaped"),
+            .because("passed byte for byte; HAProxy requires escapes"),
         passes("braces and bars", get("/case-000?q=[{|\\^}]")),
         passes("JSON in the query", get("/case-000?f={\"a\":1}")),
         passes("quotes and backticks in the path", get("/case-000/\"a\"/`b`")),
@@ -52,7 +51,7 @@ fn targets() -> Vec<Case> {
         passes("a URL in the query", get("/case-000?u=http://localhost/a")),
         passes("7,000 bytes", get(&format!("/case-000/{}", "a".repeat(7000)))),
         refused_with("20,000 bytes", 414, get(&format!("/case-000/{}", "a".repeat(20_000))))
-            .because("http.md: a limit on the target; Caddy has one on the head alone, of a megabyte"),
+            .because("a limit on the target; Caddy has one on the head alone, of a megabyte"),
         refused("a fragment", get("/case-000#a"))
             .because("a fragment is never sent (RFC 9112 §3.2); nginx would cut it off"),
         refused("a space in the target", line("GET /case-000 a HTTP/1.1")),
@@ -74,7 +73,7 @@ fn targets() -> Vec<Case> {
 }
 
 fn forms() -> Vec<Case> {
-    const CONNECT: &str = "http.md: CONNECT and TRACE are 405";
+    const CONNECT: &str = "CONNECT and TRACE are 405";
     const USERINFO: &str = "RFC 9110 §4.2.4: userinfo in a target is an error, and a way to mislead";
     vec![
         passes("absolute form", get("http://localhost/case-000?a:b=c")),
@@ -89,7 +88,7 @@ fn forms() -> Vec<Case> {
             .because("RFC 3986 lets a query follow the authority"),
         passes("absolute form, https", get("https://localhost/case-000")),
         refused_with("absolute form, foreign", 421, get("http://example.com/case-000"))
-            .because("a proxy with a credential serves its own authority and the upstream's alone"),
+            .because("a proxy with a credential serves only its own authority and the upstream's"),
         refused_with("absolute form, foreign, with our Host", 421, get("http://example.com/case-000"))
             .because("RFC 9112 §3.2.2: the target's authority counts, and it is foreign"),
         refused("absolute form with userinfo", get("http://localhost@localhost/case-000")).because(USERINFO),
@@ -106,7 +105,7 @@ fn forms() -> Vec<Case> {
         refused(
             "an asterisk with GET",
             "GET * HTTP/1.1\r\nHost: localhost\r\nX: case-000\r\nConnection: close\r\n\r\n",
-        ).because("RFC 9112 §3.2.4: for OPTIONS alone"),
+        ).because("RFC 9112 §3.2.4: only OPTIONS may use it"),
         passes(
             "an asterisk with OPTIONS",
             "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nX: case-000\r\nConnection: close\r\n\r\n",
@@ -118,7 +117,7 @@ fn forms() -> Vec<Case> {
             "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nX: case-000\r\nConnection: close\r\n\r\n",
         )
         .because(CONNECT),
-        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")).because("CONNECT asks for a tunnel, and has an authority for a target"),
+        refused_with("CONNECT to a path", 405, line("CONNECT /case-000 HTTP/1.1")).because("CONNECT requests a tunnel, and its target is an authority"),
         refused_with("TRACE", 405, line("TRACE /case-000 HTTP/1.1")).because(CONNECT),
         passes("an unknown method", line("BREW /case-000 HTTP/1.1")),
         passes("a method in lower case", line("get /case-000 HTTP/1.1"))
@@ -133,7 +132,7 @@ fn forms() -> Vec<Case> {
 }
 
 fn request_lines() -> Vec<Case> {
-    const ONE_SPACE: &str = "RFC 9112 §3: single spaces; who takes more may see another target";
+    const ONE_SPACE: &str = "RFC 9112 §3: single spaces; a lenient reader may see another target";
     vec![
         refused("two spaces before the target", line("GET  /case-000 HTTP/1.1")).because(ONE_SPACE),
         refused("two spaces before the version", line("GET /case-000  HTTP/1.1")).because(ONE_SPACE),
@@ -141,18 +140,19 @@ fn request_lines() -> Vec<Case> {
         refused("a space before the method", line(" GET /case-000 HTTP/1.1")),
         refused("tabs for spaces", line("GET\t/case-000\tHTTP/1.1")).because(ONE_SPACE),
         refused("no version", line("GET /case-000"))
-            .because("http.md: a request line has a version; nginx takes it for HTTP/0.9"),
+            .because("a request line has a version; nginx takes it for HTTP/0.9"),
         refused("no target", line("GET HTTP/1.1")),
         refused("a method alone", line("GET")),
         passes("an empty line before", format!("\r\n{}", get("/case-000")))
             .because("RFC 9112 §2.2 has a server ignore one"),
         refused("two empty lines before", format!("\r\n\r\n{}", get("/case-000")))
             .because("RFC 9112 §2.2 has a server ignore one"),
-        refused("a bare LF before", format!("\n{}", get("/case-000"))).because("a bare LF is no line end"),
+        refused("a bare LF before", format!("\n{}", get("/case-000")))
+            .because("a bare LF does not end a line"),
         refused("a TLS handshake", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice()).then_ends(),
         refused("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n")
             .then_ends()
-            .because("RFC 9113 §3.4: it is half of something; Caddy makes a request of it"),
+            .because("RFC 9113 §3.4: only half of a preface; Caddy makes a request of it"),
         refused("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends(),
         silent("half a request line", "GET /case-000 HTT").then_ends(),
         silent("half a head", "GET /case-000 HTTP/1.1\r\nHost: loc").then_ends(),
@@ -161,8 +161,8 @@ fn request_lines() -> Vec<Case> {
 }
 
 fn hosts() -> Vec<Case> {
-    const TABS: &str = "RFC 9110 §5.6.3: a tab is white space, too; nginx wants spaces";
-    const ONE_HOST: &str = "http.md: a Host that is not a name with an optional port is 400";
+    const TABS: &str = "RFC 9110 §5.6.3: a tab is white space, too; nginx accepts only spaces";
+    const ONE_HOST: &str = "a Host that is not a name with an optional port is 400";
     vec![
         passes("Host", host("Host: localhost\r\n")),
         passes("Host with a port", host("Host: localhost:8080\r\n")),
@@ -170,7 +170,7 @@ fn hosts() -> Vec<Case> {
         passes("Host with white space around it", host("Host: \t localhost \t\r\n")).because(TABS),
         passes("Host without a space", host("Host:localhost\r\n")),
         passes("Host, an IPv6 address", host("Host: [::1]:8080\r\n")),
-        refused("no Host", host("")).because("RFC 9112 §3.2: 400; HAProxy asks for none"),
+        refused("no Host", host("")).because("RFC 9112 §3.2: 400; HAProxy requires none"),
         refused("an empty Host", host("Host:\r\n")).because(ONE_HOST),
         refused("Host twice", host("Host: localhost\r\nHost: localhost\r\n")).because("RFC 9112 §3.2: 400"),
         refused("Host twice, different", host("Host: localhost\r\nhost: example.com\r\n")),
@@ -185,13 +185,13 @@ fn hosts() -> Vec<Case> {
         refused("a space before the colon of Host", host("Host : localhost\r\n")),
         refused("Host folded", host("Host:\r\n localhost\r\n")).because("obs-fold is refused, not unfolded"),
         refused_with("a foreign Host", 421, host("Host: example.com\r\n"))
-            .because("http.md: a page could have rebound its name to us"),
+            .because("a page could have rebound its name to the proxy"),
         passes("a name on Connection: Host", host("Host: localhost\r\nConnection: host\r\n")),
     ]
 }
 
 fn versions() -> Vec<Case> {
-    const VERSION: &str = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+    const VERSION: &str = "only HTTP/1.1 and HTTP/1.0 are supported";
     vec![
         passes("HTTP/1.0", "GET /case-000 HTTP/1.0\r\n\r\n"),
         passes("HTTP/1.0 with a Host", "GET /case-000 HTTP/1.0\r\nHost: localhost\r\n\r\n"),
@@ -203,7 +203,7 @@ fn versions() -> Vec<Case> {
         passes("HTTP/1.0, not kept alive", "GET /case-000 HTTP/1.0\r\n\r\nGET /case-000/2 HTTP/1.0\r\n\r\n"),
         passes("HTTP/1.0 POST", "POST /case-000 HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello")
             .arrives(b"hello"),
-        refused("HTTP/0.9", "GET /case-000\r\n").because("http.md: a request line has a version"),
+        refused("HTTP/0.9", "GET /case-000\r\n").because("a request line has a version"),
         refused("HTTP/0.9 by name", line("GET /case-000 HTTP/0.9")).because(VERSION),
         refused("HTTP/1.2", line("GET /case-000 HTTP/1.2")).because(VERSION),
         refused("HTTP/2.0", line("GET /case-000 HTTP/2.0")).because(VERSION),

@@ -1,5 +1,5 @@
 //! Both ends of every comparison: an upstream that counts requests, and a client that reads to the
-//! end. They take what comes as it comes; what is wrong with it is for the table to say.
+//! end. They accept everything; the tables judge it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::case::number_in;
 
-/// How long a server may leave a connection open without a word before the table says so.
+/// The longest silence before an open connection is reported as such.
 const OPEN: Duration = Duration::from_secs(4);
 
 /// A whole request at the upstream.
@@ -33,7 +33,7 @@ impl Seen {
     }
 }
 
-/// What the upstream says to a request, and whether it ends the connection then.
+/// The bytes of a response, and whether the upstream closes the connection after them.
 pub(super) type Reply = (Vec<u8>, bool);
 
 /// Counts the whole and unambiguous requests that reach it.
@@ -151,14 +151,14 @@ impl Reader {
 /// One response at the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Got {
-    /// 9 where it has no head, as HTTP/0.9 has it; 0 where it is no number.
+    /// 9 for a response without a head (HTTP/0.9), 0 if it is not a number.
     pub(super) status: u16,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
     pub(super) whole: bool,
 }
 
-/// What a client reads until the server ends the connection, and whether it does.
+/// Everything a client reads until the server ends the connection, and whether it does.
 pub(super) async fn talk(
     address: SocketAddr,
     bytes: &[u8],
@@ -169,11 +169,11 @@ pub(super) async fn talk(
     let (mut read, mut write) = stream.split();
     let mut received = Vec::new();
     let reading = async {
-        // A reset is an end, too.
+        // A reset is an end too.
         while read.read_buf(&mut received).await.is_ok_and(|count| count > 0) {}
     };
     let writing = async {
-        // A server may have had enough.
+        // A server may have closed the connection already.
         let _ = write.write_all(bytes).await;
         if then_ends {
             let _ = write.shutdown().await;
@@ -185,7 +185,7 @@ pub(super) async fn talk(
 
 /// The final responses in the bytes that a client has read.
 fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
-    // Of a pipeline only the first may be a HEAD.
+    // Only the first request of a pipeline may be a HEAD.
     let mut methods = VecDeque::from([method]);
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -209,7 +209,7 @@ fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
     found
 }
 
-/// The body, how many bytes it took, and whether it came to its announced end.
+/// The body, the number of bytes it took, and whether it reached its announced end.
 fn body(head: &[u8], bytes: &[u8]) -> (Vec<u8>, usize, bool) {
     if let Some(length) = values(head, "content-length").first() {
         let length: usize = length.parse().unwrap_or(0);

@@ -75,7 +75,7 @@ async fn an_exhausted_quota_is_reported_and_further_requests_are_avoided() {
         "WARN quota the application quota is used up until",
     ];
     let quota = |sim: &Simulator| {
-        // The window may turn between two of our questions.
+        // The quota's window may end between two requests, so a 429 is injected.
         let throttled = Effect::Status(StatusFault { status: 429, ..StatusFault::default() });
         sim.inject(Fault::from(throttled).on("/t/vbc.prod/reports")).unwrap();
     };

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 that must not reach the upstream, and parts of requests that must not.
+//! Requests over HTTP/2, and parts of requests, that must not reach the upstream.
 
 use http::StatusCode;
 
@@ -102,13 +102,14 @@ async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
         fields.extend(odd);
         raw.headers(1, &fields, true).await;
         let response = raw.response(1).await;
-        // A 400, a reset stream or a closed connection.
+        // The outcome is a 400, a reset stream or a closed connection.
         assert!([0, 400].contains(&response.status), "{odd:?}: {response:?}");
         assert_eq!(upstream.connections(), 0, "{odd:?}");
     }
 }
 
-/// The URI type removes the fragment before we see it, so what is checked is what is forwarded.
+/// The URI type removes the fragment before the proxy sees it, so the checked target is the
+/// forwarded one.
 #[tokio::test]
 async fn a_fragment_of_a_path_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
@@ -122,7 +123,8 @@ async fn a_fragment_of_a_path_is_not_forwarded() {
     assert_eq!(lines, ["GET /a HTTP/1.1", "GET /c?d HTTP/1.1", "GET /f HTTP/1.1"]);
 }
 
-/// The library resets what the URI type cannot hold: a quote in a query, and angle brackets.
+/// The library resets streams whose target the URI type cannot hold: a quote in a query, or angle
+/// brackets.
 #[tokio::test]
 async fn a_target_passes_byte_for_byte_or_not_at_all() {
     let upstream = RawUpstream::ok().await;
@@ -143,7 +145,7 @@ async fn a_target_passes_byte_for_byte_or_not_at_all() {
     assert_eq!(lines, ["GET /a\"b\"{c}|\\^?d={e}|\\^` HTTP/1.1", "GET /last HTTP/1.1"]);
 }
 
-/// The library resets the stream for some and drops the others.
+/// The library resets the stream for some of them and drops others.
 #[tokio::test]
 async fn trailers_with_pseudo_headers_framing_or_line_ends_are_never_forwarded() {
     let upstream = RawUpstream::ok().await;
@@ -189,7 +191,7 @@ async fn a_header_list_over_the_limit_is_not_forwarded() {
     block.extend_from_slice(&[0xbe; 2000]);
     raw.frame(1, 5, 1, &block).await;
     assert_eq!(code(&raw.next_of(GOAWAY).await.payload[..8]), ENHANCE_YOUR_CALM);
-    // A list that is a little too long gets a response.
+    // A list that is slightly too long gets a response.
     let mut raw = RawH2::connect(world.address).await;
     let most = [&block[..block.len() - 2000], &[0xbe; 600]].concat();
     raw.frame(1, 5, 1, &most).await;
@@ -217,7 +219,7 @@ async fn connection_headers_and_bodies_of_another_length_reset_their_stream() {
         let response = raw.response(1).await;
         assert_eq!((response.status, response.reset), (0, Some(PROTOCOL_ERROR)), "{fields:?}");
     }
-    // A name in capitals ends the connection.
+    // A name with upper-case letters ends the connection.
     let mut raw = RawH2::connect(world.address).await;
     raw.get(1, "/", &[("X-Upper", "1")]).await;
     assert_ne!(code(&raw.next_of(GOAWAY).await.payload), 0);

@@ -1,4 +1,4 @@
-//! hyper's HTTP client, for servers that are not ours and for requests that others make.
+//! hyper's HTTP client, for foreign servers and for requests of other libraries.
 
 use std::net::SocketAddr;
 

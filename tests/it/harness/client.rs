@@ -13,7 +13,7 @@ use super::within;
 /// long enough that no random text contains it.
 const SECRETS: [&[u8]; 3] = [b"sim-secret", b"sim-password", b"eyJhbGciOi"];
 
-/// The error types of RFC 9209 §2.3 that apply to a proxy like ours.
+/// The error types of RFC 9209 §2.3 that apply to this proxy.
 const PROXY_STATUS_ERRORS: [&str; 20] = [
     "dns_timeout",
     "dns_error",
@@ -50,7 +50,7 @@ pub(crate) struct Response {
     pub(crate) head: Vec<u8>,
     pub(crate) version: String,
     pub(crate) status: u16,
-    /// In their order, with names in lower case.
+    /// In order, with names in lower case.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
@@ -85,7 +85,7 @@ impl Response {
         value.parse().ok()
     }
 
-    /// Asserts a problem in our own name, with this status and this error in `Proxy-Status`.
+    /// Asserts a problem of the proxy, with this status and this error in `Proxy-Status`.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, error: &str) {
         assert!(PROXY_STATUS_ERRORS.contains(&error), "{error}");
@@ -106,7 +106,7 @@ impl Response {
         }
     }
 
-    /// Asserts what holds for every response of the proxy.
+    /// Asserts the invariants of every response of the proxy.
     fn check(&self) {
         for (name, _) in &self.headers {
             let hop_by_hop = ["keep-alive", "proxy-connection", "proxy-authenticate", "te", "upgrade"];
@@ -153,7 +153,7 @@ impl Client {
         response.complete.then_some(response)
     }
 
-    /// Writes bytes, also if the proxy has closed the connection.
+    /// Writes bytes. Ignores a closed connection.
     pub(crate) async fn write_all_or_be_closed_upon(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
@@ -198,7 +198,7 @@ impl Client {
         .await
     }
 
-    /// Writes a large request until the proxy begins to respond.
+    /// Writes a large request until the proxy starts to respond.
     pub(crate) async fn write_until_response(&mut self, bytes: &[u8]) {
         let (mut read, mut write) = self.stream.split();
         let writing = async {
@@ -248,7 +248,7 @@ impl Client {
         assert_eq!(found.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 
-    /// Ends our side of the connection.
+    /// Closes the client's sending side.
     pub(crate) async fn shutdown(&mut self) {
         self.stream.shutdown().await.unwrap();
     }

@@ -32,8 +32,7 @@ pub(crate) use webdriver::Chromium;
 /// Longer than any step of a healthy test. It turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The default divisor of the times that hold forced refreshes back: two seconds take two
-/// milliseconds.
+/// The default divisor of the pauses between forced refreshes: two seconds become two milliseconds.
 const HURRY: u32 = 1000;
 
 /// The address of a proxy that has no TCP listener.
@@ -132,20 +131,20 @@ impl World {
         .await;
     }
 
-    /// Begins the drain and waits for its end.
+    /// Starts the drain and waits for its end.
     pub(crate) async fn drain(mut self) -> Ended {
         self.begin_drain();
         within(self.run.take().unwrap()).await.unwrap()
     }
 
-    /// Begins the drain, as SIGTERM does.
+    /// Starts the drain, as SIGTERM does.
     pub(crate) fn begin_drain(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    /// Waits for the end of a drain that was begun.
+    /// Waits for the end of a drain that was started.
     pub(crate) async fn ended(&mut self) -> Ended {
         within(self.run.take().unwrap()).await.unwrap()
     }
@@ -170,7 +169,7 @@ impl WorldBuilder {
         self
     }
 
-    /// Sets the divisor of the times that hold forced refreshes back, instead of [`HURRY`].
+    /// Sets the divisor of the pauses between forced refreshes, instead of [`HURRY`].
     pub(crate) fn hurry(mut self, by: u32) -> Self {
         self.hurry = Some(by);
         self
@@ -224,7 +223,7 @@ impl WorldBuilder {
 }
 
 impl World {
-    /// A proxy of this configuration, with a simulator that lives as long.
+    /// Starts a proxy with this configuration. The simulator lives as long as the world.
     pub(crate) async fn with(config: Config, sim: Simulator) -> Self {
         Self::with_clock(config, sim, Clock::system()).await
     }
@@ -246,8 +245,8 @@ impl World {
     }
 }
 
-/// A free port on loopback, reserved while the socket lives, for a listener that starts later. The
-/// listener can bind it, since this socket does not listen.
+/// A free port on loopback for a listener that starts later. It is reserved while the socket lives.
+/// The listener can bind it, because this socket does not listen.
 pub(crate) fn reserve() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
@@ -255,15 +254,15 @@ pub(crate) fn reserve() -> (SocketAddr, Socket) {
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
-/// An address on which no listener can be while the socket lives. A port that is only free may soon
-/// be another test's.
+/// An address without a listener while the socket lives. Another test might take a port that is
+/// merely free.
 pub(crate) fn closed_port() -> (SocketAddr, Socket) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     (socket.local_addr().unwrap().as_socket().unwrap(), socket)
 }
 
-/// Fails the test when `future` takes longer than [`PATIENCE`].
+/// Fails the test if `future` takes longer than [`PATIENCE`].
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("the test hangs")
 }

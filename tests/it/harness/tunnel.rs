@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-/// A TCP address that is connected to a unix socket.
+/// A TCP address whose connections are forwarded to a unix socket.
 pub(crate) async fn tunnel_to_unix(path: &Path) -> SocketAddr {
     let path = path.to_owned();
     tunnel(move |_| {
@@ -17,7 +17,7 @@ pub(crate) async fn tunnel_to_unix(path: &Path) -> SocketAddr {
     .await
 }
 
-/// A TCP address that is connected to what `connect` opens.
+/// A TCP address whose connections are forwarded to the streams that `connect` opens.
 pub(crate) async fn tunnel<F, S>(connect: impl Fn(()) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = Option<S>> + Send + 'static,

@@ -38,7 +38,7 @@ pub(crate) struct Received {
     pub(crate) head: Vec<u8>,
     /// The request line.
     pub(crate) line: String,
-    /// In their order, with names in lower case.
+    /// In order, with names in lower case.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     /// Without its framing.
     pub(crate) body: Vec<u8>,
@@ -96,7 +96,7 @@ impl UpstreamConnection {
         self.client.expect(bytes).await;
     }
 
-    /// Reads the next head. The request is not remembered.
+    /// Reads the next head. The request is not recorded.
     pub(crate) async fn head(&mut self) -> Option<Received> {
         let lines = within(self.client.lines()).await.ok()?;
         Some(Received {
@@ -128,12 +128,12 @@ impl UpstreamConnection {
         Ok(())
     }
 
-    /// Writes bytes, also if the proxy has closed the connection.
+    /// Writes bytes. Ignores a closed connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = self.client.stream.write_all(bytes).await;
     }
 
-    /// Ends our side of the connection.
+    /// Closes the upstream's sending side.
     pub(crate) async fn shutdown(&mut self) {
         self.client.shutdown().await;
     }

@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 
 use super::{carry, within};
 
-/// How WebDriver marks an element in JSON.
+/// The member that identifies an element in JSON (WebDriver).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// How long the driver itself waits for pages and elements: less than the test does, so that it can
-/// say what is missing.
+/// The driver's own timeout for pages and elements, in milliseconds. It is shorter than the test's,
+/// so that the driver can report the missing element.
 const WAIT: u64 = 15_000;
 
-/// A browser with an empty profile, and the driver it obeys. Dropped, both are ended.
+/// A browser with an empty profile, and its driver. Both are killed on drop.
 pub(crate) struct Chromium {
     driver: Child,
     address: SocketAddr,
     session: String,
     /// The browser's own process.
     browser: u64,
-    /// Profile and everything else it writes; the last to go.
+    /// The profile and other files. Dropped last.
     home: tempfile::TempDir,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Element<'a> {
 }
 
 impl Chromium {
-    /// Starts one. `chromium` and `chromedriver` must be installed, which `scripts/test` sees to.
+    /// Starts a browser. `chromium` and `chromedriver` must be installed, as `scripts/test` does.
     pub(crate) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
@@ -70,8 +70,7 @@ impl Chromium {
         self.command("POST", "/url", Some(&json!({ "url": url }))).await;
     }
 
-    /// Makes the page this wide, as a telephone has it, and what it says then of how wide it wants
-    /// to be.
+    /// Emulates a phone with this width. Returns the width that the page then needs.
     pub(crate) async fn width_at(&self, width: u64) -> u64 {
         let metrics = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": true });
         let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics });
@@ -81,32 +80,32 @@ impl Chromium {
         self.command("POST", "/execute/sync", Some(&script)).await.as_u64().unwrap()
     }
 
-    /// What the first element of a selector reads; empty where there is none. Found and read at
-    /// once: a page may replace elements in between.
+    /// The text of the first element of a selector, or an empty string. One command finds and reads
+    /// it, since a page may replace elements in between.
     pub(crate) async fn text_at(&self, selector: &str) -> String {
         let read = "return document.querySelector(arguments[0])?.innerText ?? ''";
         let script = json!({ "script": read, "args": [selector] });
         self.command("POST", "/execute/sync", Some(&script)).await.as_str().unwrap().to_owned()
     }
 
-    /// Where it is now.
+    /// The current URL.
     pub(crate) async fn url(&self) -> String {
         self.command("GET", "/url", None).await.as_str().unwrap().to_owned()
     }
 
-    /// The first element of a CSS selector; waits for it to be there.
+    /// Waits for the first element of a CSS selector.
     pub(crate) async fn find(&self, selector: &str) -> Element<'_> {
         let by = json!({ "using": "css selector", "value": selector });
         let found = self.command("POST", "/element", Some(&by)).await;
         Element { browser: self, id: found[ELEMENT].as_str().unwrap().to_owned() }
     }
 
-    /// The cookies of the page it is at.
+    /// The cookies of the current page.
     pub(crate) async fn cookies(&self) -> Vec<Value> {
         self.command("GET", "/cookie", None).await.as_array().unwrap().clone()
     }
 
-    /// Opens a tab and goes to it; gives what to come back to it with.
+    /// Opens a tab and switches to it. Returns its handle for [`go_to_tab`](Self::go_to_tab).
     pub(crate) async fn new_tab(&self) -> String {
         let opened = self.command("POST", "/window/new", Some(&json!({ "type": "tab" }))).await;
         let handle = opened["handle"].as_str().unwrap().to_owned();
@@ -114,7 +113,7 @@ impl Chromium {
         handle
     }
 
-    /// The tab it is in.
+    /// The handle of the current tab.
     pub(crate) async fn tab(&self) -> String {
         self.command("GET", "/window", None).await.as_str().unwrap().to_owned()
     }
@@ -123,7 +122,7 @@ impl Chromium {
         self.command("POST", "/window", Some(&json!({ "handle": handle }))).await;
     }
 
-    /// Writes what is seen to `target/screenshots/{name}.png`, for people to look at.
+    /// Writes a screenshot to `target/screenshots/{name}.png`.
     pub(crate) async fn screenshot(&self, name: &str) {
         let picture = self.command("GET", "/screenshot", None).await;
         let picture = STANDARD.decode(picture.as_str().unwrap()).unwrap();
@@ -153,12 +152,12 @@ impl Chromium {
 }
 
 impl Element<'_> {
-    /// Clicks it, and waits for the page this leads to, if it does.
+    /// Clicks it, and waits for the next page, if there is one.
     pub(crate) async fn click(&self) {
         self.command("POST", "/click", Some(&json!({}))).await;
     }
 
-    /// Types this.
+    /// Types this text.
     pub(crate) async fn type_in(&self, text: &str) {
         self.command("POST", "/value", Some(&json!({ "text": text }))).await;
     }
@@ -175,8 +174,8 @@ impl Element<'_> {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The browser ends with its session; the driver is not its parent's keeper when it is
-        // killed.
+        // The end of the session ends the browser. A driver that is killed leaves its browser
+        // running.
         let _ = self.end_session();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
@@ -193,7 +192,7 @@ impl Chromium {
         stream.read_exact(&mut [0; 12])
     }
 
-    /// Ends it if it is still there: what has its number must also have its profile.
+    /// Kills the browser if it still runs. The process with its number must also have its profile.
     fn kill_browser(&self) {
         let arguments = std::fs::read(format!("/proc/{}/cmdline", self.browser)).unwrap_or_default();
         let profile = self.home.path().to_string_lossy().into_owned().into_bytes();
@@ -204,7 +203,7 @@ impl Chromium {
     }
 }
 
-/// What the browser is started with.
+/// The capabilities to start the browser with.
 fn capabilities(home: &Path) -> Value {
     let profile = format!("--user-data-dir={}", home.join("profile").display());
     let arguments = [
@@ -217,8 +216,7 @@ fn capabilities(home: &Path) -> Value {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        // Nothing but loopback, whatever it may want: no other name is found, and no proxy is
-        // asked.
+        // Only loopback is reachable: no other name resolves, and no proxy is used.
         "--no-proxy-server",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
         "--window-size=900,700",
@@ -230,8 +228,8 @@ fn capabilities(home: &Path) -> Value {
     } } })
 }
 
-/// The port of the driver, which it tells on standard output. The rest is read, too, so that it
-/// never waits for us.
+/// The port of the driver, from its standard output. A thread reads the rest, so that the driver
+/// never blocks.
 fn port(mut stdout: impl BufRead + Send + 'static) -> u16 {
     let mut line = String::new();
     while stdout.read_line(&mut line).is_ok_and(|length| length > 0) {

@@ -1,8 +1,8 @@
 //! Random histories of one credential: expiries, revocations, faults, restarts, kills, clock jumps,
-//! 401s, concurrent askers, in every issuance mode, by password and by code, with the simulator as
-//! the server and an oracle at the wire.
+//! 401s and concurrent requests. They cover every issuance mode, by password and by code. The
+//! simulator is the server, and an oracle watches the wire.
 //!
-//! `VBC_PROXY_HISTORIES` says how many (500 when not set; `scripts/soak` runs 200,000).
+//! `VBC_PROXY_HISTORIES` sets their number (default 500; `scripts/soak` runs 200,000).
 
 mod oracle;
 pub(crate) mod world;
@@ -17,27 +17,27 @@ use vbc_simulator::{Action, Edit, Effect, Fault, Mode, OldAccess, RetryAfter, St
 use tokio::time::Instant;
 use world::{ALICE, Setting, World};
 
-/// One thing that happens.
+/// One step of a history.
 #[derive(Clone, Debug)]
 enum Event {
     /// Time passes.
     Wait(Duration),
     /// Time passes while the machine sleeps.
     Suspend(Duration),
-    /// Our clock is set back, or ahead; the server's is not.
+    /// The proxy's clock is set back or ahead, but not the server's.
     Clock(SignedDuration),
-    /// Requests come and wait; some hang up.
+    /// Requests wait for a bearer; some disconnect.
     Ask {
         count: u8,
         hang_up: Option<Duration>,
     },
-    /// A request goes through, with a retry after a 401.
+    /// One request, with a retry after a 401.
     Call,
-    /// Several are refused at once with one bearer.
+    /// Several requests with one bearer are refused at once.
     Refuse(u8),
     RevokeAccess,
     RevokeRefresh,
-    /// Access tokens from now on live this long, living ones too or not.
+    /// Access tokens live this long from now on. The flag says whether existing ones do too.
     Lifetime(u64, bool),
     Mode(Mode),
     OldAccess(OldAccess),
@@ -47,12 +47,12 @@ enum Event {
     StoreFails(bool),
     Restart,
     Kill,
-    /// The password changes at the server, and not in the configuration.
+    /// The password changes at the server, but not in the configuration.
     ChangePassword,
     Lock(bool),
     Unlock,
     Refresh,
-    /// A person logs in.
+    /// The resource owner logs in through the browser.
     LogIn,
     Younger(Duration),
 }
@@ -130,7 +130,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..100_u64).prop_map(Duration::from_millis),
         3 => (100..60_000_u64).prop_map(Duration::from_millis),
         3 => (60..7_200_u64).prop_map(Duration::from_secs),
-        // Long ones cost the most: the refresher looks at the clock each minute.
+        // Long waits cost the most, because the refresher checks the clock every minute.
         1 => (7_200..200_000_u64).prop_map(Duration::from_secs),
     ];
     let hang_up = proptest::option::weighted(0.3, (0..100_u64).prop_map(Duration::from_millis));
@@ -211,7 +211,8 @@ async fn happen(world: &mut World, event: Event) {
         Event::Lock(true) => act(Action::LockUser { user: ALICE.into(), keep_tokens: false }),
         Event::Lock(false) => act(Action::UnlockUser { user: ALICE.into() }),
         Event::Unlock => {
-            // The lock is lifted at once, and a login may follow before we notice.
+            // The unlock takes effect at once, and a login may follow before the oracle is
+            // notified.
             world.oracle.lock().unlocked();
             let _ = world.credential().unlock().await;
             world.oracle.lock().unlocked();
@@ -226,16 +227,16 @@ async fn happen(world: &mut World, event: Event) {
     }
 }
 
-/// What a request was given.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// 503 in our own name: there was no usable token.
+    /// A 503 of the proxy: there was no usable token.
     NoToken,
-    /// The upstream's response, to this bearer's revision.
+    /// The status of the upstream's response, and the revision of the bearer.
     Upstream(Option<u16>, u64),
 }
 
-/// One request, as the data plane makes it; then every surface is asked at the same moment.
+/// Makes one request as the data plane does. Then it checks every surface at the same moment.
 async fn call(world: &World) {
     let given = request(world).await;
     let said = world.surfaces().await;
@@ -261,8 +262,9 @@ async fn call(world: &World) {
     }
 }
 
-/// A bearer, and after a 401 at most two further sendings: one of the same bearer that is new, one
-/// after a forced refresh. Where one could be had that was minted for it, the gateway takes it.
+/// Sends a request with a bearer. After a 401 it sends it at most twice more: with the same bearer
+/// if it is new, and after a forced refresh. The gateway accepts a token that was minted for the
+/// request.
 async fn request(world: &World) -> Outcome {
     let Some(mut bearer) = world.ask().await else { return Outcome::NoToken };
     let credential = world.credential();
@@ -311,7 +313,7 @@ async fn request(world: &World) -> Outcome {
     Outcome::Upstream(Some(401), bearer.revision)
 }
 
-/// With all faults gone there is a token, or an interactive login is asked for and succeeds.
+/// Removes all faults. Then there must be a token, or an interactive login is needed and succeeds.
 async fn heal(world: &mut World, by_password: bool) {
     world.settle().await;
     world.cut_off(false);

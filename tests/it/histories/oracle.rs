@@ -1,5 +1,5 @@
-//! What must never happen at the token endpoint. The oracle sees each request of a credential and
-//! each response that reaches it, and knows the true time.
+//! Checks for requests that must never reach the token endpoint. The oracle sees each request of a
+//! credential and each response that reaches it, and knows the true time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use http::Response;
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// The brake's promise: no login for so long after the server said that the account is locked.
+/// The brake's guarantee: no login for this long after the server reported a locked account.
 const LOCK: Duration = Duration::from_secs(35 * 60);
 
 /// The longest time to store the outcome of a response: a few writes in sequence.
 const UNSTORED: Duration = Duration::from_millis(60);
 
-/// The state of a refresh token, as far as the credential knows.
+/// The state of a refresh token, as known to the credential.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// Its response was lost or inconclusive: it may be presented again.
+    /// Its response was lost or inconclusive, so it may be presented again.
     Open,
-    /// The credential learned at this time that it is used up or invalid. Presenting it again is a
-    /// fault.
+    /// The credential learned at this time that it is spent or invalid. Presenting it again is a
+    /// violation.
     Over(Instant),
 }
 
-/// What a token request asks for.
+/// The grant of a token request.
 #[derive(Clone, Debug)]
 pub(super) enum TokenRequest {
     Login { secret: String },
@@ -49,10 +49,10 @@ impl TokenRequest {
 #[derive(Default)]
 pub(super) struct Oracle {
     in_flight: u32,
-    /// The credential is being killed: what breaks off now was not cancelled by it.
+    /// The credential is being killed, so requests that end now do not count as cancelled.
     pub(super) dying: bool,
     fates: HashMap<String, Fate>,
-    /// Refused passwords, and when the credential learned it.
+    /// Refused passwords, and when the credential learned of each refusal.
     refused: Vec<(String, Instant)>,
     /// When the credential learned that the account is locked.
     locked: Option<Instant>,
@@ -128,13 +128,13 @@ impl Oracle {
                 self.locked = None;
                 self.refused.retain(|(refused, _)| refused != secret);
             }
-            // A person has logged in: the account is in order.
+            // The resource owner has logged in, so the account is not locked.
             TokenRequest::Code if usable => self.locked = None,
             TokenRequest::Login { .. } | TokenRequest::Code => {}
         }
     }
 
-    /// A request ends before its response is awaited.
+    /// A request is dropped before its response arrives.
     pub(super) fn dropped(&mut self) {
         self.in_flight -= 1;
         if !self.dying {
@@ -142,8 +142,8 @@ impl Oracle {
         }
     }
 
-    /// A new life begins with the content of the store. Knowledge of the last life is lost only if
-    /// it had no time to store it, or the store failed.
+    /// A new life starts with the content of the store. Knowledge of the last life is lost only if
+    /// there was no time to store it, or the store failed.
     pub(super) fn reborn(&mut self, stored: Option<&str>, store_failed: bool, now: Instant) {
         let lost = |at: Instant| store_failed || now.duration_since(at) < UNSTORED;
         if let Some(fate) = stored.and_then(|token| self.fates.get_mut(token))
@@ -155,17 +155,17 @@ impl Oracle {
         self.locked = self.locked.filter(|at| !lost(*at));
     }
 
-    /// Tokens are revoked at the server. What is under way may be among them.
+    /// Tokens are revoked at the server. Those of an exchange in flight may be among them.
     pub(super) fn revoked(&mut self) {
         self.doomed |= self.in_flight > 0;
     }
 
-    /// Our clock was set ahead: the credential takes it for time that has passed.
+    /// The proxy's clock was set ahead. The credential counts this as time that has passed.
     pub(super) fn hurried(&mut self) {
         self.locked = None;
     }
 
-    /// An operator lifted the brake.
+    /// An operator unlocked the credential.
     pub(super) fn unlocked(&mut self) {
         self.refused.clear();
         self.locked = None;

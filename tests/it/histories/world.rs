@@ -1,5 +1,5 @@
-//! One credential with everything around it: the simulator without sockets, a store that can fail,
-//! two clocks, lives that end at any moment.
+//! One credential and its surroundings: the simulator without sockets, a store that can fail, two
+//! clocks, and lives that end at any moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ struct Wire {
     unreachable: Arc<AtomicBool>,
 }
 
-/// Reports a request to the oracle that was abandoned.
+/// Reports an abandoned request to the oracle.
 struct UnderWay(Option<Arc<Mutex<Oracle>>>);
 
 impl Drop for UnderWay {
@@ -67,7 +67,7 @@ impl Transport for Wire {
         let mut under_way = UnderWay(Some(Arc::clone(&self.oracle)));
         let (head, body) = request.into_parts();
         let request = Request::from_parts(head, Bytes::from(body));
-        // A sent request arrives, also if its sender is gone.
+        // A sent request arrives even if its sender is gone.
         let service = self.service.clone();
         let served = tokio::spawn(async move {
             tokio::time::sleep(LATENCY).await;
@@ -84,17 +84,17 @@ impl Transport for Wire {
     }
 }
 
-/// A store that takes its time, and can be made to fail.
+/// A store whose writes take time, and that can be made to fail.
 pub(super) struct Disk {
     inner: MemoryStore,
     failing: AtomicBool,
-    /// Whose records these are, to see what is published while something is written.
+    /// The credential of these records, to check its published token during a write.
     credential: Mutex<Option<Credential>>,
     oracle: Arc<Mutex<Oracle>>,
 }
 
 impl Disk {
-    /// A token set may be published once the store has it, or has refused it.
+    /// Checks that a token set is published only after the store has accepted or refused it.
     fn check_unpublished(&self, key: &Key, record: &Record) {
         let Some(new) = &record.tokens else { return };
         let stored = self.stored(key).and_then(|record| record.tokens);
@@ -222,7 +222,7 @@ impl World {
         self.life = Some(Life { credential, task });
     }
 
-    /// Ends the life as SIGTERM does, and begins another.
+    /// Ends the life as SIGTERM does, and starts another.
     pub(crate) async fn restart(&mut self) {
         let Life { credential, task } = self.life.take().unwrap();
         credential.close();
@@ -233,7 +233,7 @@ impl World {
         self.next_life().await;
     }
 
-    /// Ends the life as `kill -9` does, at this very moment, and begins another.
+    /// Ends the life as `kill -9` does, at this moment, and starts another.
     pub(super) async fn kill(&mut self) {
         let Life { credential, task } = self.life.take().unwrap();
         self.oracle.lock().dying = true;
@@ -272,7 +272,7 @@ impl World {
         self.oracle.lock().slept(by);
     }
 
-    /// Whether a bearer was in the store before anybody could have it.
+    /// Checks that a bearer was stored before it was published.
     fn check_stored(&self, bearer: &Bearer) {
         let token = bearer.value.to_str().unwrap().trim_start_matches("Bearer ").to_owned();
         let stored = self.stored().and_then(|record| record.tokens);
@@ -283,7 +283,7 @@ impl World {
         }
     }
 
-    /// Somebody asks for a bearer and does not wait with us.
+    /// Requests bearers in the background. With `hang_up`, they stop waiting after that time.
     pub(super) fn ask_in_background(&mut self, count: u8, hang_up: Option<Duration>) {
         for _ in 0..count {
             let (credential, oracle) = (self.credential().clone(), Arc::clone(&self.oracle));
@@ -301,7 +301,7 @@ impl World {
         }
     }
 
-    /// A bearer, waited for.
+    /// Waits for a bearer.
     pub(crate) async fn ask(&self) -> Option<Bearer> {
         let asked = Instant::now();
         let bearer = self.credential().bearer().await;
@@ -322,8 +322,8 @@ impl World {
         }
     }
 
-    /// Several requests with one bearer are refused at once: they share one exchange, and a late
-    /// one needs none.
+    /// Reports several refusals of one bearer at once. They must share one exchange, and a late one
+    /// needs none.
     pub(super) async fn refuse_at_once(&self, count: u8) {
         let Some(bearer) = self.ask().await else { return };
         let (before, requests) = {
@@ -346,11 +346,11 @@ impl World {
             }
         }
         let issued = self.oracle.lock().issued - before;
-        // One scheduled exchange may fall into the same moment.
+        // One scheduled exchange may happen at the same moment.
         if issued > 1 {
             self.oracle.lock().violated(format!("{count} refusals of one bearer made {issued} token sets"));
         }
-        // A refresh, its repetition if the response was lost, and a login.
+        // Allowed are a refresh, its repetition if the response was lost, and a login.
         let requests = self.oracle.lock().requests - requests;
         if requests > 4 {
             self.oracle.lock().violated(format!("{count} refusals of one bearer made {requests} requests"));
@@ -367,13 +367,13 @@ impl World {
         }
     }
 
-    /// What the gateway says to a request with this bearer.
+    /// The status of the gateway's response to a request with this bearer.
     pub(crate) async fn call(&self, bearer: &Bearer) -> Option<u16> {
         let request = Request::get(USERS).header("authorization", bearer.value.clone()).body(Bytes::new());
         Some(self.service.respond(request.unwrap()).await?.status().as_u16())
     }
 
-    /// What each surface says: whether there is a usable token.
+    /// Whether each surface reports a usable token.
     pub(super) async fn surfaces(&self) -> [(&'static str, bool); 4] {
         let admin = Admin::new(AdminOptions {
             credentials: vec![self.credential().clone()],
@@ -402,7 +402,7 @@ impl World {
         ]
     }
 
-    /// A person logs in: the code comes from the simulator's own page.
+    /// Logs in as the resource owner. The code comes from the simulator's login page.
     pub(crate) async fn log_in(&self) -> bool {
         let target = format!(
             "/authorize?response_type=code&client_id=sim-client&scope=openid&sim_user={ALICE}&redirect_uri={CALLBACK}"
@@ -418,7 +418,7 @@ impl World {
         self.credential().redeem_code(login).await.is_ok()
     }
 
-    /// Every request on the side has its outcome.
+    /// Waits for every request in the background.
     pub(super) async fn settle(&mut self) {
         for asking in self.asking.drain(..) {
             let _ = asking.await;

@@ -1,5 +1,6 @@
-//! The page's containers: GitHub's workflow and the compose files are checked by their published
-//! schemas, and run with the program itself in place of the containers. Docker is not needed.
+//! The containers of docs/testing.md. The GitHub workflow and the compose files are checked against
+//! their published schemas. The program itself runs in place of the containers, so Docker is not
+//! needed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use super::shell::{Said, python_tools, run};
 use crate::harness::within;
 use crate::process::Process;
 
-/// Parses YAML; with this, and not with what we take YAML to be.
+/// Parses YAML with PyYAML, not with a parser of our own.
 fn parse(text: &str) -> Value {
     let script = "import json, sys, yaml; json.dump(yaml.safe_load(sys.argv[1]), sys.stdout)";
     let output = Command::new(python_tools().join("python")).args(["-c", script, text]).output().unwrap();
@@ -44,13 +45,13 @@ fn variables(value: &Value) -> Variables {
     members.map(|(name, value)| (name.clone(), filled(&text(value)))).collect()
 }
 
-/// As compose has it where nothing is set: the default of `${NAME:-default}`.
+/// The value in compose if no variable is set: the default of `${NAME:-default}`.
 fn filled(text: &str) -> String {
     let default = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')?.split_once(":-"));
     default.map_or(text, |(_, default)| default).to_owned()
 }
 
-/// What an image of our Dockerfile does.
+/// The settings of an image of our Dockerfile.
 #[derive(Clone, Debug, Default)]
 struct Image {
     variables: Variables,
@@ -59,7 +60,7 @@ struct Image {
     health: Vec<String>,
 }
 
-/// The image of a target; without one, the last.
+/// The image of a target, or the last one.
 fn image(target: Option<&str>) -> Image {
     let text = fs::read_to_string(root().join("Dockerfile")).unwrap().replace("\\\n", " ");
     let (mut images, mut names): (BTreeMap<String, Image>, Vec<String>) = Default::default();
@@ -89,20 +90,21 @@ fn image(target: Option<&str>) -> Image {
     images.remove(wanted).unwrap_or_else(|| panic!("the Dockerfile has no target {wanted}"))
 }
 
-/// The program in place of a container. Its network is this machine's loopback: every port that the
-/// container would open to all is one of the system's choice.
+/// The program in place of a container. Its network is this machine's loopback. Each port that the
+/// container would open is one that the system chooses.
 struct Container {
-    /// Held: dropped, it is killed.
+    /// Killed on drop.
     _process: Process,
     variables: Variables,
-    /// Where the ports of the container are.
+    /// The addresses of the container's ports.
     ports: BTreeMap<u16, SocketAddr>,
     health: Vec<String>,
     home: tempfile::TempDir,
 }
 
 impl Container {
-    /// Starts one, healthy when this returns; `others` are the names on its network.
+    /// Starts a container and waits until it is healthy. `others` are the containers on its
+    /// network.
     async fn start(mut image: Image, others: &BTreeMap<String, Container>) -> Self {
         assert_eq!(image.entrypoint, ["vbc-proxy"]);
         let home = tempfile::tempdir().unwrap();
@@ -141,7 +143,7 @@ impl Container {
         container
     }
 
-    /// Asks until its health check is content, as docker does.
+    /// Repeats the health check until it succeeds, as docker does.
     async fn healthy(&self) {
         assert_eq!(self.health[0], "vbc-proxy", "{:?}", self.health);
         let arguments: Vec<&str> = self.health[1..].iter().map(String::as_str).collect();
@@ -152,13 +154,13 @@ impl Container {
         .await;
     }
 
-    /// Where a port of the container is.
+    /// The address of a port of the container.
     fn port(&self, port: u16) -> SocketAddr {
         *self.ports.get(&port).unwrap_or_else(|| panic!("port {port} is not open to all: {:?}", self.ports))
     }
 }
 
-/// What an image listens to is allowed as it stands; only on loopback is it tried.
+/// Asserts that the image may listen on its own addresses. The tests themselves use loopback.
 async fn assert_may_listen(home: &Path, image: &Image) {
     let mut variables = image.variables.clone();
     for name in ["VBC_CLIENT_ID", "VBC_CLIENT_SECRET", "VBC_USERNAME", "VBC_PASSWORD"] {
@@ -172,7 +174,7 @@ fn borrowed(variables: &Variables) -> Vec<(&str, &str)> {
     variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// A URL that names one of the containers, with where that is in its place.
+/// Replaces the name of a container in a URL with its address.
 fn reached(url: &str, containers: &BTreeMap<String, Container>) -> String {
     let Some((host, port, rest)) = authority(url) else { return url.to_owned() };
     match containers.get(host) {
@@ -189,7 +191,7 @@ fn authority(url: &str) -> Option<(&str, u16, &str)> {
     Some((host, port.parse().ok()?, path))
 }
 
-/// What the page's tests are: the files that the commands name.
+/// Writes the test files of these sections.
 fn tests_of(titles: &[&str], directory: &Path) {
     for title in titles {
         for (name, text) in section(title).files {
@@ -210,7 +212,7 @@ fn workflow() -> (tempfile::TempDir, Value) {
     (directory, workflow)
 }
 
-/// The steps of a job that are commands, all of which must pass; `published` are the ports of
+/// Runs the commands of a job's steps, all of which must pass. `published` are the ports of
 /// services.
 async fn take_steps(job: &Value, directory: &Path, published: &BTreeMap<u16, SocketAddr>) -> String {
     let mut said = String::new();
@@ -261,8 +263,8 @@ async fn a_job_in_a_container_reaches_the_service_by_its_name() {
     assert_reached_by_names(&[("vbc", 8080, &container), ("vbc", 8091, &container)]).await;
 }
 
-/// The job that takes the program out of the image: `docker` is a script that has the image we
-/// would have built.
+/// The job that copies the program out of the image. `docker` is a script that stands in for the
+/// built image.
 #[tokio::test]
 async fn the_workflow_with_the_program_passes() {
     let (directory, workflow) = workflow();
@@ -287,7 +289,7 @@ fn the_image_of_the_workflow_is_built_from_the_dockerfile() {
     assert_eq!(image(None).command, ["serve"]);
 }
 
-/// The page's file and the repository's, merged as the command says.
+/// The page's compose file and the repository's, merged as the command says.
 fn composed() -> Value {
     let section = section("docker compose");
     let directory = section.lay_out();
@@ -307,7 +309,7 @@ fn composed() -> Value {
 async fn the_compose_example_passes() {
     let composed = composed();
     let mut containers = BTreeMap::new();
-    // In the order that `depends_on` asks for.
+    // In the order of `depends_on`.
     for name in ["simulator", "proxy"] {
         let service = &composed["services"][name];
         let mut image = image(None);
@@ -342,7 +344,7 @@ async fn the_compose_example_passes() {
     .await;
 }
 
-/// Containers reach each other by their names, which both the proxy and the control plane look at.
+/// Containers reach each other by name. Both the proxy and the control plane check names.
 async fn assert_reached_by_names(names: &[(&str, u16, &Container)]) {
     let directory = tempfile::tempdir().unwrap();
     for (name, port, container) in names {
@@ -350,7 +352,7 @@ async fn assert_reached_by_names(names: &[(&str, u16, &Container)]) {
         let code = "-s -o /dev/null -w '%{http_code}'";
         let asked = format!("curl {code} --connect-to {name}:{port}:{address} http://{name}:{port}{path}");
         let said = run(directory.path(), &asked, &[]).await;
-        // The API has nothing at `/`, and says so; a name that is not ours would get 421.
+        // The API responds 404 at `/`. A foreign name would get 421.
         assert!(matches!(said.text.as_str(), "200" | "404"), "{name}: {}", said.text);
     }
 }

@@ -1,5 +1,5 @@
-//! The examples of docs/testing.md, run by the page's own commands with the true tools, which
-//! `scripts/test` installs.
+//! The examples of docs/testing.md, run by the page's own commands with the real tools.
+//! `scripts/test` installs them.
 
 mod containers;
 mod page;
@@ -22,7 +22,7 @@ async fn assert_passes(title: &str, passed: &str, variables: &[(&str, &str)]) {
     assert!(said.text.contains(passed), "{title}: {}", said.text);
 }
 
-/// Whoever adds an example adds its test.
+/// A new example needs a test here.
 #[test]
 fn every_example_of_the_page_is_run_here() {
     let shown: Vec<String> = sections()
@@ -57,7 +57,7 @@ async fn the_pytest_example_passes() {
 async fn the_jest_example_passes() {
     let section = section("Jest");
     let directory = section.lay_out();
-    // What `npm install --save-dev jest` leaves, and `scripts/test` has done.
+    // The result of `npm install --save-dev jest`, which `scripts/test` has run.
     let installed = root().join("target/jest/node_modules");
     assert!(installed.join(".bin/jest").exists(), "no {}: scripts/test installs it", installed.display());
     symlink(installed, directory.path().join("node_modules")).unwrap();

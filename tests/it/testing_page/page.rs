@@ -1,4 +1,4 @@
-//! Reads docs/testing.md: its sections, with the files and the commands that they show.
+//! Reads docs/testing.md: its sections with their files and commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What stands below a heading.
+/// The content below a heading.
 #[derive(Debug, Default)]
 pub(super) struct Section {
     pub(super) title: String,

@@ -1,5 +1,5 @@
-//! Runs the page's commands as its reader would: by a shell, with `vbc-proxy` and the test
-//! frameworks on the path.
+//! Runs the page's commands as its readers do: in a shell, with `vbc-proxy` and the test frameworks
+//! on the path.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,14 +10,14 @@ use super::page::root;
 /// Longer than a compiler needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// How a command ended, and what it said on both of its outputs.
+/// The exit code of a command, and the text of both outputs.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) code: Option<i32>,
     pub(super) text: String,
 }
 
-/// What `scripts/test` installed of Python's packages.
+/// The Python packages that `scripts/test` installed.
 pub(super) fn python_tools() -> PathBuf {
     let tools = root().join("target/python-tools/bin");
     assert!(tools.join("pytest").exists(), "no {}: scripts/test installs it", tools.join("pytest").display());
@@ -35,7 +35,7 @@ pub(super) async fn run(directory: &Path, script: &str, variables: &[(&str, &str
         std::env::var("PATH").unwrap()
     );
     let mut command = Command::new("bash");
-    // As GitHub's runner has it. Nothing may be fetched: what is needed has been installed.
+    // `-e` as in GitHub's runner. Everything is installed, so nothing may be downloaded.
     command.args(["-e", "-c", script]).current_dir(directory).stdin(Stdio::null()).env_clear();
     command.env("PATH", path).env("HOME", directory).env("VBC_PROXY_LOG_LEVEL", "error");
     command.envs([("GOPROXY", "off"), ("PIP_NO_INDEX", "1"), ("npm_config_offline", "true")]);

@@ -12,7 +12,7 @@ public class Tool {
         var users = args[0] + "/t/vbc.prod/provisioning/api/accounts/self/users";
         var calls = args[0] + "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
         var call = "{\"type\":\"click2dial\",\"from\":{\"destination\":\"1001\"},\"to\":{\"destination\":\"15550100\"}}";
-        // As it comes: it asks for an upgrade to h2c.
+        // With its defaults it requests an upgrade to h2c.
         var client = HttpClient.newHttpClient();
         for (var job : Arrays.copyOfRange(args, 2, args.length)) {
             var request = switch (job) {

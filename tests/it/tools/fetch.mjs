@@ -10,7 +10,7 @@ const call = { type: 'click2dial', from: { destination: '1001' }, to: { destinat
 const send = {
     list: () => fetch(users + '?page_size=3&a=%2F'),
     call: () => fetch(calls, { method: 'POST', headers, body: JSON.stringify(call) }),
-    // A stream is sent by chunks.
+    // A stream is sent in chunks.
     upload: () => fetch(calls, { method: 'POST', headers, body: new Blob([readFileSync(body)]).stream(), duplex: 'half' }),
     missing: () => fetch(users + '/999999'),
 };

@@ -21,7 +21,7 @@ def send(session, job):
     if job == "call":
         return session.post(calls, json=call)
     if job == "upload":
-        # A generator is sent by chunks.
+        # A generator is sent in chunks.
         return session.post(calls, data=pieces(), headers={"Content-Type": "application/json"})
     return session.get(users + "/999999")
 

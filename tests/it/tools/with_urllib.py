@@ -16,7 +16,7 @@ def request(job):
     if job == "call":
         return urllib.request.Request(calls, call, json)
     if job == "upload":
-        # A file is sent by chunks.
+        # A file is sent in chunks.
         return urllib.request.Request(calls, open(body, "rb"), json)
     return urllib.request.Request(users + "/999999")
 

@@ -1,9 +1,9 @@
-//! The ways to write a secret.
+//! Encodings of a secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-/// Names that are in no specification.
+/// Names that no specification contains.
 pub(super) const NAMES: [&str; 12] =
     ["sid", "ticket", "x", "zqk17", "o", "jsessionid", "assertion", "note", "n0nce", "data2", "Gruss", "t-0"];
 
@@ -12,16 +12,16 @@ pub(super) enum Encoding {
     Raw,
     Percent,
     DoublePercent,
-    /// Behind this many other bytes.
+    /// After this many other bytes.
     Base64(usize),
     Base64Url,
     Hex,
     UpperHex,
     SwappedCase,
-    /// In two places.
+    /// In two pieces, in two places.
     Halves,
     Spaced,
-    /// As JSON and JavaScript escape.
+    /// Escaped as in JSON and JavaScript.
     Escaped,
     Entities,
 }
@@ -44,12 +44,12 @@ impl Encoding {
         Self::Entities,
     ];
 
-    /// Whether it makes several characters of each.
+    /// Whether each character becomes several.
     pub(super) fn is_lengthy(self) -> bool {
         matches!(self, Self::DoublePercent | Self::Escaped | Self::Entities)
     }
 
-    /// A secret so written, in one piece or in two.
+    /// The secret in this encoding, in one piece or in two.
     pub(super) fn pieces(self, secret: &str) -> Vec<String> {
         let each = |write: &dyn Fn(u8) -> String| vec![secret.bytes().map(write).collect::<String>()];
         match self {

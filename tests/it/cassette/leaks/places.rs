@@ -1,8 +1,8 @@
-//! The places of a request and of its response that can hold a secret.
+//! The places in a request and its response that can contain a secret.
 
 use std::io::Write;
 
-/// A secret, and the name of the place where there is one.
+/// A secret in pieces, and the name for places that have one.
 pub(super) struct Case<'c> {
     pub(super) name: &'c str,
     pub(super) pieces: &'c [String],
@@ -19,7 +19,7 @@ pub(super) struct Exchange {
     trailers: Vec<String>,
 }
 
-/// A place, and what it makes of a secret.
+/// A place, and a function that puts a secret there.
 pub(super) type Named = (&'static str, fn(&Case<'_>) -> Exchange);
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -44,7 +44,7 @@ fn get(target: impl std::fmt::Display) -> Exchange {
 }
 
 impl Exchange {
-    /// The bytes of the request; the upstream knows the response by the number.
+    /// The bytes of the request. Its number tells the upstream which response to send.
     pub(super) fn request(&self, index: usize) -> Vec<u8> {
         let mut head = format!("{} HTTP/1.1\r\nHost: localhost\r\nConnection: close, te\r\n", self.line);
         head += &format!("TE: trailers\r\nX-Try: {index}\r\n");
@@ -89,7 +89,7 @@ impl Exchange {
     }
 }
 
-/// What no URI has is percent-encoded; what is encoded already stays.
+/// Percent-encodes characters that no URI contains. Existing encodings stay.
 fn in_url(piece: &str) -> String {
     let each = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() || b"-._~%=".contains(&byte) => char::from(byte).to_string(),
@@ -98,7 +98,7 @@ fn in_url(piece: &str) -> String {
     piece.bytes().map(each).collect()
 }
 
-/// A text in JSON; one that is escaped already stays.
+/// The piece as a JSON string. An escaped one stays.
 fn in_json(piece: &str) -> String {
     if piece.starts_with("\\u") { format!("\"{piece}\"") } else { serde_json::to_string(piece).unwrap() }
 }
@@ -112,7 +112,7 @@ fn in_xml(piece: &str) -> String {
 }
 
 impl Case<'_> {
-    /// Each piece with a name of its own.
+    /// Each piece with its own name.
     fn named(&self) -> impl Iterator<Item = (String, &String)> {
         let name =
             |index: usize| if index == 0 { self.name.to_owned() } else { format!("{}{index}", self.name) };
@@ -148,7 +148,7 @@ impl Case<'_> {
         format!("{{{}}}", self.members())
     }
 
-    /// Two users, with the pieces where the service has a value of its own.
+    /// A list of users whose `member` has the pieces as values.
     fn in_member(&self, member: &str) -> String {
         let users = self.each(|_, piece| format!("{{\"{member}\":{}}}", in_json(piece)));
         format!("{{\"page\":1,\"_embedded\":{{\"data\":[{}]}}}}", users.join(","))
@@ -203,7 +203,7 @@ const HEADERS: [Named; 17] = [
     ("a type", |case| {
         let mut exchange = get(CALLS).with_lines(case.lines("Content-Type: application/json; $="));
         (exchange.line, exchange.request_body) = (format!("POST {CALLS}"), b"{}".to_vec());
-        // One alone is a type.
+        // There can be only one `Content-Type`.
         exchange.request_lines.truncate(1);
         exchange
     }),
@@ -267,7 +267,7 @@ const KINDS: [Body; 24] = [
     |case| ("application/gzip", gzip(case.object().as_bytes())),
 ];
 
-/// A body of one kind in one of four places.
+/// A request or a response with a body of one kind.
 fn with_body(case: &Case<'_>, kind: usize, target: &str, is_request: bool) -> Exchange {
     let (of_type, body) = KINDS[kind](case);
     let mut exchange = get(target);
@@ -278,7 +278,7 @@ fn with_body(case: &Case<'_>, kind: usize, target: &str, is_request: bool) -> Ex
     } else {
         exchange.response_body = body;
         exchange.headers.push(line);
-        // Every other one in a coding.
+        // Every other body is compressed.
         if kind % 2 == 1 {
             exchange.response_body = gzip(&exchange.response_body);
             exchange.headers.push("Content-Encoding: gzip".to_owned());

@@ -1,4 +1,4 @@
-//! Finds secrets in what was recorded, however they are written.
+//! Finds secrets in recorded values, in every encoding.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -7,31 +7,31 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// As many characters of a secret in a row are a leak.
+/// This many consecutive characters of a secret are a leak.
 const ROW: usize = 16;
 
-/// Encodings that are taken off, one within another.
+/// The most nested encodings that are decoded.
 const DEEPEST: usize = 3;
 
-/// The shortest text in base64 or hexadecimal digits that is decoded.
+/// The shortest base64 or hexadecimal text that is decoded.
 const SHORTEST: usize = 8;
 
-/// The shortest piece that is no part of anything else.
+/// The shortest sent piece that counts as a leak. Shorter ones occur by chance.
 const SHORTEST_SENT: usize = 6;
 
-/// Secrets to be found.
+/// The secrets to find.
 #[derive(Default)]
 pub(super) struct Search {
-    /// In lower case, without blanks.
+    /// Short secrets in lower case, without whitespace.
     whole: Vec<String>,
     rows: HashSet<[u8; ROW]>,
-    /// Telephone numbers: their digits.
+    /// The digits of telephone numbers.
     numbers: Vec<String>,
-    /// A few digits, which are a leak where they stand alone.
+    /// Short digit strings, which are a leak only if they stand alone.
     pins: Vec<String>,
 }
 
-/// In lower case, without what may stand between the characters of a secret.
+/// The text in lower case, without whitespace between the characters of a secret.
 fn squeezed(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && *c != '\u{a0}').flat_map(char::to_lowercase).collect()
 }
@@ -57,14 +57,14 @@ impl Search {
         search
     }
 
-    /// The first leak in a value: of a secret, or of what was sent in its place.
+    /// The first leak in a value: a secret, or a piece that was sent.
     pub(super) fn look_through(&self, value: &Value, sent: &[String]) -> Option<String> {
         let mut texts = Vec::new();
         collect(value, &mut texts);
         let mut seen: HashSet<String> = texts.iter().cloned().collect();
         for text in &texts {
             let sent = sent.iter().filter(|piece| {
-                // Half a number may be any.
+                // Half a number may occur by chance.
                 let is_number = piece.bytes().all(|byte| byte.is_ascii_digit());
                 piece.len() >= if is_number { SHORTEST } else { SHORTEST_SENT }
             });
@@ -120,7 +120,7 @@ fn shown(what: &str, secret: &str, text: &str) -> String {
     format!("{what} ({}) in {}", short(secret, 40), short(text, 200))
 }
 
-/// Every text of a value, names of members too.
+/// Every text of a value, including names of members.
 fn collect(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
@@ -136,7 +136,7 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// What a text may mean.
+/// The possible decodings of a text.
 fn decoded(text: &str, into: &mut Vec<String>) {
     if text.contains('%') {
         into.push(percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned());
@@ -165,7 +165,7 @@ fn decoded(text: &str, into: &mut Vec<String>) {
 }
 
 fn from_base64(letters: &[u8]) -> Option<String> {
-    // Of what is left over at the end some bits are known.
+    // An incomplete group at the end still contains some bits.
     let end = letters.len() - letters.len() % 4;
     let mut padded = letters.to_vec();
     match letters.len() % 4 {
@@ -184,13 +184,13 @@ fn from_base64(letters: &[u8]) -> Option<String> {
     readable(bytes)
 }
 
-/// The bytes as text, if any part can be read.
+/// The bytes as text, if most are printable.
 fn readable(bytes: Vec<u8>) -> Option<String> {
     let printable = bytes.iter().filter(|byte| byte.is_ascii_graphic() || **byte == b' ').count();
     (printable * 2 > bytes.len()).then(|| bytes.iter().map(|byte| char::from(*byte)).collect())
 }
 
-/// Decodes characters that are written as `before`, `digits` hexadecimal digits, and `behind`.
+/// Decodes characters written as `before`, `digits` hexadecimal digits, and `behind`.
 fn with(text: &str, before: &str, digits: usize, behind: &str) -> String {
     let mut parts = text.split(before);
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -235,7 +235,7 @@ fn a_secret_is_found_in_every_encoding() {
         for encoding in Encoding::ALL {
             let pieces = encoding.pieces(secret);
             let text = format!("a: {}!", pieces.join(" "));
-            // Behind other bytes it does not stand alone.
+            // After other bytes the digits do not stand alone.
             let found = search.look_through(&serde_json::json!({ "a": [text] }), &[]);
             let is_alone = secret != "804271" || !matches!(encoding, Encoding::Base64(1 | 2));
             assert_eq!(found.is_some(), is_alone, "{secret} {encoding:?}");
