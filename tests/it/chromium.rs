@@ -276,6 +276,6 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
     reads(&browser, "#said", "done").await;
 
     browser.find("#reset").await.click().await;
-    reads(&browser, "#requests", "Nothing has arrived").await;
+    reads(&browser, "#requests", "No requests yet").await;
     assert_eq!(sim.requests().len(), 0);
 }

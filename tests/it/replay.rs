@@ -86,7 +86,7 @@ async fn a_request_without_a_match_gets_the_nearest_record_and_the_end_lists_unu
     response.assert_problem(404, "proxy_internal_response");
     assert_eq!(response.header("vbc-proxy-replay"), Some("no-match"));
     let detail = response.json()["detail"].as_str().unwrap().to_owned();
-    let nearest = format!("record 1, GET {USERS}?page=1: the query had `page=1`");
+    let nearest = format!("record 1, GET {USERS}?page=1: the recorded query has `page=1`");
     assert!(detail.contains(&nearest), "{detail}");
     assert!(!detail.contains("s3cret"), "{detail}");
     let logged = playing.logged("no record matches").await;

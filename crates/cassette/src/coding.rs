@@ -10,7 +10,7 @@ pub(crate) fn decode(codings: &str, body: &[u8], most: usize) -> Option<Vec<u8>>
         bytes = match coding.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => bytes,
             "gzip" | "x-gzip" => read_all(flate2::read::MultiGzDecoder::new(&*bytes), most)?,
-            // Some senders mean the bare stream, despite RFC 9110 §8.4.1.2.
+            // Some senders send the bare stream, against RFC 9110 §8.4.1.2.
             "deflate" => {
                 read_all(flate2::read::ZlibDecoder::new(&*bytes), most).or_else(|| inflate(&bytes, most))?
             }

@@ -19,7 +19,7 @@ const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
 /// The length of a key in bytes.
 pub(crate) const KEY: usize = 32;
 
-/// The most bytes that are read of a key file, which is shorter.
+/// At most this many bytes of a key file are read. A valid one is shorter.
 const MOST_KEY: usize = 4096;
 
 /// Why a cassette cannot be used.
@@ -36,22 +36,22 @@ pub enum CassetteError {
     /// Another user could have written its key, and could then resolve the pseudonyms.
     #[error(transparent)]
     Untrusted(#[from] Flaw),
-    /// The file is no cassette. It is not changed.
-    #[error("{} is not a cassette", path.display())]
+    /// The file is not a cassette. It is left unchanged.
+    #[error("{} is not a cassette; the file was not changed", path.display())]
     Foreign {
         /// The cassette.
         path: PathBuf,
     },
-    /// A newer program has written it.
-    #[error("{} is a cassette of version {version}; this program reads version {VERSION}", path.display())]
+    /// It was written by a newer program.
+    #[error("{} is a cassette of version {version}, but this program reads version {VERSION}; use a newer vbc-proxy", path.display())]
     Newer {
         /// The cassette.
         path: PathBuf,
         /// Its version.
         version: u32,
     },
-    /// A line other than the last is no record.
-    #[error("{}:{line}: not a record: {source}", path.display())]
+    /// A line before the last is not a valid record.
+    #[error("{}:{line}: not a valid record ({source}); remove this line, or record again", path.display())]
     Damaged {
         /// The cassette.
         path: PathBuf,
@@ -61,29 +61,30 @@ pub enum CassetteError {
         source: serde_json::Error,
     },
     /// Another process is recording to it.
-    #[error("{} is being recorded to by another process", path.display())]
+    #[error("another process is recording to {}; stop it, or record to another file", path.display())]
     Locked {
         /// The cassette.
         path: PathBuf,
     },
-    /// Its key is missing or another one, so new records would have other pseudonyms.
-    #[error("{}.key is {state}, so nothing can be added to this cassette; record to another file", path.display())]
+    /// Its key is missing or belongs to another cassette, so new records would get other
+    /// pseudonyms.
+    #[error("{}.key {state}, so nothing can be added to this cassette; restore its key, or record to another file", path.display())]
     NoKey {
         /// The cassette.
         path: PathBuf,
         /// The state of its key, for the message.
         state: &'static str,
     },
-    /// It was recorded with the other choice about personal data.
-    #[error("personal data are {} in {}; record to another file, or {}", word(*is), path.display(), remedy(*is))]
+    /// It was recorded with the opposite option for personal data.
+    #[error("{} was recorded with personal data {}; record to another file, or {}", path.display(), word(*is), remedy(*is))]
     OtherTreatment {
         /// The cassette.
         path: PathBuf,
-        /// What it was recorded with.
+        /// The option it was recorded with.
         is: PersonalData,
     },
-    /// The thread that writes it cannot be started.
-    #[error("a thread cannot be started: {0}")]
+    /// The writing thread cannot be started.
+    #[error("cannot start the thread that writes the cassette: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -107,7 +108,7 @@ pub struct Cassette {
     pub header: Header,
     /// The records, in order.
     pub records: Vec<Record>,
-    /// The length in bytes of an incomplete record at the end, as a crash leaves it.
+    /// The length in bytes of an incomplete record at the end, left by a crash.
     pub torn: usize,
     /// The key of its pseudonyms, if its file is next to the cassette.
     pub(crate) key: Option<[u8; KEY]>,
@@ -117,7 +118,7 @@ impl Cassette {
     /// Reads a whole cassette. The file is not changed.
     ///
     /// # Errors
-    /// If the file cannot be read, or is no cassette of a known version.
+    /// If the file cannot be read, or is not a cassette of a known version.
     pub fn read(path: &Path) -> Result<Self, CassetteError> {
         let text = std::fs::read(path).map_err(|source| in_file(path, source))?;
         let Parsed { header, records, torn } = parse(path, &text)?;
@@ -194,7 +195,7 @@ pub(crate) struct Appender {
     end: u64,
     /// The number of the next record.
     next: u64,
-    /// A partial line follows that end and could not be removed.
+    /// A partial line after that end could not be removed.
     is_torn: bool,
 }
 
@@ -227,7 +228,7 @@ impl Appender {
             tracing::warn!(
                 bytes = torn,
                 file = %path.display(),
-                "a record that was cut short is taken off the cassette"
+                "removed an incomplete record from the end of the cassette"
             );
             file.set_len(end as u64).map_err(failed)?;
         }
@@ -295,8 +296,8 @@ fn key_of(path: &Path, header: &Header, personal: PersonalData) -> Result<[u8; K
     }
     match read_key(path)? {
         Some(key) if fingerprint_of(&key) == header.key => Ok(key),
-        Some(_) => Err(CassetteError::NoKey { path: path.to_owned(), state: "of another one" }),
-        None => Err(CassetteError::NoKey { path: path.to_owned(), state: "not there" }),
+        Some(_) => Err(CassetteError::NoKey { path: path.to_owned(), state: "belongs to another cassette" }),
+        None => Err(CassetteError::NoKey { path: path.to_owned(), state: "is missing" }),
     }
 }
 
@@ -315,9 +316,7 @@ fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
         Err(source) => return Err(in_file(&path, source)),
     };
     if let Some(exposed) = &file.checks.exposed {
-        tracing::warn!(
-            "{exposed}; with this key anyone can tell who the pseudonyms of the cassette stand for"
-        );
+        tracing::warn!("{exposed}; this key reveals who the pseudonyms of the cassette stand for");
     }
     let text = trusted::text(file.trusted()?).map_err(|source| in_file(&path, source))?;
     let digits = text.trim();
@@ -336,8 +335,11 @@ fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
     }
     let path = key_path(cassette);
     let failed = |source| in_file(&path, source);
-    let key: [u8; KEY] = random::secret().ok_or_else(|| failed(io::Error::other("no random bytes")))?;
-    // Renaming makes it appear whole. No other process writes it: the cassette is locked.
+    let key: [u8; KEY] = random::secret().ok_or_else(|| {
+        failed(io::Error::other("the operating system gives no random bytes; try again in a moment"))
+    })?;
+    // Renaming makes the complete file appear at once. No other process writes it: the cassette is
+    // locked.
     let partial = path.with_added_extension("new");
     let write = || -> io::Result<()> {
         match std::fs::remove_file(&partial) {

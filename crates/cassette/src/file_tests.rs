@@ -143,10 +143,10 @@ fn nothing_is_added_under_another_key_another_treatment_or_beside_another_proces
     let kept = Appender::open(&path, PersonalData::Kept, &Clock::system());
     assert!(matches!(kept, Err(CassetteError::OtherTreatment { .. })));
     std::fs::write(key_path(&path), "00".repeat(KEY)).unwrap();
-    assert!(matches!(open(&path), Err(CassetteError::NoKey { state: "of another one", .. })));
+    assert!(matches!(open(&path), Err(CassetteError::NoKey { state: "belongs to another cassette", .. })));
     assert_eq!(Cassette::read(&path).unwrap().key, None);
     std::fs::remove_file(key_path(&path)).unwrap();
-    assert!(matches!(open(&path), Err(CassetteError::NoKey { state: "not there", .. })));
+    assert!(matches!(open(&path), Err(CassetteError::NoKey { state: "is missing", .. })));
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn what_a_failing_disk_has_half_written_is_taken_back_before_more_is_added() {
     let path = directory.path().join("a.cassette");
     let (mut appender, _) = open(&path).unwrap();
     appender.add(record("/1")).unwrap();
-    // It is neither written nor truncated.
+    // The file is neither written to nor truncated.
     let writable = std::mem::replace(&mut appender.file, File::open(&path).unwrap());
     assert!(appender.add(record("/lost")).is_err());
     assert!(appender.add(record("/lost")).is_err());
     appender.file = writable;
-    // A line was written by half.
+    // Half of a line was written.
     appender.file.write_all(b"{\"n\":2,").unwrap();
     appender.add(record("/2")).unwrap();
     drop(appender);

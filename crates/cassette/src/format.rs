@@ -1,6 +1,7 @@
 //! The format of a cassette: JSON Lines.
 //!
-//! The first line is a [`Header`]. Every other line is a [`Record`], readable without the others.
+//! The first line is a [`Header`]. Every other line is a [`Record`], which can be read without the
+//! others.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +12,8 @@ use vbc_base::clock::Timestamp;
 /// The version of the format that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
 
-/// The largest body that is kept, in bytes and without its codings. Of a larger one only the length
-/// is recorded.
+/// The largest body that is kept, in bytes without content codings. For a larger one only the
+/// length is recorded.
 pub const LARGEST_BODY: usize = 16 << 20;
 
 /// Header fields or trailers. Names are in lower case; a value has one character (up to U+00FF) per
@@ -26,7 +27,7 @@ pub struct Header {
     pub vbc_proxy_cassette: u32,
     /// The program that wrote it.
     pub program: String,
-    /// When it was begun.
+    /// When the cassette was created.
     pub created: Timestamp,
     /// Whether phone numbers, names and e-mail addresses are pseudonyms.
     pub personal_data: PersonalData,
@@ -40,7 +41,7 @@ pub struct Header {
 pub enum PersonalData {
     /// They are replaced by pseudonyms.
     Hidden,
-    /// They are kept, as the recording's options asked for.
+    /// They are kept, as requested by the recording's options.
     Kept,
 }
 
@@ -63,7 +64,8 @@ pub struct Record {
     pub response: RecordedResponse,
 }
 
-/// A request as a cassette has it. One that is looked up still contains its credentials.
+/// A request in the form of a cassette. A request that a [`Player`](crate::Player) looks up still
+/// contains its credentials.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedRequest {
     /// The method.
@@ -77,20 +79,20 @@ pub struct RecordedRequest {
     /// The body.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
-    /// Identifies a body of which only the length was recorded: the first 16 bytes of its
-    /// HMAC-SHA-256 under the cassette's key, in hexadecimal.
+    /// Identifies a body if only its length was recorded: the first 16 bytes of its HMAC-SHA-256
+    /// under the cassette's key, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_hash: Option<String>,
 }
 
 impl std::fmt::Debug for RecordedRequest {
-    /// Shows the method alone: the rest may contain credentials.
+    /// Shows only the method: the rest may contain credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RecordedRequest").field("method", &self.method).finish_non_exhaustive()
     }
 }
 
-/// A response as a cassette has it.
+/// A response in the form of a cassette.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedResponse {
     /// The status code.
@@ -103,7 +105,7 @@ pub struct RecordedResponse {
     /// The body, without content codings.
     #[serde(default, skip_serializing_if = "Content::is_empty")]
     pub body: Content,
-    /// Identifies a body of which only the length was recorded, as in a request.
+    /// Identifies a body if only its length was recorded, as in a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_hash: Option<String>,
     /// The trailers.
@@ -111,8 +113,8 @@ pub struct RecordedResponse {
     pub trailers: Fields,
     /// Whether the response ended properly: neither the upstream nor the client broke off.
     pub complete: bool,
-    /// When pieces of the body came, if timing was recorded: milliseconds since the request, and
-    /// bytes.
+    /// When the pieces of the body arrived, if timing was recorded: milliseconds since the request,
+    /// and the number of bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pieces: Vec<(u64, usize)>,
 }
@@ -131,7 +133,7 @@ pub enum Content {
     /// The length in bytes of a body that was not recorded. It is over [`LARGEST_BODY`], or it
     /// belongs to no known operation and has a `body_hash`.
     Truncated(u64),
-    /// In a content coding that could not be decoded. Only older versions write this.
+    /// A body in a content coding that could not be decoded. Only older versions write this.
     Undecodable(String),
     /// Unknown. The response came before the request was read to its end, or a HAR lacks the body.
     Unread,

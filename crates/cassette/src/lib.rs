@@ -1,10 +1,66 @@
-//! Recording exchanges with the VBC API to a file, and replaying them.
+//! Records exchanges with the VBC API to a file, a cassette, and replays them without the API.
 //!
-//! A [`Recorder`] sits on the client's side of the proxy, before a token is added. It keeps what a
-//! table of the API's operations lists as harmless and replaces everything else by pseudonyms.
-//! Secrets that the process knows are removed everywhere. A [`Player`] finds the recorded response
-//! to a request; [`Replay`] serves a cassette without an upstream. [`har`] converts to and from the
-//! archive format of browsers.
+//! Use it to capture real traffic once and to test against it offline. A cassette can be shared:
+//! values that a table of the API does not list as harmless are replaced by stable pseudonyms.
+//! Secrets that the process knows are removed everywhere. `vbc-proxy serve --record` and
+//! `vbc-proxy replay` are built on this library.
+//!
+//! # Example
+//!
+//! An exchange is recorded and found again:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{Empty, Full};
+//! use vbc_base::clock::Clock;
+//! use vbc_cassette::{Cassette, Matching, Order, Outcome, Player, Recorder, Tape, recorded_request};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = tempfile::tempdir()?;
+//! let path = directory.path().join("calls.cassette");
+//!
+//! let request = Request::get("/t/vbc.prod/vis/v1/self/calls/count").body(Empty::<Bytes>::new())?;
+//! let body = Bytes::from_static(br#"{"count":2}"#);
+//! let response = Response::builder()
+//!     .header("content-type", "application/json")
+//!     .body(Full::new(body.clone()))?;
+//!
+//! let recorder = Recorder::start(&path, Default::default(), [], Clock::system())?;
+//! let mut tap = Tape::begin(&recorder, &request, "http://localhost:8080".into()).response(&response);
+//! tap.data(&body);
+//! drop(tap);
+//! recorder.finish();
+//!
+//! let player = Player::new(Cassette::read(&path)?, Matching::Strict, Order::Any);
+//! let Outcome::Play(record) = player.play(&recorded_request(&request, Some(Vec::new()))) else {
+//!     panic!("no record matches");
+//! };
+//! assert_eq!(record.response.status, 200);
+//! assert_eq!(record.response.body.bytes().unwrap(), body);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Main types, in order of use
+//!
+//! 1. [`Recorder`] opens a cassette and writes to it. [`RecordOptions`] chooses what it keeps. It
+//!    belongs on the client's side of a proxy, before a token is added.
+//! 2. [`Tape`] records one exchange, with a [`RequestTap`] and a [`ResponseTap`] for the bodies.
+//! 3. [`Cassette`] reads the file: a [`Header`] and its [`Record`]s.
+//! 4. [`Player`] finds the record for a request. [`response`] builds the response to send.
+//! 5. [`Replay`] serves a cassette on a listener and returns a [`Summary`].
+//! 6. [`har`] converts to and from HAR, the archive format of browsers.
+//!
+//! # Features
+//!
+//! None.
+//!
+//! # What it does not do
+//!
+//! It sends no requests and is no proxy. It records no websockets, and no bodies over
+//! [`LARGEST_BODY`]. Its table knows the VBC API only: of other requests it keeps no values unless
+//! [`RecordOptions::unknown`] is set.
 
 mod coding;
 mod file;

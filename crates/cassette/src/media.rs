@@ -34,7 +34,7 @@ pub(crate) fn multipart(content_type: &str) -> Option<&str> {
 
 /// A multipart body with [`SAME`] as its boundary.
 ///
-/// Clients make a new boundary (RFC 2046 §5.1.1) for each request.
+/// Clients choose a new boundary (RFC 2046 §5.1.1) for each request.
 pub(crate) fn with_same_boundary(content_type: &str, body: &[u8]) -> Option<Vec<u8>> {
     multipart(content_type)?;
     let boundary = parameter(content_type, "boundary")?.trim_matches('"').as_bytes();

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use crate::text::is_hex;
 
-/// Whether a URI may contain this byte only percent-encoded (RFC 3986 §2). `%` is not checked.
+/// Whether this byte must be percent-encoded in a URI (RFC 3986 §2). `%` is not checked.
 fn must_be_encoded(byte: u8) -> bool {
     !byte.is_ascii_graphic() || b"\"<>[\\]^`{|}".contains(&byte)
 }
 
-/// A target with those characters percent-encoded that a URI must not contain.
+/// Percent-encodes the characters of a target that a URI must not contain.
 pub(crate) fn encoded(target: &str) -> Cow<'_, str> {
     if !target.bytes().any(must_be_encoded) {
         return Cow::Borrowed(target);

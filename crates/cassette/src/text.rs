@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// A text with something else in place of some ranges, which are sorted and do not overlap.
+/// Replaces ranges of a text with `with`. The ranges must be sorted and must not overlap.
 pub(crate) fn replaced(text: &[u8], ranges: impl IntoIterator<Item = Range<usize>>, with: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut from = 0;

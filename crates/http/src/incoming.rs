@@ -21,7 +21,7 @@ pub enum BodyError {
     /// The client closed or reset the connection.
     #[error("the client disconnected")]
     Disconnected,
-    /// The same on HTTP/2, or the client broke the framing.
+    /// The client closed or reset the stream (HTTP/2), or broke the framing.
     #[error(transparent)]
     Http2(#[from] hyper::Error),
     /// The body is not framed correctly, or it stopped arriving.

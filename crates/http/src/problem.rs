@@ -20,7 +20,7 @@ pub struct Problem {
     pub kind: &'static str,
     /// The kind in words, the same for all problems of a kind.
     pub title: &'static str,
-    /// What happened and what to do, for people. Without secrets.
+    /// What happened and what to do, for a human reader. Contains no secrets.
     pub detail: String,
     /// The error of RFC 9209 §2.3; `None` where no proxying was involved.
     pub error: Option<&'static str>,

@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(account(&service, &mut token).await?, 200);
     assert!(sim.verdict().met, "{}", sim.verdict());
 
-    // A suite that refuses dora's token must not cause repeated logins.
+    // A suite that rejects dora's token must not cause repeated logins.
     sim.forget_expectations();
     sim.expect([Expectation::new("POST", "/token").at_most(1)]);
     sim.inject(Fault::backend_401("/t/vbc.prod/provisioning"))?;

@@ -11,7 +11,7 @@ type Error = Box<dyn std::error::Error>;
 const LOGIN: &str = "grant_type=password&username=alice@vbc.prod&password=sim-password\
                      &client_id=sim-client&client_secret=sim-secret";
 
-/// Logs in; `None` is a connection that ended without a response.
+/// Logs in. `None` means that the connection ended without a response.
 async fn log_in(service: &Service) -> Result<Option<u16>, Error> {
     let request = Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes()))?;
     Ok(service.respond(request).await.map(|response| response.status().as_u16()))
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Error> {
     let sim = Simulator::start().await?;
     let service = sim.service();
 
-    // A fault on matching requests; here on two of them.
+    // A fault on matching requests, here on two of them.
     sim.inject(Fault::status(503).on("/token").times(2))?;
     for expected in [503, 503, 200] {
         assert_eq!(log_in(&service).await?, Some(expected));

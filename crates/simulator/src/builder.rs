@@ -1,4 +1,4 @@
-//! Describes a simulator before it starts.
+//! Configures a simulator before it starts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::simulator::Simulator;
 use crate::targets::WebhookTargets;
 use vbc_base::clock::{Clock, Timestamp};
 
-/// Describes a simulator before it starts. [`Simulator::builder`] makes one; [`start`](Self::start)
-/// or [`service`](Self::service) ends it.
+/// Configures a simulator before it starts. [`Simulator::builder`] creates a builder;
+/// [`start`](Self::start) or [`service`](Self::service) consumes it.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -45,7 +45,7 @@ pub struct SimulatorBuilder {
 }
 
 impl Simulator {
-    /// Begins the description of a simulator; [`SimulatorBuilder::start`] starts it.
+    /// Configures a simulator; [`SimulatorBuilder::start`] starts it.
     pub fn builder() -> SimulatorBuilder {
         SimulatorBuilder::default()
     }
@@ -57,12 +57,12 @@ impl SimulatorBuilder {
         self
     }
 
-    /// Where the API and the token endpoint listen; by default a free port of the loopback address.
+    /// Where the API and the token endpoint listen. By default a free port on loopback.
     pub fn listen(self, address: SocketAddr) -> Self {
         self.with(|options| options.address = address)
     }
 
-    /// Where the control plane listens; by default a free port of the loopback address.
+    /// Where the control plane listens. By default a free port on loopback.
     pub fn control(self, address: SocketAddr) -> Self {
         self.with(|options| options.control = address)
     }
@@ -119,23 +119,24 @@ impl SimulatorBuilder {
         self.with(|options| options.lag = factor)
     }
 
-    /// How long a placed call rings before somebody answers it.
+    /// How long a placed call rings before it is answered.
     pub fn ringing(self, how_long: Duration) -> Self {
         self.with(|options| options.ringing = how_long)
     }
 
-    /// Where webhooks may be delivered; by default to this machine only.
+    /// Where webhooks may be delivered. By default only to this machine.
     pub fn webhooks(self, targets: WebhookTargets) -> Self {
         self.with(|options| options.webhooks = targets)
     }
 
-    /// Makes reports from the field hold instead of the documents: [`Field::ALL`], or one report.
+    /// Makes the simulator follow reports from the field instead of the documents: [`Field::ALL`],
+    /// or one report.
     pub fn field(self, field: impl Into<Field>) -> Self {
         let field = field.into();
         self.with(|options| options.field = field)
     }
 
-    /// The base of absolute links in responses; by default the address of the simulator's listener.
+    /// The base of absolute links in responses. By default the address of the simulator's listener.
     pub fn public_base(mut self, base: &str) -> Self {
         self.has_base = true;
         self.with(|options| options.public_base = base.trim_end_matches('/').to_owned())
@@ -172,17 +173,17 @@ impl SimulatorBuilder {
         self.with(|options| options.journal = requests)
     }
 
-    /// Applies a scenario over what was set before.
+    /// Applies a scenario on top of the current options.
     ///
     /// # Errors
-    /// When one of its faults names a user, an application or a suite that does not exist.
+    /// If one of its faults names a user, an application or a suite that does not exist.
     pub fn scenario(mut self, scenario: Scenario) -> Result<Self, ScenarioError> {
         self.has_base |= scenario.has_public_base();
         scenario.apply(&mut self.options)?;
         Ok(self)
     }
 
-    /// Gives the description as plain data.
+    /// Returns the options as plain data.
     pub fn options(mut self) -> SimulatorOptions {
         if !self.has_base {
             self.options.public_base = String::new();
@@ -193,13 +194,13 @@ impl SimulatorBuilder {
     /// Starts the simulator in the current tokio runtime.
     ///
     /// # Errors
-    /// When an address cannot be bound, or when a user, an application or the timeline refers to an
+    /// If an address cannot be bound, or if a user, an application or the timeline refers to an
     /// unknown name.
     pub async fn start(self) -> io::Result<Simulator> {
         Simulator::bind(self.options()).await
     }
 
-    /// Makes the service without sockets.
+    /// Creates the service without sockets.
     pub fn service(self) -> Service {
         Service::new(self.options)
     }

@@ -1,4 +1,4 @@
-//! Reports from the field: where users observe something other than VBC's documents state.
+//! Reports from the field: users observe something that VBC's documents do not say.
 //!
 //! By default the documents decide. Each report has its own switch: `--field=NAME`, `[field]` of a
 //! scenario, [`SimulatorBuilder::field`](crate::SimulatorBuilder::field). [`FieldReport::ALL`] is
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::suggestion::choose;
 
-/// The age above which Reports refuses a token while [`FieldReport::ReportsToken`] holds.
+/// The age above which Reports rejects a token while [`FieldReport::ReportsToken`] holds.
 pub(crate) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// An observation of users that VBC's documents contradict or omit.
@@ -61,23 +61,25 @@ impl FieldReport {
     /// Describes the effect in one sentence.
     pub fn says(self) -> &'static str {
         match self {
-            Self::ReportsSelf => "Reports answers 404 to accounts/self",
+            Self::ReportsSelf => "Reports responds with 404 to accounts/self",
             Self::ExtensionsArray => {
                 "the list of extensions is _embedded.extensions instead of _embedded.data"
             }
             Self::LegsOverPages => "pages of calls count legs: the legs of one call may be on two pages",
-            Self::ApplicationToken => "Telephony answers an application's own token with an empty 202",
+            Self::ApplicationToken => "Telephony responds with an empty 202 to an application's own token",
             Self::ApiUsers => "users whose names end in .api get tokens",
             Self::ReportsToken => {
-                "Reports answers \"Problem with provided token\" to users without the role and to tokens older \
+                "Reports responds with \"Problem with provided token\" to users without the role and to tokens older \
                  than 5 minutes"
             }
-            Self::MissingUserData => "Provisioning answers \"missing user data\" to users without the role",
+            Self::MissingUserData => {
+                "Provisioning responds with \"missing user data\" to users without the role"
+            }
         }
     }
 }
 
-/// The set of [`FieldReport`]s that hold; by default none.
+/// The set of [`FieldReport`]s that hold. Empty by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Field(u8);
 
@@ -104,9 +106,9 @@ impl From<FieldReport> for Field {
     }
 }
 
-/// The text names no [`FieldReport`].
+/// The text is not the name of a [`FieldReport`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no report `{word}`; {advice}")]
+#[error("unknown report `{word}`; {advice}")]
 pub struct UnknownReport {
     word: String,
     advice: String,
@@ -155,7 +157,7 @@ mod tests {
         let two = Field::from(FieldReport::ApiUsers).with(FieldReport::ReportsSelf, true);
         assert_eq!("reports-self, api_users".parse(), Ok(two));
         let error = "reports_self,api_user".parse::<Field>().unwrap_err();
-        assert_eq!(error.to_string(), "there is no report `api_user`; did you mean `api_users`?");
+        assert_eq!(error.to_string(), "unknown report `api_user`; did you mean `api_users`?");
         assert!("".parse::<Field>().is_err());
     }
 }

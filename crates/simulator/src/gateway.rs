@@ -17,12 +17,12 @@ use vbc_base::clock::{Timestamp, after, until};
 const CHALLENGE: &str = "OAuth2 realm=\"WSO2 API Manager\", error=\"invalid_token\", \
                          error_description=\"The provided token is invalid\"";
 
-/// The routes whose pattern fits a path, each with the segments that `{}` matched.
+/// The routes whose pattern matches a path, each with the segments that `{}` matched.
 type RouteMatches<'a> = Vec<(&'static api::Route, Vec<&'a str>)>;
 
 /// Why the gateway responds instead of the suite.
 pub(crate) enum GatewayError<'a> {
-    /// The path belongs to no suite.
+    /// The path does not belong to a suite.
     UnknownContext(&'a str),
     /// The suite has no such path.
     NoResource,
@@ -30,7 +30,7 @@ pub(crate) enum GatewayError<'a> {
     MethodNotAllowed(RouteMatches<'a>),
     /// The request has no bearer.
     MissingCredentials,
-    /// The bearer is unknown, revoked or expired; `jwt` is whether it has three parts.
+    /// The bearer is unknown, revoked or expired. `jwt` is set if it has three parts.
     InvalidCredentials { jwt: bool },
     /// The application is not subscribed to the suite.
     NotSubscribed,
@@ -39,7 +39,7 @@ pub(crate) enum GatewayError<'a> {
 }
 
 impl GatewayError<'_> {
-    /// Writes the gateway's error; no other place does.
+    /// Writes the gateway's error. This is the only place that does.
     fn response(&self) -> Response {
         let error = |status, code: &str, message: &str, description: &str| {
             ordered(status, &[("code", code), ("message", message), ("description", description)])
@@ -182,10 +182,10 @@ fn pass<'a>(
     Ok(if is_refused(request, &response) { empty(406) } else { response })
 }
 
-/// Whether the client refuses the response's type, or a body without a content coding.
+/// Whether the client rejects the response's type, or a body without a content coding.
 ///
-/// A refusal needs an explicit weight of 0. A type that `Accept` does not mention is sent anyway,
-/// because the documentation's own clients expect that.
+/// A rejection needs an explicit weight of 0. A type that `Accept` does not mention is sent anyway:
+/// the documentation's own clients expect that.
 fn is_refused(request: &ReceivedRequest, response: &Response) -> bool {
     let headers = &request.head.headers;
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -5,7 +5,7 @@ use vbc_base::secret::Secret;
 
 /// An application and a user in addition to the seeded ones, with every grant, suite and role.
 ///
-/// It replaces an application or user of the same name. A missing account is created.
+/// It replaces an existing application or user of the same name. A missing account is created.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The consumer key of the application.
@@ -41,7 +41,7 @@ impl Identity {
     }
 }
 
-/// An application. It replaces one of the same name.
+/// An application. It replaces an existing one with the same consumer key.
 #[derive(Clone, Debug)]
 pub struct Application {
     /// The consumer key.
@@ -55,7 +55,7 @@ pub struct Application {
     pub grants: Vec<String>,
     /// The suites it is subscribed to.
     pub subscriptions: Vec<String>,
-    /// Its own quota, in requests per minute for each user. 0 is no limit; `None` uses the
+    /// Its own quota, in requests per minute for each user. 0 means no limit; `None` uses the
     /// simulator's quota.
     pub quota: Option<u32>,
 }
@@ -89,7 +89,7 @@ impl Application {
     }
 }
 
-/// A user. It replaces one of the same name; a missing account is created.
+/// A user. It replaces an existing user of the same name. A missing account is created.
 #[derive(Clone, Debug)]
 pub struct User {
     /// The user name; `@vbc.prod` is appended if it is missing.
@@ -126,7 +126,7 @@ impl User {
         self
     }
 
-    /// Takes away the role for a suite.
+    /// Removes the role for a suite.
     #[must_use]
     pub fn without(mut self, suite: &str) -> Self {
         self.without.push(suite.to_owned());

@@ -1,14 +1,52 @@
 //! A simulator of the Vonage Business Communications (VBC) API, for tests.
 //!
-//! It simulates VBC's identity server, gateway and API suites: their rules, the order of their
-//! checks, and their error bodies. It shares no code with a proxy or client that it tests, and
-//! needs no account, no network but loopback, and no threads of its own.
+//! Use it to test a client of VBC without an account: with faults, revoked tokens, locked users and
+//! a movable clock. It simulates the identity server, the gateway and the API suites, with their
+//! rules, the order of their checks and their error bodies. It needs no network except loopback.
+//! It shares no code with a proxy or client that it tests, apart from serving HTTP.
+//!
+//! # Example
+//!
+//! A fault rejects the first login, and the second one succeeds:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use vbc_simulator::{Fault, Simulator};
+//!
+//! let sim = Simulator::start().await?;
+//! sim.inject(Fault::status(503).on("/token").times(1))?;
+//!
+//! // Your client would get `sim.url()`. Here the service is called without a socket.
+//! let login = "grant_type=password&username=alice@vbc.prod&password=sim-password\
+//!              &client_id=sim-client&client_secret=sim-secret";
+//! for expected in [503, 200] {
+//!     let request = http::Request::post("/token").body(login.into())?;
+//!     let response = sim.service().respond(request).await.ok_or("the connection was reset")?;
+//!     assert_eq!(response.status(), expected);
+//! }
+//! assert_eq!(sim.stats().logins.ok, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Main types, in order of use
+//!
+//! 1. [`Simulator`] runs the service and its control plane on two ports. [`Simulator::builder`]
+//!    returns a [`SimulatorBuilder`] for everything that can be configured.
+//! 2. [`Identity`], [`Application`] and [`User`] are who may log in.
+//! 3. [`Fault`] and [`Action`] make something go wrong. [`Scenario`] plays them from a file.
+//! 4. [`RecordedRequest`], [`Stats`], [`Expectation`] and [`Verdict`] show what the client did.
+//! 5. [`Clock`] is the simulator's time.
+//! 6. [`Service`] is the same simulation without sockets.
+//!
+//! The following sections describe them in this order.
 //!
 //! # Start
 //!
 //! [`Simulator::start`] serves a seeded world on two free loopback ports: the service at
 //! [`Simulator::url`], and the control plane at [`Simulator::control_url`]. Dropping the simulator
-//! closes both. The demo identity is [`Identity::demo`]; [`Simulator::builder`] adds others.
+//! closes both. [`Identity::demo`] can log in at once; [`Simulator::builder`] adds others.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -105,8 +143,19 @@
 //!
 //! # Control plane
 //!
-//! Programs in other languages use the control plane. `/__sim/openapi.json` describes it; a browser
-//! shows a page there.
+//! Programs in other languages use the control plane. `/__sim/openapi.json` describes it; in a
+//! browser it shows a page.
+//!
+//! # Features
+//!
+//! None.
+//!
+//! # What it does not do
+//!
+//! It connects no real calls, and its recordings are silent. It does not simulate transcriptions of
+//! recordings: they have no public specification, and requests for them get 404. It delivers
+//! webhooks only to this machine unless [`WebhookTargets`] allows more. It starts no threads of its
+//! own.
 
 mod api;
 mod builder;

@@ -12,8 +12,8 @@ pub(crate) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "ca
 /// The grants that an application can be allowed.
 pub(crate) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
-/// Every grant that the identity server knows. Those outside [`GRANTS`] cannot be allowed to an
-/// application.
+/// Every grant that the identity server knows. An application cannot be allowed those outside
+/// [`GRANTS`].
 pub(crate) const KNOWN_GRANTS: &[&str] = &[
     "password",
     "refresh_token",

@@ -14,13 +14,13 @@ use vbc_base::clock::{Clock, Timestamp};
 /// The options of a simulator. [`Simulator::start`](crate::Simulator::start) uses the default.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Where the API and the token endpoint listen; port 0 takes a free one.
+    /// Where the API and the token endpoint listen. Port 0 chooses a free port.
     pub address: SocketAddr,
-    /// Where the control plane listens; port 0 takes a free one.
+    /// Where the control plane listens. Port 0 chooses a free port.
     pub control: SocketAddr,
     /// Seeds the world. The same seed on the same day gives the same world.
     pub seed: u64,
-    /// The simulator's clock. `clock_advance` also moves every clone of it.
+    /// The simulator's clock. `clock_advance` also moves every clone of this clock.
     pub clock: Clock,
     /// What a second login does.
     pub mode: Mode,
@@ -33,19 +33,20 @@ pub struct SimulatorOptions {
     pub token_format: TokenFormat,
     /// How long tokens and codes live.
     pub lifetimes: Lifetimes,
-    /// Requests per minute for each application and user; `None` is no limit. VBC's default is 10.
+    /// Requests per minute for each application and user. `None` means no limit. VBC's default is
+    /// 10.
     pub quota: Option<u32>,
-    /// The base of absolute links in responses; empty means the address of the
+    /// The base of absolute links in responses. If empty, the address of the
     /// [`Simulator`](crate::Simulator).
     pub public_base: String,
     /// Scales the delays of VBC's own processing: 1 is VBC's pace, 0 is no delay.
     ///
-    /// It applies to call logs (known to Reports 8 minutes after a call, 13 at worst), to
-    /// recordings and exports, and to the pause between delivery attempts of a webhook. Negative
+    /// It applies to call logs, recordings, exports, and the pause between delivery attempts of a
+    /// webhook. At VBC's pace, Reports knows a call 8 minutes after its end, 13 at worst. Negative
     /// values count as 0.
     pub lag: f64,
-    /// How long a placed call rings before somebody answers it. Calls from outside ring until
-    /// somebody acts, at most 30 seconds.
+    /// How long a placed call rings before it is answered. Calls from outside ring until they are
+    /// answered, rejected or missed, at most 30 seconds.
     pub ringing: Duration,
     /// Where webhooks may be delivered. A scenario sent to the control plane can only narrow this.
     pub webhooks: WebhookTargets,
@@ -62,11 +63,11 @@ pub struct SimulatorOptions {
     pub users: Vec<User>,
     /// How many requests the journal keeps.
     pub journal: usize,
-    /// The time at which the clock starts, and to which a reset returns it; `None` leaves the clock
-    /// alone.
+    /// The time at which the clock starts, and to which a reset returns it. `None` does not set the
+    /// clock.
     pub start: Option<Timestamp>,
     /// Whether tokens and codes are derived from the seed. The same requests at the same times then
-    /// get the same responses. Anybody who knows the seed knows the tokens.
+    /// get the same responses. The tokens are not secret: the seed reveals them.
     pub deterministic: bool,
     /// The faults of the timeline.
     pub timeline: Vec<Step>,

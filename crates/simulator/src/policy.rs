@@ -7,7 +7,7 @@ use std::time::Duration;
 /// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Returns the living pair again, with the rest of its lifetime.
+    /// Returns the current pair again, with the rest of its lifetime.
     #[default]
     Reuse,
     /// Issues a new access token with the old refresh token, and revokes the old access token.
@@ -19,7 +19,7 @@ pub enum Mode {
 /// What happens to the old access token when its refresh token is redeemed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OldAccess {
-    /// It is refused at once.
+    /// It is rejected immediately.
     #[default]
     Dead,
     /// It is accepted until it expires.
@@ -36,7 +36,7 @@ pub enum TokenFormat {
     Uuid,
 }
 
-/// The text names no [`Mode`], [`OldAccess`] or [`TokenFormat`].
+/// The text does not name a [`Mode`], [`OldAccess`] or [`TokenFormat`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of: {0}")]
 pub struct UnknownWord(&'static str);

@@ -15,7 +15,7 @@ const KEPT: usize = 1024 * 1024;
 const API_LIMIT: u64 = 64 * 1024 * 1024;
 const IDENTITY_LIMIT: u64 = 1024 * 1024;
 
-/// The paths of the identity server; the gateway has all others.
+/// The paths of the identity server. All others belong to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// Issues tokens.
@@ -63,7 +63,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) head: Parts,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) body: Body,
-    /// The form of a request to an identity endpoint; `None` for a body that is no form.
+    /// The form of a request to an identity endpoint. `None` if the body is not a form.
     pub(crate) form: Option<Form>,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// Reads a body to its end, to its limit, or until `enough` bytes; `None` when the client
+    /// Reads a body to its end, to its limit, or until it has `enough` bytes. `None` if the client
     /// disconnected.
     pub(crate) async fn read<B>(
         mut incoming: B,
@@ -157,7 +157,7 @@ impl Body {
     }
 }
 
-/// Form parameters in order. An empty one counts as absent, as at VBC.
+/// Form parameters in order. An empty parameter counts as absent, as at VBC.
 pub(crate) struct Form(Vec<(String, Secret)>);
 
 impl Form {

@@ -24,9 +24,9 @@ pub(crate) struct ResponseBody {
     /// The rest, produced while it is sent: files can be large.
     rest: Option<Rest>,
     chunked: bool,
-    /// Whether a length is sent even through the gateway; true for files.
+    /// Whether a length is sent even through the gateway. True for files.
     sized: bool,
-    /// How the body is slowed down or cut off; `None` sends it at once and whole.
+    /// How the body is slowed down or cut off. `None` sends it at once and whole.
     flow: Option<Box<Flow>>,
 }
 
@@ -39,12 +39,12 @@ struct Flow {
     cut: Option<usize>,
     /// When the next piece may be sent.
     next: Option<Pin<Box<Sleep>>>,
-    /// The last byte before the cut has been handed over and still has to reach the socket.
+    /// The last byte before the cut has been handed over, but may not have reached the socket.
     flushed: bool,
 }
 
 impl Flow {
-    /// Gives the next piece of `data`.
+    /// Returns the next piece of `data`.
     fn poll(&mut self, data: &mut Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if self.cut == Some(0) {
             // Yields to the runtime once, so that the previous piece reaches the socket.
@@ -83,7 +83,7 @@ struct Rest {
 }
 
 impl ResponseBody {
-    /// The whole body; `None` if the connection would be reset before its end.
+    /// The whole body. `None` if the connection would be reset before its end.
     pub(crate) fn into_bytes(mut self) -> Option<Bytes> {
         self.make();
         let cut = self.flow.is_some_and(|flow| flow.cut.is_some());
@@ -149,7 +149,7 @@ pub(crate) fn drip(response: &mut Response, bytes_per_second: u32) {
 }
 
 /// Resets the connection in the middle of the body, before its last byte at the latest. An empty
-/// body is left alone.
+/// body is not changed.
 pub(crate) fn cut(response: &mut Response, behind: Option<usize>) {
     let body = response.body_mut();
     body.make();
@@ -162,8 +162,8 @@ pub(crate) fn empty(status: u16) -> Response {
     with_body(status, None, Bytes::new())
 }
 
-/// A JSON response. Serializing fails only for maps with keys that are not strings; there are none
-/// here.
+/// A JSON response. Serializing fails only for maps with keys that are not strings, and no response
+/// has such a map.
 pub(crate) fn json(status: u16, value: &impl Serialize) -> Response {
     with_body(status, Some("application/json"), Bytes::from(serde_json::to_vec(value).unwrap_or_default()))
 }
@@ -215,7 +215,7 @@ pub(crate) fn made(
     response
 }
 
-/// Sets a header; an invalid value is ignored.
+/// Sets a header. An invalid value is ignored.
 pub(crate) fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

@@ -1,4 +1,4 @@
-//! The service without sockets. Every connection uses it, and a program can call it directly.
+//! The service without sockets. Every connection uses it, and programs can call it directly.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use vbc_base::clock::Clock;
 
 /// The service in this process, without sockets. Clones share everything.
 ///
-/// A request takes the same way as one over a connection: journal, faults, counters, identity
-/// server and gateway. Delays pass in tokio's time, so that paused time skips them.
+/// A request is handled like one over a connection, by the journal, faults, counters, identity
+/// server and gateway. Delays use tokio's time, so paused time skips them.
 /// [`Simulator`](crate::Simulator) serves a service over HTTP.
 ///
 /// ```
@@ -49,18 +49,21 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    /// A seeded service; the addresses of the options are not used. This is cheap: accounts are
-    /// created when first requested.
+    /// Creates a seeded service. The addresses in the options are not used. This is cheap: accounts
+    /// are created when first requested.
     pub fn new(options: SimulatorOptions) -> Self {
         Self { engine: Arc::new(Engine::new(options)) }
     }
 
-    /// Responds to a request; `None` is a connection that ended without a response, whether or not
-    /// the request was executed.
+    /// Responds to a request. `None` means that the connection ended without a response, whether or
+    /// not the request was executed.
     ///
     /// The response has neither `Content-Length` nor `Transfer-Encoding`, which belong to a
-    /// connection. The journal numbers the request's connection 0. Dropping the future is a client
-    /// that leaves; a delayed request that had arrived completely is still executed.
+    /// connection. The journal numbers the request's connection 0.
+    ///
+    /// # Cancellation
+    /// Dropping the future acts like a client that disconnects. A delayed request that had arrived
+    /// completely is still executed.
     pub async fn respond(&self, request: Request<Bytes>) -> Option<http::Response<Bytes>> {
         let response = self.engine.respond(Arrival::default(), request.map(Full::new)).await.ok()?;
         let (head, body) = response.into_parts();
@@ -75,13 +78,13 @@ impl Service {
     /// Injects a fault and returns its id.
     ///
     /// # Errors
-    /// When the fault names a user, an application or a suite that does not exist.
+    /// If the fault names a user, an application or a suite that does not exist.
     pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
         self.engine.inject(fault.into())
     }
 
-    /// Removes a fault on requests, and returns whether there was one. Requests that it hangs are
-    /// executed.
+    /// Removes a fault on requests, and returns whether there was one with this id. Requests that
+    /// it holds are executed.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.engine.remove_fault(id)
     }
@@ -108,9 +111,9 @@ impl Service {
 
     /// Starts a call from outside, and returns its id.
     ///
-    /// `to` is an extension of the account or one of its direct numbers, with or without a plus. An
-    /// unknown number gives `None`. The call rings until somebody acts, at most 30 seconds of the
-    /// service's clock.
+    /// `to` is an extension of the account or one of its direct numbers, with or without a plus.
+    /// Returns `None` for an unknown number. The call rings until it is answered, rejected or
+    /// missed, at most 30 seconds of the service's clock.
     pub fn receive_call(&self, account: u64, from: &str, to: &str) -> Option<String> {
         let now = self.engine.options.clock.now();
         let mut state = self.engine.state();

@@ -23,7 +23,7 @@ pub struct Simulator {
     control: SocketAddr,
     listeners: [JoinHandle<()>; 2],
     connections: Arc<Mutex<JoinSet<()>>>,
-    /// Never started: connections end by being aborted.
+    /// Never started: connections are aborted instead.
     _drain: Drain,
 }
 
@@ -51,10 +51,11 @@ async fn listen<F: Future<Output = ()> + Send + 'static>(
 }
 
 impl Simulator {
-    /// Starts a simulator on free loopback ports, with the demo identity and default options.
+    /// Starts a simulator on free loopback ports, with the demo identity and default options. Must
+    /// be called in a tokio runtime.
     ///
     /// # Errors
-    /// When no socket can be bound.
+    /// If no socket can be bound.
     pub async fn start() -> io::Result<Self> {
         Self::bind(SimulatorOptions::default()).await
     }
@@ -62,7 +63,7 @@ impl Simulator {
     /// Starts a simulator in the current tokio runtime.
     ///
     /// # Errors
-    /// When an address cannot be bound.
+    /// If an address cannot be bound, or if an option names an unknown suite or grant.
     #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
     pub async fn bind(mut options: SimulatorOptions) -> io::Result<Self> {
         options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -125,13 +126,13 @@ impl Simulator {
     /// Injects a fault and returns its id.
     ///
     /// # Errors
-    /// When the fault names a user, an application or a suite that does not exist.
+    /// If the fault names a user, an application or a suite that does not exist.
     pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
         self.service.inject(fault)
     }
 
-    /// Removes a fault on requests, and returns whether there was one. Requests that it hangs are
-    /// executed.
+    /// Removes a fault on requests, and returns whether there was one with this id. Requests that
+    /// it holds are executed.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.service.remove_fault(id)
     }
@@ -157,8 +158,8 @@ impl Simulator {
     }
 
     /// Starts a call from outside to an extension of an account. Returns its id, or `None` for an
-    /// unknown number. The call rings until somebody acts, at most 30 seconds of the simulator's
-    /// clock.
+    /// unknown number. The call rings until it is answered, rejected or missed, at most 30 seconds
+    /// of the simulator's clock.
     pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
         self.service.receive_call(account, from, extension)
     }

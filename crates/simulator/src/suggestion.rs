@@ -14,10 +14,10 @@ pub(crate) fn choose(given: &str, known: &[String]) -> String {
     let told: Vec<&str> = known.iter().take(TOLD).map(String::as_str).collect();
     let more = known.len() - told.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("there is: {}{more}", told.join(", "))
+    format!("known: {}{more}", told.join(", "))
 }
 
-/// Longer names are not compared: they are no typing mistake, and the distance costs quadratic
+/// Longer names are not compared: they are not typing mistakes, and the distance takes quadratic
 /// time.
 const LONGEST: usize = 64;
 

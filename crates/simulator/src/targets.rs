@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use url::Host;
 
-/// Where a simulator may deliver webhooks. Any target can be registered; delivery to a forbidden
-/// one fails.
+/// Where a simulator may deliver webhooks. Any target can be registered, but delivery to a
+/// forbidden one fails.
 ///
 /// As text: `loopback`, `any`, or comma-separated host names and addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,17 +16,17 @@ pub enum WebhookTargets {
     /// Only this machine.
     #[default]
     Loopback,
-    /// Every host, so that the simulator connects to other machines.
+    /// Every host. The simulator then connects to other machines.
     Anywhere,
     /// This machine and these hosts, as names or addresses in a URL: lower case, without ports. A
     /// name allows every address that it resolves to.
     Hosts(BTreeSet<String>),
 }
 
-/// The text is no [`WebhookTargets`].
+/// The text is not a valid [`WebhookTargets`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is no host; write `loopback`, `any`, or hosts with commas between them, without scheme and port"
+    "{given:?} is not a host; write `loopback`, `any`, or a comma-separated list of hosts, without scheme and port"
 )]
 pub struct NoTarget {
     given: String,
@@ -44,7 +44,7 @@ impl FromStr for WebhookTargets {
     }
 }
 
-/// Writes what [`FromStr`] reads.
+/// Writes the text that [`FromStr`] parses.
 impl fmt::Display for WebhookTargets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,7 +58,7 @@ impl fmt::Display for WebhookTargets {
     }
 }
 
-/// A host in the form that is compared, as in a URL.
+/// A host in its form for comparison, as in a URL.
 fn host(text: &str) -> Result<String, NoTarget> {
     let given = text.trim();
     // An IPv6 address may lack its brackets.
@@ -70,7 +70,7 @@ fn host(text: &str) -> Result<String, NoTarget> {
         Ok(Host::Domain(_)) | Err(_) => None,
         Ok(address) => Some(address.to_string()),
     };
-    // Both words are reserved, so that they cannot be read as host names.
+    // Both words are reserved, so they cannot be host names.
     let read = read.filter(|host| !matches!(host.as_str(), "any" | "loopback"));
     read.ok_or_else(|| NoTarget { given: given.to_owned() })
 }
@@ -173,7 +173,11 @@ mod tests {
             ["", "a.test,", "http://a.test", "a.test:80", "*", "a test", "any,a.test", "a.test,loopback"]
         {
             let refused = text.parse::<WebhookTargets>().unwrap_err().to_string();
-            assert!(refused.contains("is no host; write `loopback`, `any`, or hosts"), "{text}: {refused}");
+            assert!(
+                refused
+                    .contains("is not a host; write `loopback`, `any`, or a comma-separated list of hosts"),
+                "{text}: {refused}"
+            );
         }
     }
 }

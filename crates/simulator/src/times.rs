@@ -1,4 +1,4 @@
-//! Durations as people write them, and the range of the clock.
+//! Durations in scenarios and requests, and the range of the clock.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use serde_json::{Number, Value};
 use vbc_base::clock::Timestamp;
 use vbc_base::units::duration;
 
-/// The times to which the clock can be set: every suite and HTTP can write them.
+/// The times to which the clock can be set. Every suite and HTTP can represent them.
 pub(crate) const TIMES: RangeInclusive<Timestamp> = Timestamp::UNIX_EPOCH..=LATEST;
 const LATEST: Timestamp = Timestamp::constant(253_402_128_000, 0);
 
-/// What [`read`] accepts.
+/// Describes the values that [`read`] accepts.
 pub(crate) const EXPECTED: &str = "a time such as \"20s\", \"1m30s\" or a number of seconds";
 
 /// Reads a duration.

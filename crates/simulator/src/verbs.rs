@@ -24,14 +24,14 @@ impl Service {
         self.act(Action::RevokeAllRefresh);
     }
 
-    /// Advances the simulator's clock, and runs the timeline up to then. The clock does not move
-    /// beyond 9999-12-30; [`Service::inject`] reports that as an error.
+    /// Advances the simulator's clock, and runs the timeline up to that time. A move beyond
+    /// 9999-12-30 is ignored; [`Service::inject`] reports it as an error.
     pub fn advance_clock(&self, by: Duration) {
         self.act(Action::ClockAdvance(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX)));
     }
 
     /// Sets the simulator's clock. A time before 1970 or after 9999-12-30 is ignored;
-    /// [`Service::inject`] reports that as an error.
+    /// [`Service::inject`] reports it as an error.
     pub fn set_clock(&self, to: Timestamp) {
         self.act(Action::ClockSet(to));
     }
@@ -41,10 +41,10 @@ impl Service {
         self.act(Action::Quota(per_minute));
     }
 
-    /// Locks a user by an administrator, and revokes the user's tokens.
+    /// Locks a user as an administrator does, and revokes the user's tokens.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     pub fn lock_user(&self, user: &str) -> Result<(), FaultError> {
         self.inject(Action::LockUser { user: user.to_owned(), keep_tokens: false }).map(drop)
     }
@@ -52,7 +52,7 @@ impl Service {
     /// Removes any lock of a user.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     pub fn unlock_user(&self, user: &str) -> Result<(), FaultError> {
         self.inject(Action::UnlockUser { user: user.to_owned() }).map(drop)
     }
@@ -60,7 +60,7 @@ impl Service {
     /// Changes a user's password, and revokes the user's tokens.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     pub fn change_password(&self, user: &str, password: impl Into<Secret>) -> Result<(), FaultError> {
         self.inject(Action::ChangePassword { user: user.to_owned(), password: password.into() }).map(drop)
     }
@@ -97,7 +97,7 @@ impl Service {
         state.expectations.verdict(&state.journal)
     }
 
-    /// Judges the expectations once they are met, or after `patience`. Cancel safe.
+    /// Waits until the expectations are met, at most for `patience`, and judges them. Cancel safe.
     pub async fn verdict_within(&self, patience: Duration) -> Verdict {
         let until = Instant::now() + patience;
         loop {
@@ -151,20 +151,20 @@ same_of_simulator! {
     set_clock(to: Timestamp) -> ();
     /// Limits the requests per minute of each application and user; `None` removes the limit.
     set_quota(per_minute: Option<u32>) -> ();
-    /// Locks a user by an administrator, and revokes the user's tokens.
+    /// Locks a user as an administrator does, and revokes the user's tokens.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     lock_user(user: &str) -> Result<(), FaultError>;
     /// Removes any lock of a user.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     unlock_user(user: &str) -> Result<(), FaultError>;
     /// Changes a user's password, and revokes the user's tokens.
     ///
     /// # Errors
-    /// When there is no such user.
+    /// If there is no such user.
     change_password(user: &str, password: impl Into<Secret>) -> Result<(), FaultError>;
     /// Responds to the next request under `path` with `status`, and returns the fault's id. `path`
     /// is a prefix or, with a `*`, a pattern.
@@ -182,7 +182,7 @@ same_of_simulator! {
 }
 
 impl Simulator {
-    /// Judges the expectations once they are met, or after `patience`. Cancel safe.
+    /// Waits until the expectations are met, at most for `patience`, and judges them. Cancel safe.
     pub async fn verdict_within(&self, patience: Duration) -> Verdict {
         self.service.verdict_within(patience).await
     }

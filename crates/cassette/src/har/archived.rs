@@ -43,8 +43,8 @@ pub(super) struct ResponseContent {
     encoding: Option<String>,
 }
 
-/// The body of a request, [`Content::Unread`] if it cannot be decoded. `None` if there is none.
-/// Adds the content type if no header has it.
+/// The body of a request; [`Content::Unread`] if it cannot be decoded. `None` if the entry has no
+/// body. Adds the content type if no header has it.
 pub(super) fn posted_body(data: PostData, headers: &mut Fields, codings: Option<&str>) -> Option<Content> {
     let text = data.text.filter(|text| !text.is_empty());
     if text.is_none() && data.params.is_empty() {
@@ -79,7 +79,7 @@ pub(super) fn decoded_content(
     if is_base64(content.encoding.as_deref()) {
         return from_base64(text).map(|bytes| without_codings(bytes, codings, headers));
     }
-    // An export has text in UTF-8, whatever its type says.
+    // An export contains text in UTF-8, regardless of its content type.
     let charset = charset_of(headers).or_else(|| charset::charset(&content.mime_type).map(str::to_owned));
     let Some(charset) = charset.filter(|_| !is_ours && !text.is_empty()) else {
         return Some(text.as_bytes().to_vec());
@@ -108,7 +108,7 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(letters.collect::<Vec<_>>()).ok()
 }
 
-/// Most programs decode bodies. One that is still in gzip is decoded, unless it is a gzip file.
+/// Most programs decode bodies. A body that is still in gzip is decoded, unless it is a gzip file.
 fn without_codings(bytes: Vec<u8>, codings: Option<&str>, headers: &Fields) -> Vec<u8> {
     let is_file = field(headers, "content-type").is_some_and(|kind| kind.contains("gzip"));
     match codings.filter(|_| !is_file && coding::is_gzip(&bytes)) {

@@ -24,7 +24,7 @@ pub(super) fn encode(text: &str, charset: &str) -> Option<Vec<u8>> {
     let units = || text.encode_utf16();
     match charset.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" | "unicode-1-1-utf-8" => Some(text.as_bytes().to_vec()),
-        // The byte order mark tells the byte order.
+        // The byte order mark shows the byte order.
         "utf-16" => Some([0xfeff].into_iter().chain(units()).flat_map(u16::to_le_bytes).collect()),
         "utf-16le" => Some(units().flat_map(u16::to_le_bytes).collect()),
         "utf-16be" => Some(units().flat_map(u16::to_be_bytes).collect()),

@@ -47,7 +47,7 @@ struct ProxyMembers {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PseudonymMark {
     pub(super) personal_data: PersonalData,
-    /// The digest of the record that the entry is read as. A changed entry has another one.
+    /// The digest of the record that the entry is read as. It changes with the entry.
     pub(super) sha256: String,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct ParsedEntry {
 }
 
 impl ParsedEntry {
-    /// Reads an entry. `None` without a request of HTTP or without a response.
+    /// Reads an entry. `None` if it has no HTTP request or no response.
     pub(super) fn parse(entry: Value) -> Option<Self> {
         let Entry { started_date_time, time, request, response, ours } =
             serde_json::from_value(entry).ok()?;
@@ -113,8 +113,8 @@ impl ParsedEntry {
         Some(Self { record: Record { n: 0, at, millis, base, request, response }, mark })
     }
 
-    /// Whether it is unchanged since an [`export`](super::export) wrote it, and contains pseudonyms
-    /// for all that an import would replace.
+    /// Whether the entry is unchanged since an [`export`](super::export) wrote it, and contains
+    /// pseudonyms for everything that an import would replace.
     pub(super) fn is_pseudonymised(&self, keep_personal: bool) -> bool {
         self.mark.as_ref().is_some_and(|mark| {
             let is_enough = keep_personal || mark.personal_data == PersonalData::Hidden;
@@ -174,7 +174,7 @@ fn recorded_request(request: Request, mut target: String) -> Option<RecordedRequ
 }
 
 fn recorded_response(response: Response, method: &str, is_ours: bool) -> Option<RecordedResponse> {
-    // A lower status is a switch of protocols or a request that failed.
+    // A lower status means a switch of protocols or a failed request.
     let status = response.status.filter(|status| (200.0..1000.0).contains(status))? as u16;
     StatusCode::from_u16(status).ok()?;
     let codings = value(&response.headers, "content-encoding");

@@ -1,4 +1,4 @@
-//! Bodies, queries and cookies that an archive has only in parts.
+//! Rebuilds bodies, queries and cookies that an archive contains only as parts.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ pub(super) struct FormField {
     content_type: String,
 }
 
-/// A form as it was sent. `None` if it has a file, whose content an archive lacks.
+/// A form as it was sent. `None` if it contains a file: archives lack the content of files.
 pub(super) fn body(kind: &str, fields: &[FormField]) -> Option<Vec<u8>> {
     let lacks_content =
         |field: &FormField| field.file_name.is_some() && field.value.as_ref().is_none_or(String::is_empty);

@@ -25,13 +25,13 @@ struct Log {
 
 /// Writes the entries of an archive to a cassette, which is created or appended to.
 ///
-/// Every body is kept. Credentials are replaced wherever the archive repeats them, as are values
-/// whose names call them credentials. Personal data is replaced where the table of operations or a
-/// field's name tells it, unless `keep_personal` is set. Entries that an export has marked are
-/// imported unchanged.
+/// Every body is kept. Values whose names call them credentials are replaced, wherever the archive
+/// repeats them. Personal data is replaced where the table of operations or a field's name
+/// identifies it, unless `keep_personal` is set. Entries that an export has marked are imported
+/// unchanged.
 ///
 /// # Errors
-/// If the text is no archive, or the cassette cannot be written.
+/// If the text is not a HAR, or the cassette cannot be written.
 pub fn import(text: &str, path: &Path, keep_personal: bool, clock: &Clock) -> Result<ImportCounts, HarError> {
     let archive = parse(text)?;
     let personal = if keep_personal { PersonalData::Kept } else { PersonalData::Hidden };

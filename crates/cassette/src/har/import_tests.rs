@@ -31,7 +31,7 @@ fn request(line: &str, body: &[u8]) -> RecordedRequest {
     recorded_request(&request, Some(body.to_vec()))
 }
 
-/// The status that a request gets in strict replay: 501 where the record has no whole response, 404
+/// The status that a request gets in strict replay: 501 if the record has no complete response, 404
 /// without a record.
 fn status(cassette: Cassette, line: &str, body: &[u8]) -> u16 {
     let player = Player::new(cassette, Matching::Strict, Order::Any);
@@ -111,13 +111,13 @@ fn a_posted_body_that_the_archive_does_not_have_may_have_been_any() {
         entry["request"] = json!({ "method": "POST", "url": "http://h/" });
         entry["request"].as_object_mut().unwrap().extend(posted.as_object().unwrap().clone());
         assert_eq!(status(cassette(json!([entry.clone()])), "POST /", b"abcde"), 200, "{posted}");
-        // The archive lacks its type too.
+        // The archive also lacks its type.
         let player = Player::new(cassette(json!([entry])), Matching::Strict, Order::Any);
         let mut typed = request("POST /", b"abcde");
         typed.headers.push(("content-type".into(), "text/plain".into()));
         assert!(matches!(player.play(&typed), Outcome::Play(_)), "{posted}");
     }
-    // The archive has only the name of a file.
+    // The archive contains only the name of a file.
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": "a" } }));
     entry["request"]["postData"] = json!({ "mimeType": parts, "params": [{ "name": "f", "fileName": "x" }] });
     assert_eq!(cassette(json!([entry])).records[0].request.body, Content::Unread);
@@ -187,7 +187,7 @@ fn text_goes_out_in_its_charset() {
             assert_eq!(field(&response.headers, "content-type"), Some("text/plain; charset=utf-8"));
         }
     }
-    // The request's too, so that a client that sends them finds the record.
+    // Also in the request, so that a client that sends them finds the record.
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": "a" } }));
     entry["request"] = json!({ "method": "POST", "url": "http://h/", "postData": {
         "mimeType": "text/plain; charset=ISO-8859-1", "text": "jané",
@@ -311,13 +311,13 @@ fn members_of_other_types_cost_no_entry() {
 const PERSON: &str =
     r#"{"phone_number":"15551234567","first_name":"Jane","access_token":"s3cret-0123456789"}"#;
 
-/// A cassette with a hidden person, and its archive.
+/// A cassette with hidden personal data, and its archive.
 fn exported() -> (Vec<Record>, Value) {
     let mut entry = get(
         "http://h/users/jane?phone=15551234567",
         json!({ "status": 200, "content": { "mimeType": "application/json", "text": PERSON } }),
     );
-    // No table lists it, so it is replaced too.
+    // No table lists this value, so it is replaced too.
     entry["request"]["method"] = json!("PURGE");
     entry["request"]["headers"] = json!([{ "name": "Authorization", "value": "Bearer s3cret-0123456789" }]);
     let archive = json!({ "log": { "entries": [entry] } }).to_string();

@@ -1,4 +1,4 @@
-//! Reads members of archives whose types deviate from the specification, or that are missing.
+//! Reads members of archives that are missing, or whose types deviate from the specification.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -19,7 +19,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, 
     })
 }
 
-/// Reads a text. Another value gives its JSON.
+/// Reads a text. Any other value is returned as its JSON.
 pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Ok(text_of(Value::deserialize(from)?))
 }

@@ -26,7 +26,7 @@ use crate::text::split_query;
 /// Why an archive cannot be imported.
 #[derive(Debug, Error)]
 pub enum HarError {
-    /// The text is no HAR of version 1.
+    /// The text is not a HAR of version 1.
     #[error("not a HAR: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The cassette cannot be used.
@@ -60,7 +60,8 @@ pub fn export(cassette: &Cassette) -> Value {
     })
 }
 
-/// Marks an entry as pseudonymised. The mark contains a digest, which fits no changed entry.
+/// Marks an entry as pseudonymised. The mark contains a digest, which no longer matches once the
+/// entry is changed.
 fn marked(mut entry: Value, personal_data: PersonalData) -> Value {
     if let Some(parsed) = ParsedEntry::parse(entry.clone()) {
         let mark = PseudonymMark { personal_data, sha256: digest_of(&parsed.record) };

@@ -1,5 +1,5 @@
-//! Records exchanges. The data plane hands them over by a bounded channel; a thread redacts and
-//! writes them.
+//! Records exchanges. The data plane hands them over through a bounded channel; a thread redacts
+//! and writes them.
 
 mod tape;
 mod transcribe;
@@ -33,7 +33,7 @@ pub struct RecordOptions {
     /// Keep bodies, paths and parameters that belong to no operation of the VBC API. Only secrets
     /// that the process knows are removed from them.
     pub unknown: bool,
-    /// Record when each piece of a response came.
+    /// Record when each piece of a response arrived.
     pub timing: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct RecordOptions {
 enum Message {
     /// An exchange that has ended.
     Exchange(Box<Exchange>),
-    /// Nothing follows: the writer ends.
+    /// No message follows, and the writer ends.
     Finish,
 }
 
@@ -51,7 +51,7 @@ pub type SecretSource = Box<dyn Fn(&mut dyn FnMut(&Secret)) + Send + Sync>;
 /// State that the data plane and the writer share. Locks are held for a few instructions only.
 #[derive(Default)]
 struct Shared {
-    /// Tokens that were sent and that the writer does not know yet.
+    /// Tokens that were sent, but that the writer does not know yet.
     sent: Mutex<Vec<Secret>>,
     /// The token that was sent last. Most requests send it again.
     last: Mutex<Option<Secret>>,
@@ -71,7 +71,8 @@ pub struct RecordingCounts {
     pub truncated: AtomicU64,
 }
 
-/// Records exchanges to a cassette. All threads of the data plane share it, and none waits for it.
+/// Records exchanges to a cassette. All threads of the data plane share it, and none of them waits
+/// for it.
 ///
 /// [`know`](Self::know) and [`watch`](Self::watch) tell it which tokens to remove. [`Tape::begin`]
 /// starts an exchange. [`finish`](Self::finish) ends the recording.
@@ -87,8 +88,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Opens a cassette, which is created or appended to. `secrets` are removed from everything, in
-    /// every encoding.
+    /// Opens a cassette for appending, or creates it. `secrets` are removed from everything, also
+    /// in their encoded forms.
     ///
     /// # Errors
     /// If the file cannot be written, or cannot be appended to.
@@ -151,10 +152,12 @@ impl Recorder {
     /// everything is on disk.
     pub fn finish(&self) {
         if let Some(writer) = self.writer.lock().take() {
-            // After the waiting exchanges. It fails only if the thread has panicked.
+            // Queued after the waiting exchanges. Sending fails only if the thread has panicked.
             let _ = self.sender.send(Message::Finish);
             if writer.join().is_err() {
-                tracing::error!("the cassette's writer ended before its work");
+                tracing::error!(
+                    "the thread that writes the cassette stopped unexpectedly; records are missing"
+                );
             }
         }
     }
@@ -185,7 +188,7 @@ impl Writer {
             self.write(&exchange);
         }
         if let Err(error) = self.appender.sync() {
-            tracing::warn!(%error, "the cassette may not be on the disk yet");
+            tracing::warn!(%error, "cannot flush the cassette to disk; a crash of this machine may lose its last records");
         }
     }
 
@@ -206,14 +209,14 @@ impl Writer {
             Ok(()) => {
                 if std::mem::replace(&mut self.failing, false) {
                     let dropped = self.counts.dropped.load(Relaxed);
-                    tracing::info!(dropped, "the cassette is written again");
+                    tracing::info!(dropped, "the cassette can be written again");
                 }
                 self.counts.written.fetch_add(1, Relaxed);
                 self.counts.truncated.fetch_add(truncated.into(), Relaxed);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "the cassette cannot be written; records are dropped");
+                    tracing::error!(%error, "cannot write to the cassette; records are dropped until it works again");
                 }
                 self.counts.dropped.fetch_add(1, Relaxed);
             }
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!(counts.written.load(Relaxed) + dropped, 2 * WAITING as u64 + 1);
         let cassette = Cassette::read(&path).unwrap();
         assert_eq!(cassette.records.len() as u64, counts.written.load(Relaxed));
-        // Late ones are counted too.
+        // Late exchanges are counted too.
         exchange(&recorder, "/late");
         assert_eq!(counts.dropped.load(Relaxed), dropped + 1);
     }

@@ -1,6 +1,7 @@
 //! Copies an exchange while it passes through the data plane, within a budget.
 //!
-//! Nothing here waits. What exceeds the budget is dropped and counted; the request does not notice.
+//! Nothing here waits. An exchange that exceeds the budget is dropped and counted; its request is
+//! not affected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,10 +18,10 @@ use crate::text::{debug_shows_nothing, latin1};
 use vbc_base::clock::Timestamp;
 use vbc_http::codec::KeptBytes;
 
-/// How many pieces of a body get a time.
+/// The most pieces of a body whose times are recorded.
 const MOST_TIMES: usize = 10_000;
 
-/// How many bytes all exchanges of a recorder may hold together.
+/// The most bytes that all exchanges of a recorder may hold together.
 const BUDGET: usize = 64 << 20;
 
 /// The bytes that all exchanges of a recorder hold.
@@ -42,7 +43,7 @@ impl Budget {
     }
 }
 
-/// The part of a body that has passed.
+/// The part of a body that has passed so far.
 pub(super) struct Pieces {
     data: KeptBytes,
     /// Its share of the budget, in bytes.
@@ -53,7 +54,7 @@ pub(super) struct Pieces {
     pub(super) ended: bool,
     /// It exceeded the budget.
     pub(super) lost: bool,
-    /// When pieces passed: milliseconds since the request, and bytes.
+    /// When the pieces passed: milliseconds since the request, and the number of bytes.
     pub(super) times: Vec<(u64, usize)>,
     budget: Arc<Budget>,
 }
@@ -143,8 +144,9 @@ impl RequestTap {
 
 /// An exchange whose request has arrived.
 ///
-/// [`begin`](Self::begin) takes the head of a request, [`request_tap`](Self::request_tap) copies
-/// its body, and [`response`](Self::response) continues. Dropped before that, it is not recorded.
+/// [`begin`](Self::begin) takes the head of a request, and [`request_tap`](Self::request_tap)
+/// copies its body. [`response`](Self::response) continues with the response. An exchange that is
+/// dropped before that is not recorded.
 pub struct Tape {
     pub(super) recorder: Arc<Recorder>,
     pub(super) at: Timestamp,
@@ -158,7 +160,7 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Begins with the head of a request. `base` is the scheme and authority under which the client
+    /// Starts with the head of a request. `base` is the scheme and authority under which the client
     /// reached the proxy.
     pub fn begin<B: http_body::Body>(
         recorder: &Arc<Recorder>,
@@ -221,7 +223,8 @@ impl Exchange {
     }
 }
 
-/// Copies a response's body. When it is dropped, the exchange goes to the recorder.
+/// Copies a response's body. Dropping it hands the exchange to the recorder, whether or not the
+/// body has ended.
 pub struct ResponseTap(Option<Box<Exchange>>);
 
 impl ResponseTap {

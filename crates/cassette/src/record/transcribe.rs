@@ -1,4 +1,4 @@
-//! Writes an exchange as a record, with everything replaced that is not kept.
+//! Converts an exchange to a record in which everything is replaced that must not be kept.
 
 use http::{HeaderMap, Version};
 

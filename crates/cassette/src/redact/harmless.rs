@@ -1,4 +1,4 @@
-//! Decides whether a value is harmless as it is written.
+//! Decides whether a value is harmless, so that it can be kept unchanged.
 
 use super::kind::{self, Kind};
 use super::operations::is_listed_name;
@@ -7,8 +7,8 @@ use super::vocabulary::{PHRASES, WORDS};
 /// The longest harmless value, in bytes.
 const LONGEST: usize = 512;
 
-/// Whether a value has a harmless form of its kind. A [`Kind::Link`] never has: its parts are
-/// checked one by one instead.
+/// Whether a value has a harmless form of its kind. A [`Kind::Link`] never has one: its parts are
+/// checked separately.
 pub(crate) fn is_harmless(kind: Kind, text: &str) -> bool {
     text.is_empty()
         || text.len() <= LONGEST
@@ -34,7 +34,8 @@ fn is_date(text: &str) -> bool {
     text.starts_with("20") && text.contains('-') && kind::is_time(text)
 }
 
-/// One of the fixed texts. After a `*` follows a time, a number or listed words.
+/// Whether a text is one of the fixed texts. A `*` in these stands for a time, a number or listed
+/// words.
 fn is_phrase(text: &str) -> bool {
     PHRASES.iter().any(|phrase| match phrase.strip_suffix('*') {
         Some(start) => text.strip_prefix(start).is_some_and(|rest| {

@@ -30,7 +30,7 @@ enum Rule {
     SetCookie,
     /// A fixed text, or an authentication scheme and its parameters.
     Challenge,
-    /// Any value. It is hidden, the name is kept.
+    /// Any value. The value is hidden and the name is kept.
     Hidden,
 }
 
@@ -138,7 +138,7 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
         Rule::Words => words_before_details(filter, name, text)
             .or_else(|| media::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
             .or_else(unlisted),
-        // The request ids of this proxy.
+        // A request id of this proxy.
         Rule::Value(Kind::Id) if is_hex(text, 16) => None,
         Rule::Value(kind) => listed(kind),
         Rule::NumberOrTime if is_digits(text, 1..=6) || text == "-1" => None,
@@ -200,7 +200,7 @@ fn words_before_details(filter: &Filter<'_>, name: &str, text: &str) -> Option<S
     is_words(name, words).then(|| format!("{words}; details=\"{details}\""))
 }
 
-/// Replaces entity tags (RFC 9110 §8.8.3) by other entity tags.
+/// Replaces entity tags (RFC 9110 §8.8.3) with other entity tags.
 fn entity_tags(filter: &Filter<'_>, text: &str) -> Option<String> {
     if text == "*" || text.contains(':') && is_harmless(Kind::Time, text) {
         return None;

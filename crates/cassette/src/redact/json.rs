@@ -80,8 +80,8 @@ impl Walk<'_> {
         self.copied = to;
     }
 
-    /// The shape of a member. An open scope keeps members that no table lists, unless their name
-    /// calls them secrets.
+    /// The shape of a member. An open scope keeps members that no table lists, unless their names
+    /// call them secrets.
     fn member_shape(&self, outer: Shape, name: &str) -> Shape {
         match member(outer, name, self.stack.len() == 1) {
             Shape::Unlisted | Shape::Open if self.scope.keeps_unlisted && names_secret(name) => {
@@ -204,8 +204,8 @@ pub(crate) fn tokens(text: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Whether a text is JSON: one document or several, of which the last may be truncated. A lone
-/// number or word does not count, since it could as well be text.
+/// Whether a text is JSON: one or several documents, the last of which may be truncated. A lone
+/// number or word does not count, since it could just as well be text.
 fn is_document(text: &str) -> bool {
     let Some(first @ (b'{' | b'[' | b'"')) = text.trim_start().bytes().next() else { return false };
     let mut documents = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();

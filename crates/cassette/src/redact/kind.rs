@@ -25,9 +25,9 @@ pub(crate) enum Kind {
     Phone,
     /// An e-mail address or a login name.
     Email,
-    /// The name of a person.
+    /// The name of a user or a caller.
     Name,
-    /// Free text that a person wrote: a label, a postal address.
+    /// Free text that a user entered: a label, a postal address.
     Text,
     /// Never kept: a signing key, digits that a caller typed, anything that no table lists.
     Secret,

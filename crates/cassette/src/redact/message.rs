@@ -6,7 +6,7 @@ use super::{Endpoint, Filter, Kind, Scope, archive, headers, is_harmless, json, 
 use crate::format::{Content, Fields, LARGEST_BODY, Record, RecordedRequest, RecordedResponse, field};
 use crate::{coding, media};
 
-/// When pieces of a body came: milliseconds since the request, and bytes.
+/// When the pieces of a body arrived: milliseconds since the request, and the number of bytes.
 type Pieces = Vec<(u64, usize)>;
 
 /// Header fields and the body that they describe.
@@ -14,13 +14,13 @@ type Pieces = Vec<(u64, usize)>;
 struct Message {
     headers: Fields,
     content: Content,
-    /// Identifies a body of which only the length is kept.
+    /// Identifies a body if only its length is kept.
     hash: Option<String>,
     pieces: Pieces,
 }
 
 impl Filter<'_> {
-    /// A record with everything replaced that is not kept, and bodies without their codings.
+    /// Replaces everything in a record that must not be kept. Bodies lose their content codings.
     pub(crate) fn record(&self, record: Record) -> Record {
         let (request, endpoint) = self.request_at(record.request, &record.base);
         let scope = Scope { filter: self, base: &record.base, keeps_unlisted: endpoint.keeps_unlisted };
@@ -44,7 +44,7 @@ impl Filter<'_> {
         Record { base, request, response, ..record }
     }
 
-    /// A request with everything replaced that is not kept.
+    /// Replaces everything in a request that must not be kept.
     pub(crate) fn request(&self, request: RecordedRequest) -> RecordedRequest {
         self.request_at(request, "").0
     }
@@ -78,7 +78,7 @@ fn redact_fields(scope: Scope<'_>, fields: &Fields) -> Fields {
 }
 
 /// Redacts fields and body. Without a `shape` only the length of the body is kept. The fields are
-/// adapted to what is kept.
+/// adjusted to the kept body.
 fn redact_message(
     scope: Scope<'_>,
     headers: Fields,
@@ -115,7 +115,7 @@ fn redact_message(
     Message { headers: fields, content: Content::of(new), hash: None, pieces }
 }
 
-/// A message of whose body only the length and a hash are kept.
+/// A message that keeps only the length and a hash of its body.
 fn hashed(scope: Scope<'_>, headers: Fields, bytes: &[u8]) -> Message {
     let hash = Some(scope.filter.pseudonyms.of_body(bytes));
     Message { headers, content: Content::Truncated(bytes.len() as u64), hash, pieces: Vec::new() }
@@ -134,7 +134,7 @@ fn redact_body(scope: Scope<'_>, content_type: Option<&str>, bytes: &[u8], shape
             return Some(new.into_bytes());
         }
         let line = text.trim_end();
-        // The identifier of a placed call. Elsewhere digits could be a PIN.
+        // The identifier of a placed call, for example. Elsewhere digits could be a PIN.
         let is_value = matches!(shape, Shape::Value(kind) if is_harmless(kind, line));
         let is_listed = is_value || is_harmless(Kind::Phrase, line);
         if essence == "text/plain" && is_listed && !known.is_in(line.as_bytes()) {

@@ -1,7 +1,8 @@
 //! Decides which values of a recording are kept, and replaces the others.
 //!
-//! [`Filter`] decides about single values by the table of [`operations`], the known [`secrets`] and
-//! the options of [`Retention`]. [`message`] applies it to whole requests and responses.
+//! [`Filter`] decides about single values. It uses the table of [`operations`], the known
+//! [`secrets`] and the options in [`Retention`]. [`message`] applies it to whole requests and
+//! responses.
 
 mod archive;
 mod harmless;
@@ -24,19 +25,19 @@ pub(crate) use secrets::KnownSecrets;
 
 use operations::{Operation, PathMatch, Shape};
 
-/// What a recording keeps besides harmless values.
+/// The values that a recording keeps besides harmless ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
     /// Telephone numbers, names, e-mail addresses and labels where a table lists their place.
     pub(crate) personal: bool,
     /// Everything outside the operations of the API, except known secrets.
     pub(crate) unknown: bool,
-    /// Within an operation also what no table lists: for an archive that a person exported.
+    /// Values within an operation that no table lists. Set when a HAR is imported.
     pub(crate) unlisted: bool,
 }
 
 /// Keeps or replaces values. [`record`](Self::record) and [`request`](Self::request) take whole
-/// messages, the other methods single values.
+/// messages. The other methods take single values.
 #[derive(Clone, Copy)]
 pub(crate) struct Filter<'f> {
     pub(crate) pseudonyms: &'f Pseudonyms,
@@ -63,7 +64,8 @@ struct Scope<'s> {
 }
 
 impl Scope<'_> {
-    /// Replaces a value that no table lists. It is not kept if its field's name calls it a secret.
+    /// Replaces a value that no table lists. It is never kept if its field's name calls it a
+    /// secret.
     fn unlisted(&self, name: &str, text: &str) -> Option<String> {
         self.filter.unlisted(text, self.keeps_unlisted && !names_secret(name))
     }

@@ -8,7 +8,7 @@ use super::kind::Kind::{
 };
 use super::kind::{is_digits, is_id};
 
-/// What JSON may contain at a place.
+/// The JSON that is expected at a place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     /// A string or a number of a kind.
@@ -23,7 +23,7 @@ pub(crate) enum Shape {
     Open,
 }
 
-/// A member of an object: its name, and what it may contain.
+/// A member of an object: its name and its shape.
 pub(crate) type Member = (&'static str, Shape);
 
 /// One operation of the API.
@@ -32,8 +32,8 @@ pub(crate) struct Operation {
     pub(crate) method: &'static str,
     /// The suites that have it.
     suites: &'static [&'static str],
-    /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for one or
-    /// for a login name.
+    /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for an
+    /// identifier or a login name.
     path: &'static str,
     pub(crate) query: &'static [&'static [Parameter]],
     pub(crate) request: Shape,
@@ -482,7 +482,7 @@ pub(crate) fn is_listed_name(text: &str) -> bool {
     })
 }
 
-/// The kind of a value that no table lists and whose name says that it is about a person.
+/// The kind of a value that no table lists, if its name marks it as personal data.
 pub(crate) fn personal(name: &str) -> Option<Kind> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     Some(match &*plain.to_ascii_lowercase() {

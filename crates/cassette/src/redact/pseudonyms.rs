@@ -6,7 +6,7 @@ use super::kind::{Kind, is_uuid};
 use crate::text::{debug_shows_nothing, is_hex};
 use vbc_base::secret::hex;
 
-/// The tenant of a login name, which says nothing about a person.
+/// The tenant of a login name, which is not personal data.
 const TENANT: &str = "@vbc.prod";
 
 /// The prefix of a pseudonym without a form.
@@ -20,8 +20,8 @@ pub(crate) fn is_hidden(text: &str) -> bool {
     text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(|digits| is_hex(digits, 16))
 }
 
-/// Whether a text can have become `recorded` by replacing pieces: the text around them is the same.
-/// A text that was replaced as a whole matches nothing but itself.
+/// Whether `recorded` can result from `text` by replacing pieces: the text around them is the same.
+/// A text that was replaced as a whole matches only itself.
 pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
     if is_hidden(recorded) {
         return recorded == REMOVED;
@@ -93,7 +93,7 @@ impl Pseudonyms {
         }
     }
 
-    /// The pseudonym of a value whose form alone tells its kind.
+    /// The pseudonym of a value whose kind follows from its form.
     fn of_form(&self, text: &str) -> String {
         if text.starts_with("https://") || text.starts_with("http://") {
             return format!("https://{}.example.com/", self.opaque(text));
@@ -123,7 +123,7 @@ impl Pseudonyms {
         HIDDEN.to_owned() + &hex(&self.digest("credential", text.as_bytes())[..8])
     }
 
-    /// A number with as many digits, for JSON.
+    /// A number with the same count of digits, for JSON.
     pub(crate) fn number(&self, text: &str) -> String {
         let most = text.bytes().filter(u8::is_ascii_digit).count().clamp(1, 15);
         let digest = self.digest("number", text.as_bytes());
@@ -162,7 +162,8 @@ impl Pseudonyms {
         spoken_word(&self.digest("email", whole.as_bytes()), 5) + domain
     }
 
-    /// Replaces each word by itself, so that a first name is the same with and without the last.
+    /// Replaces each word separately, so that a first name has the same pseudonym with and without
+    /// the last name.
     fn name(&self, text: &str) -> String {
         let words = text.split([' ', '-', '.', ',', '\'']).filter(|word| !word.is_empty());
         let words: Vec<String> = words.map(|word| self.word_of_name(word)).collect();

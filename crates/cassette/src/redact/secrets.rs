@@ -1,9 +1,9 @@
-//! The secrets that this process knows, and where a text repeats one in any encoding.
+//! The secrets that this process knows, and the search for them in texts, in any encoding.
 //!
-//! Of a secret with 16 bytes or more, any 16 in a row are found. A secret with 8 to 15 bytes is
-//! found as a whole. A shorter one is found only as a whole value. A text is searched as it is, and
-//! again with percent-encoding, Base64 (at each offset), hexadecimal digits and UTF-16 decoded, up
-//! to [`DEEPEST`] levels. Case is ignored.
+//! Any 16 consecutive bytes of a longer secret are found. A secret with 8 to 15 bytes is found as a
+//! whole. A shorter one is found only if it is the whole value. A text is searched as it is, and
+//! again after decoding percent-encoding, Base64 (at each offset), hexadecimal digits and UTF-16.
+//! Up to [`DEEPEST`] levels are decoded. Case is ignored.
 
 mod encodings;
 
@@ -72,7 +72,8 @@ impl Hasher for Identity {
 
 debug_shows_nothing!(KnownSecrets);
 
-/// The last [`ROW`] bytes before each end in a text, in lower case. The last byte is the lowest.
+/// The last [`ROW`] bytes before each position in a text, in lower case. The last byte is the
+/// lowest.
 fn windows(bytes: &[u8]) -> impl Iterator<Item = (usize, u128)> {
     let mut window = 0_u128;
     bytes.iter().zip(1..).map(move |(byte, end)| {

@@ -111,7 +111,7 @@ fn old_tokens_are_forgotten_and_passwords_are_not() {
         known.add_token(&Secret::new(format!("another-token-of-some-length-{n}")));
     }
     assert!(!known.is_in(TOKEN.as_bytes()) && known.is_in(b"pass+w0rd/12"));
-    // A row that tokens share is forgotten with the last of them.
+    // A row that several tokens share is forgotten with the last of these tokens.
     assert!(known.is_in(b"another-token-of-some-length-"));
     for n in 0..TOKENS {
         known.add_token(&Secret::new(format!("{n}")));

@@ -43,7 +43,7 @@ pub(crate) const WORDS: &[&str] = &[
     "urn:vbc-proxy:too-many-connections", "urn:vbc-proxy:upstream-failed",
 ];
 
-/// Fixed texts of responses. After a `*` follows a time, a number or words.
+/// Fixed texts of responses. A `*` stands for a time, a number or words.
 pub(crate) const PHRASES: &[&str] = &[
     // The gateway.
     "Invalid Credentials",

@@ -5,12 +5,12 @@
 enum MediaRange {
     /// `*/*`, or `*` as some clients write it.
     Anything,
-    /// A narrower range, or one that is refused.
+    /// A narrower range, or one with a weight of 0.
     Other,
 }
 
-/// Whether one says no more than `*/*`, which no `Accept` means too, and the other accepts
-/// everything as well (RFC 9110 §12.5.1).
+/// Whether both accept everything, and at least one says nothing more than that. A missing `Accept`
+/// means `*/*` (RFC 9110 §12.5.1).
 pub(super) fn accept_alike(one: &[&str], other: &[&str]) -> bool {
     let (one, other) = (ranges(one), ranges(other));
     (is_anything(&one) && has_anything(&other)) || (is_anything(&other) && has_anything(&one))

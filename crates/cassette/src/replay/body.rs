@@ -13,15 +13,15 @@ pub(super) struct ComparableBody {
     content_type: String,
     /// The bytes without their coding.
     sent: Option<Vec<u8>>,
-    /// The bytes as they would be recorded. `None` for a recorded request and without a key.
+    /// The bytes as they would be recorded. `None` for a recorded request, or without a key.
     redacted: Option<Vec<u8>>,
-    /// The hash of a body of which only the length is recorded.
+    /// The hash of a body, if only its length is recorded.
     hash: Option<String>,
     length: Option<u64>,
 }
 
 impl ComparableBody {
-    /// The body of a request, which is recorded as `redacted`.
+    /// The body of a request. `redacted` is the same request as it would be recorded.
     pub(super) fn new(sent: &RecordedRequest, redacted: &RecordedRequest, has_key: bool) -> Self {
         let codings = field(&sent.headers, "content-encoding");
         let bytes = sent.body.bytes().map(|bytes| {
@@ -40,12 +40,12 @@ impl ComparableBody {
         }
     }
 
-    /// Whether it may have been any body.
+    /// Whether nothing is known about the body.
     pub(super) fn is_unknown(&self) -> bool {
         self.sent.is_none() && self.hash.is_none()
     }
 
-    /// Whether it is known and byte for byte the recorded one.
+    /// Whether it is known and equals the recorded body byte for byte.
     pub(super) fn equals(&self, recorded: &Self) -> bool {
         self.sent.is_some() && self.sent == recorded.sent
     }
@@ -55,12 +55,12 @@ impl ComparableBody {
         media::multipart(&self.content_type).map(str::to_ascii_lowercase)
     }
 
-    /// Whether it is like the recorded body. One that was not read to its end when it was recorded
-    /// is like any.
+    /// Whether it matches the recorded body. A recorded body that was not read to its end matches
+    /// any body.
     pub(super) fn is_like(&self, recorded: &Self, has_key: bool) -> bool {
         if let (Some(hash), Some(_)) = (&recorded.hash, self.length) {
             return match self.multipart() {
-                // Each has its own boundary and so its own hash.
+                // Each request has its own boundary, so the hashes differ.
                 Some(_) => true,
                 None if has_key => self.hash.as_ref() == Some(hash),
                 None => self.length == recorded.length,
@@ -76,9 +76,9 @@ impl ComparableBody {
             || self.has_like_text(sent, bytes, recorded)
     }
 
-    /// Whether each string and number of a document is the recorded one, as it was sent or as it
-    /// would be recorded. Cassettes of earlier versions contain some of both. In other text only
-    /// pieces are replaced.
+    /// Whether each string and number of a document equals the recorded one, as it was sent or as
+    /// it would be recorded. Cassettes of earlier versions contain both. In text that is not JSON
+    /// only pieces are replaced.
     fn has_like_text(&self, sent: &[u8], bytes: &[u8], recorded: &Self) -> bool {
         let Some(recorded_tokens) = tokens(bytes) else {
             // In a form whole values are replaced.

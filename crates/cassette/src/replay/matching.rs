@@ -1,7 +1,7 @@
-//! Decides which recorded request is like a given one.
+//! Decides which recorded request a given one matches.
 //!
-//! A part of a request matches if it equals the recorded part as it was sent, or as it would be
-//! recorded under the cassette's key.
+//! A part of a request matches in one of two forms: as it was sent, or as it would be recorded
+//! under the cassette's key.
 
 use super::accept::accept_alike;
 use super::body::ComparableBody;
@@ -17,7 +17,7 @@ pub enum Matching {
     /// Method, target, body, and the headers that choose a response. Credentials do not count.
     #[default]
     Strict,
-    /// Method and path, regardless of the people in the path. The most similar record is played.
+    /// Method and path. Names of users in the path may differ. The most similar record is played.
     Lenient,
 }
 
@@ -37,7 +37,7 @@ const CHOOSING: [&str; 8] = [
 #[derive(Clone, Debug, Default)]
 struct Text {
     sent: String,
-    /// `None` for a recorded request and without a key.
+    /// `None` for a recorded request, or without a key.
     redacted: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Text {
 #[derive(Clone, Debug)]
 struct Segment {
     text: Text,
-    /// It names a person or a thing, of which other requests may name another.
+    /// It holds a name, which may differ between requests.
     is_variable: bool,
 }
 
@@ -211,7 +211,7 @@ impl ComparableRequest {
             + 400 * u32::from(same_target)
             + query as u32
             + 250 * u32::from(self.same_body(recorded))
-            // A body that is known to be the same goes before an unknown one.
+            // A body that is known to be equal is preferred to an unknown one.
             + 50 * u32::from(self.body.equals(&recorded.body))
             + 50 * u32::from(same_headers)
     }
@@ -220,23 +220,23 @@ impl ComparableRequest {
     pub(super) fn differences(&self, recorded: &Self) -> Vec<String> {
         let mut found = Vec::new();
         if !self.method.matches(&recorded.method) {
-            found.push(format!("the method was {}", recorded.method.sent));
+            found.push(format!("the recorded method is {}", recorded.method.sent));
         }
         if !self.same_path(recorded, Matching::Strict) {
-            found.push(format!("the path was {}", parts(&recorded.target).0));
+            found.push(format!("the recorded path is {}", parts(&recorded.target).0));
         } else if !self.same_query(recorded) {
             found.push(self.difference_of_queries(recorded));
         }
         for name in CHOOSING.iter().filter(|name| !self.like_header(recorded, name)) {
             let values = recorded.values(name);
             found.push(if values.is_empty() {
-                format!("{name} was not there")
+                format!("the record has no {name}")
             } else {
-                format!("{name} was `{}`", values.join(", "))
+                format!("the recorded {name} is `{}`", values.join(", "))
             });
         }
         if !self.same_body(recorded) {
-            found.push("the body was another".into());
+            found.push("the recorded body differs".into());
         }
         found
     }
@@ -245,10 +245,10 @@ impl ComparableRequest {
         let missing = recorded.pairs(|pair| !self.query.iter().any(|own| own.matches(pair)));
         let new = self.pairs(|pair| !pair.is_among(&recorded.query));
         match (missing.is_empty(), new.is_empty()) {
-            (true, true) => "the query was in another order".into(),
-            (true, false) => format!("`{new}` was not in the query"),
-            (false, true) => format!("the query also had `{missing}`"),
-            (false, false) => format!("the query had `{missing}`"),
+            (true, true) => "the recorded query is in another order".into(),
+            (true, false) => format!("the recorded query lacks `{new}`"),
+            (false, true) => format!("the recorded query also has `{missing}`"),
+            (false, false) => format!("the recorded query has `{missing}`"),
         }
     }
 

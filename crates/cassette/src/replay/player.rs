@@ -1,4 +1,4 @@
-//! Finds recorded responses for requests that are like the recorded ones.
+//! Finds the recorded response to a request that matches a recorded one.
 
 use http::uri::Authority;
 use parking_lot::Mutex;
@@ -8,13 +8,14 @@ use crate::file::Cassette;
 use crate::format::{Content, LARGEST_BODY, PersonalData, Record, RecordedRequest, RecordedResponse};
 use crate::redact::{Filter, KnownSecrets, Pseudonyms, Retention};
 
-/// In which order records may be requested.
+/// The order in which records may be requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// In any order. If several records match, each is played once in turn, then the last again.
+    /// In any order. If several records match, each is played once in turn; then the last one
+    /// repeats.
     #[default]
     Any,
-    /// As they were recorded.
+    /// In the recorded order.
     Recorded,
 }
 
@@ -26,7 +27,7 @@ pub struct Player {
     matching: Matching,
     order: Order,
     tracks: Vec<Track>,
-    /// Made under the cassette's key. Without the key they are never compared.
+    /// They use the cassette's key. Without the key they are never compared.
     pseudonyms: Pseudonyms,
     has_key: bool,
     /// The cassette contains personal data.
@@ -34,7 +35,7 @@ pub struct Player {
     state: Mutex<State>,
 }
 
-/// A record and its request in the form for comparison.
+/// A record, and its request in comparable form.
 #[derive(Debug)]
 struct Track {
     record: Record,
@@ -61,7 +62,7 @@ struct State {
 pub enum Outcome<'p> {
     /// The record whose response is played.
     Play(&'p Record),
-    /// A record matches but lacks a whole response, for this reason.
+    /// A record matches but has no complete response. The text says why.
     Unplayable(&'p Record, String),
     /// No record matches.
     NoMatch {
@@ -72,14 +73,14 @@ pub enum Outcome<'p> {
     },
 }
 
-/// What was played of a cassette.
+/// Which part of a cassette was played.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// How many records the cassette has.
     pub records: usize,
     /// How many requests matched a record.
     pub played: u64,
-    /// How many requests matched none.
+    /// How many requests matched no record.
     pub unmatched: u64,
     /// The numbers and requests of records that were never played.
     pub never_asked: Vec<(u64, String)>,
@@ -118,10 +119,11 @@ impl Player {
     pub fn play(&self, request: &RecordedRequest) -> Outcome<'_> {
         let retention = Retention { personal: self.personal, ..Retention::default() };
         let mut forms = vec![self.comparable(request, retention)];
-        // A cassette may have several records of a request. Those with a whole response go first.
+        // A cassette may have several records of a request. Those with a complete response are
+        // preferred.
         let mut found = self.find(&forms[0], true);
         if found.is_none() && self.has_key {
-            // As a recording with `--record-unknown` and an import would have redacted it.
+            // Also compares the request as `--record-unknown` and an import would have redacted it.
             let unknown = Retention { unknown: true, ..retention };
             let imported = Retention { unlisted: true, ..unknown };
             forms.extend([unknown, imported].map(|retention| self.comparable(request, retention)));
@@ -164,7 +166,8 @@ impl Player {
         ComparableRequest::of_sent(request, &filter, self.has_key)
     }
 
-    /// The first of the most similar tracks that has not been played, or the last of them.
+    /// The first of the most similar tracks that has not been played. If all have been, the last of
+    /// these.
     fn best(&self, request: &ComparableRequest, plays: &[u64], must_be_playable: bool) -> Option<usize> {
         let mut best: Option<(u32, usize)> = None;
         for (index, track) in self.tracks.iter().enumerate() {
@@ -186,13 +189,13 @@ impl Player {
     fn nearest(&self, request: &ComparableRequest, next: usize) -> String {
         let (label, track) = match self.order {
             Order::Recorded => match self.tracks.get(next) {
-                Some(track) => ("next in order", track),
+                Some(track) => ("the next in order", track),
                 None => return "all records have been played".into(),
             },
             Order::Any => {
                 let tracks = self.tracks.iter().rev();
                 match tracks.max_by_key(|track| request.similarity(&track.request)) {
-                    Some(track) => ("nearest", track),
+                    Some(track) => ("the nearest", track),
                     None => return "the cassette is empty".into(),
                 }
             }
@@ -224,19 +227,19 @@ fn host_of(base: &str) -> Option<String> {
 fn why_unplayable(response: &RecordedResponse) -> Option<String> {
     match &response.body {
         Content::Truncated(bytes) if response.body_hash.is_some() => Some(format!(
-            "its body of {bytes} bytes was not recorded, since it belongs to no operation of the VBC API \
+            "its body of {bytes} bytes was not recorded, because it belongs to no operation of the VBC API \
              or is of another type; record with --record-unknown to keep such bodies"
         )),
         Content::Truncated(bytes) => Some(format!(
-            "its body of {bytes} bytes is not in the cassette: bodies up to {} MiB are recorded, and an \
-             imported HAR may have left it out",
+            "its body of {bytes} bytes is not in the cassette: only bodies up to {} MiB are recorded, and an \
+             imported HAR may lack bodies",
             LARGEST_BODY >> 20
         )),
         Content::Undecodable(coding) => Some(format!(
-            "its body was in a coding ({coding}) that could not be decoded, and was not recorded; record \
-             with a client that does not ask for it"
+            "its body was not recorded, because its content coding ({coding}) could not be decoded; record \
+             with a client that does not accept this coding"
         )),
-        Content::Unread => Some("its body was not in the HAR that it was imported from".to_owned()),
+        Content::Unread => Some("the HAR that it was imported from lacks its body".to_owned()),
         Content::Empty | Content::Text(_) | Content::Base64(_) => None,
     }
 }

@@ -46,7 +46,7 @@ fn with_key(
         let record =
             Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, response };
         let mut record = filter.record(record);
-        // The players must find it playable.
+        // The players must consider it playable.
         (record.response.body, record.response.body_hash) = (Content::Text(n.to_string()), None);
         record
     });
@@ -76,7 +76,7 @@ fn a_method_of_no_table_is_played_as_it_was_recorded() {
     }
 }
 
-/// The number of the record that is played. 0 is none.
+/// The number of the record that is played; 0 if no record is played.
 fn plays(player: &Player, line: &str, body: &str) -> u64 {
     match player.play(&asked(line, body)) {
         Outcome::Play(record) => record.n,
@@ -241,7 +241,7 @@ fn lenient_takes_the_most_similar() {
 #[test]
 fn in_recorded_order_nothing_is_skipped() {
     let player = player(&[("GET /a", ""), ("GET /b", "")], Matching::Strict, Order::Recorded);
-    assert_eq!(nearest(&player, "GET /b"), "next in order is record 1, GET /a: the path was /a");
+    assert_eq!(nearest(&player, "GET /b"), "the next in order is record 1, GET /a: the recorded path is /a");
     assert_eq!(plays(&player, "GET /a", ""), 1);
     assert_eq!(plays(&player, "GET /b", ""), 2);
     assert_eq!(nearest(&player, "GET /a"), "all records have been played");
@@ -253,19 +253,19 @@ fn it_is_said_what_was_nearest_and_in_what_it_differs() {
     let player = player(&lines, Matching::Strict, Order::Any);
     assert_eq!(
         nearest(&player, "GET /users?page=3"),
-        "nearest is record 1, GET /users?page=1: the query had `page=1`"
+        "the nearest is record 1, GET /users?page=1: the recorded query has `page=1`"
     );
     assert_eq!(
         nearest(&player, "GET /calls"),
-        "nearest is record 2, POST /calls: the method was POST; the body was another"
+        "the nearest is record 2, POST /calls: the recorded method is POST; the recorded body differs"
     );
     assert_eq!(
         nearest(&player, "GET /users?size=2&page=1"),
-        "nearest is record 3, GET /users?page=1&size=2: the query was in another order"
+        "the nearest is record 3, GET /users?page=1&size=2: the recorded query is in another order"
     );
     assert_eq!(
         nearest(&player, "GET /user?page=1"),
-        "nearest is record 1, GET /users?page=1: the path was /users"
+        "the nearest is record 1, GET /users?page=1: the recorded path is /users"
     );
 }
 
@@ -292,7 +292,8 @@ fn credentials_in_a_body_do_not_count() {
     assert_eq!(plays(&player, "POST /a", "{\"page\":1,\"pin\":\"s3cret-1\",\"x\":1}"), 0);
 }
 
-/// Whether a request with one `Accept` matches a record with another. An empty one is none.
+/// Whether a request with one `Accept` matches a record with another. An empty text means no
+/// `Accept`.
 fn accepts(recorded: &str, asking: &str) -> bool {
     let with = |accept: &str| {
         let mut request = asked("GET /a", "");

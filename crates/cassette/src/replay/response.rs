@@ -1,4 +1,4 @@
-//! Sends the response of a record again.
+//! Builds the response of a record for its replay.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,25 +20,25 @@ use crate::text::{from_latin1, latin1, replaced};
 
 /// The recorded response was cut short, so its replay is too.
 #[derive(Debug, thiserror::Error)]
-#[error("it was cut short when it was recorded")]
+#[error("the recorded response was cut short")]
 pub struct CutShort;
 
-/// The body of a replayed response, or of a response in the replay's own name.
+/// The body of a replayed response, or of a response from the replay itself.
 #[derive(Debug)]
 pub struct ReplayedBody {
-    /// The pieces that are left, and when they are due.
+    /// The remaining pieces, and when they are due.
     pieces: VecDeque<(Option<Instant>, Bytes)>,
     trailers: Option<HeaderMap>,
     /// It ends with [`CutShort`].
     is_cut: bool,
     /// The head and all pieces had a chance to be written before [`CutShort`].
     flushed: bool,
-    /// How many of the announced bytes are left.
+    /// How many of the announced bytes remain.
     left: Option<u64>,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-/// A request in the form that a [`Player`](crate::Player) looks up. `None` is an unknown body.
+/// A request in the form that a [`Player`](crate::Player) looks up. A `body` of `None` is unknown.
 pub fn recorded_request<B>(request: &http::Request<B>, body: Option<Vec<u8>>) -> RecordedRequest {
     let headers = request.headers().iter();
     RecordedRequest {
@@ -51,10 +51,11 @@ pub fn recorded_request<B>(request: &http::Request<B>, body: Option<Vec<u8>>) ->
     }
 }
 
-/// The response of a record.
+/// Builds the response of a record.
 ///
-/// `base` is the scheme and authority under which the client reaches the replay; links to the
-/// recording's base are rewritten to it. With `timing` the pieces of the body come as they came.
+/// `base` is the scheme and authority under which the client reaches the replay. Links to the
+/// recording's base are rewritten to it. With `timing`, the pieces of the body arrive at their
+/// recorded times.
 pub fn response(
     record: &Record,
     request: &RecordedRequest,
@@ -139,7 +140,8 @@ fn with_base(text: &[u8], old: &str, new: &str) -> Vec<u8> {
     replaced(text, ranges, new.as_bytes())
 }
 
-/// A body in the pieces in which it came. They cover it whatever their recorded lengths are.
+/// Splits a body into its recorded pieces. Together they are always the whole body, even if the
+/// recorded lengths are not.
 fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Option<Instant>, Bytes)> {
     let mut body = Bytes::from(body);
     let mut pieces = VecDeque::new();
@@ -157,7 +159,7 @@ fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Opti
 }
 
 impl ReplayedBody {
-    /// A body in the replay's own name.
+    /// The body of a response from the replay itself.
     pub(super) fn own(mut body: Full<Bytes>) -> Self {
         let left = body.size_hint().exact();
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -21,14 +21,14 @@ use vbc_http::host_guard::HostGuard;
 use vbc_http::problem::Problem;
 use vbc_http::{Abort, Drain, Handler, Incoming, Limits, RequestRejection};
 
-/// How long responses under way may take after the shutdown has begun.
+/// How long responses in progress may take after the shutdown starts.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Marks responses in the replay's own name.
+/// Marks responses from the replay itself.
 const MARKER: HeaderName = HeaderName::from_static("vbc-proxy-replay");
 
-const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy, and asked for a site that is not in the \
-                             recording: name that site in the client's no_proxy";
+const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy and requested a site that is not in the \
+                             recording; add that site to the client's no_proxy";
 const UNKNOWN_HOST: &str = "unknown host name; use an address, or start the replay with --host NAME";
 
 /// A listener that plays a cassette: [`bind`](Self::bind) it, then [`run`](Self::run) it.
@@ -39,9 +39,9 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Binds an address. With `timing`, pieces of responses come at their recorded times. `hosts`
-    /// are further names that it serves, besides addresses, names without a dot, and the names
-    /// under which the recording's clients reached the proxy.
+    /// Binds an address. With `timing`, pieces of responses arrive at their recorded times. `hosts`
+    /// are further host names to serve. Always served are IP addresses, names without a dot, and
+    /// the names under which the recording's clients reached the proxy.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -51,16 +51,16 @@ impl Replay {
         Ok(Self { listener, service: Service { player: Arc::new(player), guard, timing } })
     }
 
-    /// The address that is bound.
+    /// The bound address.
     ///
     /// # Errors
-    /// If the system does not tell it.
+    /// If the system cannot report it.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` resolves, then lets responses under way finish. Needs a runtime that
-    /// runs local tasks.
+    /// Serves until `shutdown` resolves, then finishes responses in progress, for at most 5
+    /// seconds. Must run inside a [`LocalSet`](tokio::task::LocalSet) or local runtime.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
         let (drain, signal) = Drain::new();
         let player = Arc::clone(&self.service.player);
@@ -106,7 +106,10 @@ impl Handler for Service {
             return Ok(Own::FOREIGN_HOST.response(detail.to_owned(), &id()));
         }
         let Some(body) = read_all(body, LARGEST_BODY).await.map_err(|_| Abort)? else {
-            return Ok(Own::BODY_TOO_LARGE.response("a body of this size is in no cassette".into(), &id()));
+            return Ok(Own::BODY_TOO_LARGE.response(
+                "the request body is larger than the bodies in a cassette (16 MiB)".into(),
+                &id(),
+            ));
         };
         let request = Request::from_parts(parts, ());
         Ok(self.play(&request, body.to_vec(), &id()))
@@ -125,7 +128,7 @@ impl Handler for Service {
 }
 
 impl Service {
-    /// The recorded response, or a problem in the replay's own name, which is logged too.
+    /// The recorded response, or a problem from the replay itself, which is also logged.
     fn play(&self, request: &Request<()>, body: Vec<u8>, id: &str) -> Response<ReplayedBody> {
         let recorded = recorded_request(request, Some(body));
         match self.player.play(&recorded) {
@@ -144,7 +147,7 @@ impl Service {
     }
 }
 
-/// A kind of response in the replay's own name.
+/// A kind of response from the replay itself.
 struct Own {
     status: StatusCode,
     kind: &'static str,
@@ -169,7 +172,7 @@ impl Own {
     const INCOMPLETE: Self = Self {
         status: StatusCode::NOT_IMPLEMENTED,
         kind: "record-incomplete",
-        title: "The record has no whole answer",
+        title: "The record has no complete response",
         mark: "incomplete",
     };
     const NO_MATCH: Self = Self {
@@ -205,8 +208,8 @@ fn base(request: &Request<()>) -> String {
     format!("http://{}", authority.or(host).unwrap_or_default())
 }
 
-/// Whether the client uses an `http_proxy`. Only such clients name an authority in HTTP/1; HTTP/2
-/// always names one.
+/// Whether the client uses the replay as its `http_proxy`. Only such clients put an authority into
+/// the target of HTTP/1; HTTP/2 always has one.
 fn is_for_an_http_proxy(head: &Parts) -> bool {
     head.version <= Version::HTTP_11 && head.uri.authority().is_some()
 }

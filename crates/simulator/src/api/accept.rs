@@ -3,8 +3,8 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
-/// The weight of a media type in thousandths, by the most specific range. Zero is a refusal; `None`
-/// means that the header does not mention the type.
+/// The weight of a media type in thousandths, from the most specific range. Zero rejects the type.
+/// `None` means that the header does not mention it.
 pub(crate) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     let kind = wanted.split('/').next().unwrap_or_default();
     let precision = |range: &str| match range.strip_suffix("/*") {
@@ -16,7 +16,7 @@ pub(crate) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     weight(headers, ACCEPT, precision)
 }
 
-/// Whether the client refuses a body without a content coding. No other body is available.
+/// Whether the client rejects a body without a content coding. No other body is available.
 pub(crate) fn refuses_identity(headers: &HeaderMap) -> bool {
     let precision = |coding: &str| match coding {
         "*" => Some(0),

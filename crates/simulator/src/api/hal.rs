@@ -45,7 +45,7 @@ pub(super) fn paging(request: &ApiRequest<'_>, names: &Names) -> Result<(usize, 
     }
 }
 
-/// One page of a list; `None` is an account of somebody else.
+/// One page of a list. `None` means that the account is not the caller's.
 pub(super) fn list(request: &ApiRequest<'_>, names: &Names, listed: Option<Vec<Value>>) -> Response {
     let paging = match paging(request, names) {
         Ok(paging) => paging,
@@ -76,7 +76,7 @@ enum Member<'a, T> {
     Embedded(BTreeMap<&'static str, &'a [T]>),
 }
 
-/// A page whose content has been made already, so that a long list is not made in full.
+/// A page whose content is already built, so that a long list is not built in full.
 pub(super) fn shown<T: Serialize>(
     request: &ApiRequest<'_>,
     names: &Names,

@@ -1,4 +1,4 @@
-//! The suites that the gateway protects. To add one: a file with its routes, and a line in
+//! The suites that the gateway protects. To add one, write a file with its routes and add a line to
 //! [`SUITES`].
 
 pub(crate) mod accept;
@@ -40,20 +40,20 @@ pub(crate) struct Suite {
     /// The optional version segment.
     version: &'static str,
     routes: &'static [Route],
-    /// The response to a user whom the backend does not know; `None` for a known user.
+    /// The response to a user that the backend does not know. `None` for a known user.
     pub(crate) refusal: fn(&State, &Owner) -> Option<Response>,
-    /// Makes that response.
+    /// Creates that response.
     refuse: fn() -> Response,
 }
 
 impl Suite {
-    /// Whether the suite refuses a token only because of its age.
+    /// Whether the suite rejects a token only because of its age.
     pub(crate) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
         let reported = state.options.field.has(FieldReport::ReportsToken);
         reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
     }
 
-    /// The suite's own 401. Call Recording refuses users with 403; its 401 has no body.
+    /// The suite's own 401. Call Recording rejects users with 403; its 401 has no body.
     pub(crate) fn unauthorized(&self) -> Response {
         let response = (self.refuse)();
         if response.status() == 401 { response } else { empty(401) }
@@ -99,8 +99,8 @@ pub(crate) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     Some((suite, rest))
 }
 
-/// Every route whose pattern fits, whatever its method. Paths of the Integration Platform may end
-/// with a slash, as in its documentation.
+/// Every route whose pattern matches the path, regardless of its method. Paths of the Integration
+/// Platform may end with a slash, as in its documentation.
 pub(crate) fn matching<'a>(suite: &'static Suite, path: &'a str) -> Vec<(&'static Route, Vec<&'a str>)> {
     let path = if suite.context == "vis" { path.strip_suffix('/').unwrap_or(path) } else { path };
     suite.routes.iter().filter_map(|route| Some((route, fit(route.pattern, path)?))).collect()

@@ -28,7 +28,7 @@ const NAMES: Names = Names { embedded: "call_logs", pages: &["total_page", "tota
 /// Always in UTC.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
-/// The response to users without the role, and to tokens that Reports finds too old.
+/// The response to users without the role, and to tokens that are too old for Reports.
 pub(crate) fn problem_with_token() -> Response {
     json_response(401, &json!({ "title": "Problem with provided token" }))
 }
@@ -120,7 +120,7 @@ fn show(account: &Account, call: &Call, end: Timestamp, recorded: bool) -> Value
         log["custom_tag"] = called.label.as_str().into();
     }
     for (side, extension) in [("source", source), ("destination", destination)] {
-        // Nothing is known of a party outside the account.
+        // Nothing is known about a party outside the account.
         if let Some(extension) = extension {
             tell_of(&mut log, side, account, extension);
         }

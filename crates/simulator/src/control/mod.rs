@@ -1,4 +1,4 @@
-//! The control plane: `/__sim/*` on its own port. To add a route: a line in `routes.rs`.
+//! The control plane: `/__sim/*` on its own port. To add a route, add a line to `routes.rs`.
 
 mod openapi;
 mod page;
@@ -42,7 +42,7 @@ impl ControlRequest<'_> {
     }
 
     fn json(&self) -> Result<Value, String> {
-        serde_json::from_slice(self.body).map_err(|_| "expected JSON".to_owned())
+        serde_json::from_slice(self.body).map_err(|_| "the body is not JSON".to_owned())
     }
 }
 
@@ -58,12 +58,12 @@ struct Route {
     takes: Option<&'static str>,
     /// The status of success, and the schema of its body.
     gives: (u16, Option<&'static str>),
-    /// Makes the response; `None` retries after the next change.
+    /// Creates the response. `None` means to retry after the next change.
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 }
 
 impl Route {
-    /// Whether a path fits, and the segment that `{id}` matched.
+    /// Whether a path matches, and the segment that `{id}` matched.
     fn fit<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
         match self.path.strip_suffix("{id}") {
             None => (self.path == path).then_some(None),
@@ -77,11 +77,10 @@ impl Route {
 /// Responds to a request to the control plane.
 pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
     let mut response = match admit(head, &engine.host_guard) {
-        Err(Foreign::Host) => refuse(
-            421,
-            "the control plane does not go by this Host name; use an address, or start it with --host NAME",
-        ),
-        Err(Foreign::Page) => refuse(403, "a page of another site asked for a change"),
+        Err(Foreign::Host) => {
+            refuse(421, "unknown Host name; use an IP address, or start the simulator with --host NAME")
+        }
+        Err(Foreign::Page) => refuse(403, "a page of another site may not change anything here"),
         Ok(()) => route(engine, head, body).await,
     };
     set(&mut response, CACHE_CONTROL, "no-store");
@@ -113,7 +112,7 @@ async fn route(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
     patiently(route, request).await
 }
 
-/// Retries after every change, as long as the request is willing to wait.
+/// Retries after every change, for as long as the request may wait.
 async fn patiently(route: &Route, mut request: ControlRequest<'_>) -> Response {
     let wait = request
         .query("wait")

@@ -18,7 +18,7 @@ pub(super) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Control plane of the VBC simulator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Makes things go wrong, tells what arrived, and judges what was expected.",
+            "description": "Injects faults, shows received requests, and checks expectations.",
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
@@ -50,7 +50,7 @@ fn operation(route: &Route) -> Value {
         "parameters": parameters,
         "responses": {
             status.to_string(): response,
-            "default": { "description": "What is wrong", "content": content("Error") },
+            "default": { "description": "The error", "content": content("Error") },
         },
     });
     if let Some(schema) = route.takes {
@@ -139,8 +139,11 @@ fn schemas() -> Value {
         (
             "ClockChange",
             object(&[
-                ("advance", described(text(), "a length of time, such as 1h30m or -20s; or set")),
-                ("set", described(time(), "the time; or advance")),
+                (
+                    "advance",
+                    described(text(), "moves the clock by this duration, such as 1h30m or -20s; or use set"),
+                ),
+                ("set", described(time(), "sets the clock to this time; or use advance")),
             ]),
         ),
         ("FaultOrList", json!({ "oneOf": [reference("Fault"), list(reference("Fault"))] })),
@@ -158,7 +161,7 @@ fn in_force() -> Value {
         ("id", number()),
         ("kind", json!({ "type": "string", "enum": ["request", "setting"] })),
         ("fault", text()),
-        ("with", described(json!({ "type": "object" }), "what it was given")),
+        ("with", described(json!({ "type": "object" }), "its parameters")),
         ("path", nullable(text())),
         ("endpoint", nullable(text())),
         ("method", nullable(text())),
@@ -190,11 +193,13 @@ fn add_requests(schemas: &mut Map<String, Value>) {
         ("beginning", nullable(text())),
     ]);
     let at_times = [
-        ("time", described(time(), "not with comparable=true")),
+        ("time", described(time(), "absent with comparable=true")),
         ("response", json!({ "oneOf": [reference("Response"), { "type": "null" }] })),
     ];
-    schemas
-        .insert("Response".into(), described(response, "only with responses=true; null before it is there"));
+    schemas.insert(
+        "Response".into(),
+        described(response, "only with responses=true; null until the response is sent"),
+    );
     schemas.insert("Request".into(), with_optional(&always, &at_times));
     schemas.insert("Requests".into(), list(reference("Request")));
 }
@@ -240,7 +245,7 @@ fn add_expectations(schemas: &mut Map<String, Value>) {
 
 /// Describes a scenario and the switches of its `[field]`.
 fn scenario() -> String {
-    let mut text = "A scenario file: docs/testing.md. Keys of [field], each true or false:".to_owned();
+    let mut text = "A scenario file (see docs/testing.md). Keys of [field], each true or false:".to_owned();
     for report in FieldReport::ALL {
         text.push_str(&format!("\n- {}: {}", report.name(), report.says()));
     }

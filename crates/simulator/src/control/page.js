@@ -59,19 +59,19 @@ function show(request) {
 }
 
 async function json(path, options) {
-  const answer = await fetch(path, options);
-  const text = await answer.text();
+  const response = await fetch(path, options);
+  const text = await response.text();
   const value = text ? JSON.parse(text) : null;
-  if (!answer.ok) throw new Error(value?.error ?? answer.statusText);
+  if (!response.ok) throw new Error(value?.error ?? response.statusText);
   return value;
 }
 
 async function faults() {
   const mine = ++asking;
   const list = await json("/__sim/faults");
-  // A later question has the later answer.
+  // A later request has the newer response.
   if (mine !== asking) return;
-  // What is as it was stays, and the focus with it.
+  // An unchanged list stays, so that the focus stays too.
   const now = JSON.stringify(list);
   if (now === listed) return;
   listed = now;
@@ -82,7 +82,7 @@ async function faults() {
       words.textContent = describe(fault);
       const remove = document.createElement("button");
       remove.type = "button";
-      remove.textContent = fault.kind === "setting" ? "Take back" : "Remove";
+      remove.textContent = fault.kind === "setting" ? "Revert" : "Remove";
       remove.setAttribute("aria-label", `${remove.textContent}: ${words.textContent}`);
       remove.addEventListener("click", () => act("DELETE", `/__sim/faults/${fault.id}`));
       item.append(words, remove);
@@ -92,13 +92,13 @@ async function faults() {
   if (list.length === 0) by("faults").append(Object.assign(document.createElement("li"), { textContent: "none" }));
 }
 
-// Only a scenario changes it, which forgets the requests too.
+// Only a scenario changes these values, and it also clears the requests.
 async function start() {
   const { quota, clock } = await json("/__sim/start");
   const words = [];
   if (quota !== null) words.push(`quota ${quota}`);
   if (clock !== null) words.push(`clock ${clock}`);
-  by("start").textContent = words.length ? `Since the start: ${words.join(", ")}` : "";
+  by("start").textContent = words.length ? `Set at the start: ${words.join(", ")}` : "";
 }
 
 // What a fault does, to which requests, and how long: "status 500, endpoint api, once".
@@ -107,14 +107,14 @@ function describe(fault) {
   if (fault.fault.startsWith("clock_")) return `clock ${span(fault.with.seconds)}`;
   const given = Object.values(fault.with).map(String);
   const words = [[fault.fault, ...given].join(" "), ...on];
-  if (fault.probability < 1) words.push(`by a chance of ${fault.probability}`);
-  if (fault.passing > 0) words.push(`after ${fault.passing} more`);
+  if (fault.probability < 1) words.push(`with probability ${fault.probability}`);
+  if (fault.passing > 0) words.push(`after ${fault.passing} more requests`);
   if (fault.remaining !== null) words.push(fault.remaining === 1 ? "once" : `${fault.remaining} times`);
   if (fault.until) words.push(`until ${fault.until.slice(11, 19)}`);
   return words.join(", ");
 }
 
-// How far the clock was moved: "86400 s" is "1 d ahead".
+// How far the clock was moved: 86400 seconds are "1 d ahead".
 function span(seconds) {
   const parts = [];
   let left = Math.abs(seconds);
@@ -146,7 +146,7 @@ function forget() {
   since = 0;
   pending.clear();
   const row = document.createElement("tr");
-  row.insertCell().textContent = "Nothing has arrived yet.";
+  row.insertCell().textContent = "No requests yet.";
   row.cells[0].colSpan = 8;
   by("requests").replaceChildren(row);
 }
@@ -167,9 +167,9 @@ async function watch() {
   let connected = false;
   for (;;) {
     try {
-      // The first answer is not waited for: it tells that there is somebody.
+      // The first request does not wait: its response shows that the simulator is there.
       const changes = pending.size > 0 || /"until":"/.test(listed);
-      // Settings change without a request too.
+      // Settings can change without a request.
       const wait = !connected ? 0 : changes ? 1 : 2;
       const asked = since;
       const requests = await json(`/__sim/requests?responses=true&since=${asked}&wait=${wait}`);
@@ -178,7 +178,7 @@ async function watch() {
       connected = true;
       if (asked !== since) continue;
       for (const request of requests) {
-        // Somebody has reset it.
+        // The simulator was reset.
         if (request.sequence <= since) {
           forget();
           await start();

@@ -1,5 +1,5 @@
-//! The page that shows requests and injects faults. It loads nothing from other servers, and its
-//! policy forbids it.
+//! The page that shows requests and injects faults. Its content security policy forbids loading
+//! anything from other servers.
 
 use http::header::{HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 

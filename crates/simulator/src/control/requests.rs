@@ -7,7 +7,7 @@ use crate::journal::RecordedRequest;
 use crate::options::SimulatorOptions;
 use crate::response::{Response, json as json_response};
 
-/// The recorded requests, oldest first; `None` if there is nothing new and the request may wait.
+/// The recorded requests, oldest first. `None` if there is nothing new and the request may wait.
 pub(super) fn requests(request: &ControlRequest<'_>) -> Option<Response> {
     let since = match request.query("since").map(|since| since.parse::<u64>()) {
         Some(Err(_)) => return Some(refuse(400, "since must be a sequence number")),
@@ -68,7 +68,7 @@ fn renamed(text: &str, name: &str, with: &str) -> String {
     out + &text[from..]
 }
 
-/// Removes what differs between two runs.
+/// Removes everything that differs between two runs.
 fn make_comparable(request: &mut Value, own: &[String]) {
     match request {
         Value::Object(members) => {

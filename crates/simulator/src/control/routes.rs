@@ -16,7 +16,7 @@ use crate::times;
 /// The account that is called unless the request names one.
 const DEMO_ACCOUNT: u64 = 12345;
 
-const WAIT: (&str, &str) = ("wait", "how many seconds to wait for it, at most 60");
+const WAIT: (&str, &str) = ("wait", "seconds to wait for a request, at most 60");
 
 const fn get(
     path: &'static str,
@@ -47,14 +47,14 @@ const fn post(
 
 /// Every route.
 pub(super) const ROUTES: &[Route] = &[
-    get("/", "The page to watch requests on", "Page", |_| Some(page::page())),
-    get("/__sim/", "The page to watch requests on", "Page", |_| Some(page::page())),
+    get("/", "The page that shows requests", "Page", |_| Some(page::page())),
+    get("/__sim/", "The page that shows requests", "Page", |_| Some(page::page())),
     get("/__sim/page.js", "The page's script", "Script", |_| Some(page::script())),
     get("/__sim/page.css", "The page's style", "Style", |_| Some(page::style())),
-    get("/__sim/openapi.json", "This description", "OpenApi", |_| {
+    get("/__sim/openapi.json", "This OpenAPI document", "OpenApi", |_| {
         Some(json_response(200, &openapi::document(ROUTES)))
     }),
-    get("/__sim/health", "Whether it is up", "Status", |_| {
+    get("/__sim/health", "Whether the simulator is up", "Status", |_| {
         Some(json_response(200, &json!({ "status": "ok" })))
     }),
     get("/__sim/stats", "Counters since the start or the last reset", "Stats", |request| {
@@ -62,60 +62,69 @@ pub(super) const ROUTES: &[Route] = &[
     }),
     Route {
         query: &[
-            ("since", "only those after this sequence number"),
-            ("path", "only those whose target starts so"),
-            ("responses", "true: with type, length and beginning of each response, without secrets"),
-            ("comparable", "true: without times, and our own address written as `simulator`"),
+            ("since", "only requests after this sequence number"),
+            ("path", "only requests whose target starts with this text"),
+            ("responses", "true: add the type, length and beginning of each response, without secrets"),
+            ("comparable", "true: omit times, and write the simulator's own address as `simulator`"),
             WAIT,
         ],
-        ..get("/__sim/requests", "What arrived, oldest first", "Requests", requests)
+        ..get("/__sim/requests", "The received requests, oldest first", "Requests", requests)
     },
-    get("/__sim/faults", "What is in force: faults on requests, and changed settings", "Faults", |request| {
+    get("/__sim/faults", "The active faults on requests, and the changed settings", "Faults", |request| {
         Some(json_response(200, &request.engine.state().in_force()))
     }),
-    post(
-        "/__sim/faults",
-        "Makes something go wrong: one fault or a list",
-        Some("FaultOrList"),
-        "Injected",
-        inject,
-    ),
+    post("/__sim/faults", "Injects one fault or a list of faults", Some("FaultOrList"), "Injected", inject),
     delete("/__sim/faults", "Removes every fault on requests", |request| {
         request.engine.clear_faults();
         Some(empty(204))
     }),
-    delete("/__sim/faults/{id}", "Removes one fault on requests, or takes one change back", |request| {
-        let id = request.id.and_then(|id| id.parse().ok());
-        let removed = id.filter(|id| request.engine.remove_fault(*id));
-        Some(removed.map_or_else(|| refuse(404, "no such fault"), |_| empty(204)))
-    }),
+    delete(
+        "/__sim/faults/{id}",
+        "Removes one fault on requests, or reverts one changed setting",
+        |request| {
+            let id = request.id.and_then(|id| id.parse().ok());
+            let removed = id.filter(|id| request.engine.remove_fault(*id));
+            Some(
+                removed.map_or_else(
+                    || refuse(404, "no fault and no changed setting has this id"),
+                    |_| empty(204),
+                ),
+            )
+        },
+    ),
     Route {
         query: &[
-            ("fail", "true: answer 409 where an expectation is not met"),
-            ("wait", "how many seconds to wait until all are met, at most 60"),
+            ("fail", "true: respond with 409 if an expectation is not met"),
+            ("wait", "seconds to wait until all expectations are met, at most 60"),
         ],
-        ..get("/__sim/expect", "The verdict over what is expected", "Verdict", verdict)
+        ..get("/__sim/expect", "The verdict on the expectations", "Verdict", verdict)
     },
-    post("/__sim/expect", "Declares what is expected from now on", Some("Expectations"), "Declared", declare),
-    delete("/__sim/expect", "Forgets what was expected", |request| {
+    post(
+        "/__sim/expect",
+        "Declares the requests expected from now on",
+        Some("Expectations"),
+        "Declared",
+        declare,
+    ),
+    delete("/__sim/expect", "Removes all expectations", |request| {
         request.engine.state().expectations.clear();
         Some(empty(204))
     }),
-    get("/__sim/start", "The quota and the clock of the start, which a reset brings back", "Start", start),
+    get("/__sim/start", "The quota and the clock at the start, which a reset restores", "Start", start),
     get("/__sim/clock", "The simulator's clock", "Clock", |request| Some(clock(request))),
     post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |request| {
         Some(set_clock(request).unwrap_or_else(|error| refuse(400, &error)))
     }),
-    post("/__sim/scenario", "Starts again with a scenario (TOML)", Some("Scenario"), "Status", |request| {
+    post("/__sim/scenario", "Restarts with a scenario (TOML)", Some("Scenario"), "Status", |request| {
         Some(scenario(request))
     }),
     Route {
         gives: (201, Some("Called")),
-        ..post("/__sim/calls", "Somebody calls from outside", Some("Call"), "Called", |request| {
+        ..post("/__sim/calls", "Starts a call from outside", Some("Call"), "Called", |request| {
             Some(call(request).unwrap_or_else(|error| refuse(400, &error)))
         })
     },
-    post("/__sim/reset", "Back to the seeded start", None, "Status", |request| {
+    post("/__sim/reset", "Returns to the seeded start", None, "Status", |request| {
         request.engine.reset(None);
         Some(json_response(200, &json!({ "status": "reset" })))
     }),
@@ -131,7 +140,7 @@ fn call(request: &ControlRequest<'_>) -> Result<Response, String> {
     let from = read("from", "a phone number, such as \"14155550199\"")?;
     let from = from.unwrap_or_else(|| "14155550199".into());
     let to = read("to", "an extension or a direct number, such as \"1001\"")?;
-    let to = to.ok_or("`to` is missing: name an extension or a direct number, such as \"1001\"")?;
+    let to = to.ok_or("`to` is missing; give an extension or a direct number, such as \"1001\"")?;
     let account = read("account", "an account's number")?;
     let account = account.map_or(Ok(DEMO_ACCOUNT), |account| account.parse());
     let account = account.map_err(|_| "`account`: expected an account's number")?;
@@ -159,10 +168,10 @@ fn number(value: &Value) -> Option<String> {
     }
 }
 
-/// Injects all faults, or none if one of them is invalid.
+/// Injects all faults, or none if any is invalid.
 fn inject(request: &ControlRequest<'_>) -> Option<Response> {
     let Ok(given) = serde_json::from_slice::<Value>(request.body) else {
-        return Some(refuse(400, "expected a JSON object or a list of them"));
+        return Some(refuse(400, "expected a JSON object, or a list of JSON objects"));
     };
     let given = listed(given);
     let faults: Result<Vec<Fault>, FaultError> = given.iter().map(Fault::from_json).collect();
@@ -177,7 +186,8 @@ fn inject(request: &ControlRequest<'_>) -> Option<Response> {
     })
 }
 
-/// The error of an invalid fault, a remedy, and the parameters of the faults it may have meant.
+/// The error of an invalid fault, its remedy, and the parameters of the faults that may have been
+/// meant.
 fn misspelled(request: &ControlRequest<'_>, error: &FaultError) -> Value {
     let advice = advice(error, &request.engine.state().names());
     let said = match error {
@@ -229,7 +239,7 @@ fn verdict(request: &ControlRequest<'_>) -> Option<Response> {
     Some(json_response(if fail && !verdict.met { 409 } else { 200 }, &verdict.json()))
 }
 
-/// `null` means no limit, and the real time.
+/// A `null` means no limit, and the real time.
 fn start(request: &ControlRequest<'_>) -> Option<Response> {
     let options = std::sync::Arc::clone(&request.engine.state().options);
     let clock = options.start.map(|start| start.to_string());
@@ -257,7 +267,7 @@ fn set_clock(request: &ControlRequest<'_>) -> Result<Response, String> {
     Ok(clock(request))
 }
 
-/// Restarts with a scenario, or returns everything that is wrong with it.
+/// Restarts with a scenario, or returns all its errors.
 fn scenario(request: &ControlRequest<'_>) -> Response {
     let text = String::from_utf8_lossy(request.body);
     let mut options = SimulatorOptions::clone(&request.engine.options);

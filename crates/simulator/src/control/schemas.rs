@@ -1,4 +1,4 @@
-//! Schemas of faults: their parameters, types and required members.
+//! Schemas of faults: parameters, types and required members.
 //!
 //! The server accepts more spellings than these (`docs/testing.md`). Each parameter has one schema,
 //! so that a generated client gives it one type.
@@ -9,7 +9,8 @@ use crate::fault::{ENDPOINTS, FAULTS, FaultSpec, MEMBERS};
 use crate::names::GRANTS;
 use crate::names::SUITES;
 
-/// Adds a schema for each fault, and `Fault`, which is any of them by its `fault`.
+/// Adds a schema for each fault, and the schema `Fault`, which is any of them. The `fault` member
+/// selects one.
 pub(super) fn add_faults(schemas: &mut Map<String, Value>) {
     let mut mapping = Map::new();
     for known in FAULTS {
@@ -39,7 +40,7 @@ fn schema_name(fault: &str) -> String {
 }
 
 fn fault(known: &FaultSpec) -> Value {
-    let name = json!({ "type": "string", "enum": [known.name], "description": "which fault it is" });
+    let name = json!({ "type": "string", "enum": [known.name], "description": "the name of the fault" });
     let mut properties = Map::from_iter([("fault".to_owned(), name)]);
     for parameter in known.parameters() {
         // The server accepts either member.
@@ -83,34 +84,39 @@ fn schema_of(fault: &str, parameter: &str) -> Value {
     let one_of = |words: &[&str]| json!({ "type": "string", "enum": words });
     let whole = |least: u64| json!({ "type": "integer", "minimum": least });
     let (mut schema, says) = match (fault, parameter) {
-        ("clock_advance", "seconds") => (json!({ "type": "number" }), "a negative one moves the clock back"),
-        ("status" | "refuse_continue" | "early_response", "seconds") => {
-            (whole(0), "how far ahead Retry-After is, 30 unless given")
+        ("clock_advance", "seconds") => {
+            (json!({ "type": "number" }), "a negative number moves the clock back")
         }
-        ("spent_refresh", "status") => (json!({ "type": "integer", "enum": [400, 500] }), "400 unless given"),
+        ("status" | "refuse_continue" | "early_response", "seconds") => {
+            (whole(0), "the seconds in Retry-After; 30 by default")
+        }
+        ("spent_refresh", "status") => (json!({ "type": "integer", "enum": [400, 500] }), "400 by default"),
         ("expires_in_as", "value") => (json!({}), "any JSON value"),
         (_, "mode") => (one_of(&["reuse", "renew_revoke", "renew_keep"]), "what a second login does"),
         (_, "state") => (one_of(&["dead", "alive"]), "the old access token after a refresh"),
         (_, "suite") => (one_of(SUITES), "a suite"),
         (_, "field") => (one_of(MEMBERS), "a member of token responses"),
-        (_, "endpoint") => (one_of(&[ENDPOINTS, SUITES].concat()), "only requests to it"),
-        (_, "grant") => (one_of(GRANTS), "only token requests of this grant"),
-        (_, "retry_after") => (one_of(&["date", "delta", "none"]), "how Retry-After is written"),
+        (_, "endpoint") => (one_of(&[ENDPOINTS, SUITES].concat()), "only requests to this endpoint or suite"),
+        (_, "grant") => (one_of(GRANTS), "only token requests with this grant"),
+        (_, "retry_after") => (one_of(&["date", "delta", "none"]), "the form of Retry-After"),
         (_, "status") => (json!({ "type": "integer", "minimum": 200, "maximum": 599 }), "the status"),
-        (_, "seconds") => (whole(0), "a length of time"),
-        (_, "millis") => (whole(0), "a length of time"),
-        (_, "per_minute") => (whole(0), "requests a minute; 0 is no limit"),
+        (_, "seconds") => (whole(0), "a number of seconds"),
+        (_, "millis") => (whole(0), "a number of milliseconds"),
+        (_, "per_minute") => (whole(0), "requests per minute; 0 means no limit"),
         (_, "bytes_per_second" | "requests") => (whole(1), "how many"),
         (_, "bytes") => (whole(0), "how many bytes are sent or read first"),
         (_, "after") => (whole(0), "how many matching requests pass first"),
-        (_, "count") => (whole(1), "how many requests it acts on; all by default"),
-        (_, "seed") => (whole(0), "where its chance starts from"),
-        (_, "probability") => (json!({ "type": "number", "minimum": 0, "maximum": 1 }), "by chance"),
+        (_, "count") => (whole(1), "how many requests the fault affects"),
+        (_, "seed") => (whole(0), "the seed of the probability"),
+        (_, "probability") => (
+            json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+            "the probability that a matching request is affected",
+        ),
         (_, "existing" | "keep_tokens" | "sso" | "allowed") => (json!({ "type": "boolean" }), ""),
-        (_, "time") => (json!({ "type": "string", "format": "date-time" }), "what the clock is set to"),
-        (_, "lasts") => (json!({ "type": "string" }), "how long, such as 20s or 1m30s"),
+        (_, "time") => (json!({ "type": "string", "format": "date-time" }), "the new time of the clock"),
+        (_, "lasts") => (json!({ "type": "string" }), "a duration, such as 20s or 1m30s"),
         (_, "path") => (json!({ "type": "string" }), "a prefix, or a pattern with * and **"),
-        (_, "user") => (json!({ "type": "string" }), "the whole name, such as alice@vbc.prod"),
+        (_, "user") => (json!({ "type": "string" }), "the full user name, such as alice@vbc.prod"),
         _ => (json!({ "type": "string" }), ""),
     };
     if !says.is_empty() {
@@ -156,7 +162,7 @@ mod tests {
                 schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
             let least: Map<String, Value> =
                 whole.into_iter().filter(|(name, _)| required.contains(&name.as_str())).collect();
-            assert_eq!(least.len(), required.len(), "{}: what is required is described", known.name);
+            assert_eq!(least.len(), required.len(), "{}: required members are described", known.name);
             let read = Fault::from_json(&least.clone().into());
             assert!(read.is_ok(), "{} with {required:?}: {read:?}", known.name);
             // The server has defaults for these.

@@ -30,9 +30,9 @@ use vbc_base::clock::after;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 const RESPONDS_WITHIN: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 5;
-/// Between two attempts, by the service's clock.
+/// The pause between two attempts, by the service's clock.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Characters of a response's body that are shown, and bytes that are read.
+/// The most characters of a response's body that are shown, and the most bytes that are read.
 const SHOWN: usize = 200;
 const READ: usize = 64 * 1024;
 const REDIRECTS: usize = 5;
@@ -40,17 +40,17 @@ const REDIRECTS: usize = 5;
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("it is not an http or https URL")]
+    #[error("this is not an http or https URL")]
     Url,
-    #[error("{0} is not this machine; the simulator calls nobody else unless --webhooks allows it")]
+    #[error("{0} is not this machine; start the simulator with --webhooks to allow other receivers")]
     NotAllowed(String),
-    #[error("{0} is this simulator's own control port, which takes no webhooks")]
+    #[error("{0} is this simulator's own control port, which accepts no webhooks")]
     Control(String),
     #[error("no connection within 3 seconds")]
     ConnectTimeout,
-    #[error("no answer within 2 seconds")]
+    #[error("no response within 2 seconds")]
     ResponseTimeout,
-    #[error("it answered {}", .0.status.as_u16())]
+    #[error("the receiver responded with {}", .0.status.as_u16())]
     Status(Box<FailedResponse>),
     #[error("too many redirects")]
     Redirects,
@@ -64,7 +64,7 @@ enum Failure {
     Tls(#[from] rustls::Error),
 }
 
-/// A response that is no success.
+/// A response that is not a success.
 #[derive(Debug)]
 struct FailedResponse {
     status: StatusCode,
@@ -122,9 +122,10 @@ impl Failure {
 }
 
 impl Engine {
-    /// Spawns the delivery of queued notices, and the end of ringing calls.
+    /// Spawns tasks that deliver queued notices and end ringing calls.
     ///
-    /// Without either it spawns nothing, so that a service without webhooks needs no runtime.
+    /// If there is neither, nothing is spawned, so that a service without webhooks needs no
+    /// runtime.
     pub(crate) fn follow_up(self: &Arc<Self>, state: &mut State) {
         for webhook in state.world.webhooks.idle() {
             self.delayed.lock().spawn(deliver_all(Arc::clone(self), webhook));
@@ -167,7 +168,7 @@ async fn deliver_all(engine: Arc<Engine>, webhook: String) {
             match try_once(&attempt, &targets, engine.options.control).await {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
-                    tracing::warn!(webhook, %failure, "the simulator gave up a webhook");
+                    tracing::warn!(webhook, %failure, "the simulator gave up delivering a webhook");
                     break Err(failure.into());
                 }
                 Err(failure) => tracing::debug!(webhook, number, %failure, "a webhook was not delivered"),
@@ -181,8 +182,8 @@ async fn deliver_all(engine: Arc<Engine>, webhook: String) {
     }
 }
 
-/// Makes one attempt. Only 200 is a success. As VBC states, 302 is followed with GET and 307 with
-/// the same POST; both only to allowed targets.
+/// Makes one attempt. Only 200 is a success. As VBC documents, 302 is followed with GET and 307
+/// with the same POST, both only to allowed targets.
 async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAddr) -> Result<(), Failure> {
     let mut url = Url::parse(&attempt.url).map_err(|_| Failure::Url)?;
     let mut posts = true;
@@ -297,7 +298,7 @@ async fn connect(
     Ok(Box::new(TlsConnector::from(tls()?).connect(name, stream).await?))
 }
 
-/// Trusts the bundled roots: receivers outside this machine have public certificates.
+/// TLS that trusts the bundled roots: receivers outside this machine have public certificates.
 fn tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };

@@ -1,4 +1,4 @@
-//! One request from its head to its answer: journal, body, faults, execution.
+//! One request from its head to its response: journal, body, faults, execution.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Engine {
         position
     }
 
-    /// The response that a fault sends before the body has arrived.
+    /// The response of a fault that responds before the body has arrived.
     fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<EarlyResponse> {
         let expectation = head.headers.get(EXPECT).map(|value| value.as_bytes());
         let announced = expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
@@ -178,7 +178,7 @@ impl Engine {
             };
             match wait {
                 None => released.await,
-                // Timers fire early at times, and the clock can be set.
+                // Timers may fire early, and the clock can be set.
                 Some(wait) => {
                     let wait = wait.max(Duration::from_millis(1));
                     let _ = tokio::time::timeout(wait, released).await;
@@ -207,8 +207,8 @@ impl Engine {
     }
 }
 
-/// The connection of a request and the request's number on it. The default is a request without a
-/// connection.
+/// The connection of a request, and the request's number on that connection. The default is for a
+/// request without a connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Arrival<'a> {
     connection: Option<&'a ConnectionNumber>,
@@ -231,14 +231,14 @@ fn mark_last(mut response: Response, last: bool) -> Response {
     response
 }
 
-/// No timer for a zero delay, so that it needs no runtime.
+/// Uses no timer for a zero delay, so that it needs no runtime.
 async fn wait(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
 }
 
-/// Executes after `delay`, even if the client disconnects meanwhile.
+/// Executes the request after `delay`, even if the client disconnects meanwhile.
 async fn execute_later(
     engine: &Arc<Engine>,
     request: ReceivedRequest,

@@ -19,9 +19,9 @@ pub(crate) use exchange::Arrival;
 
 /// The simulation that both listeners share.
 pub(crate) struct Engine {
-    /// The options of the start. A scenario may have replaced them; the state has the current ones.
+    /// The options at the start. A scenario may have replaced them; the state has the current ones.
     pub(crate) options: Arc<SimulatorOptions>,
-    /// Knows the hosts of the control plane.
+    /// The hosts of the control plane.
     pub(crate) host_guard: HostGuard,
     pub(crate) state: Mutex<State>,
     /// Notified when faults are removed, so that hanging requests check again.
@@ -42,7 +42,7 @@ impl Engine {
         Self { options, host_guard, state, released, changed, delayed: Mutex::default() }
     }
 
-    /// Locks the state, after everything that is due has happened.
+    /// Runs everything that is due, and locks the state.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if state.catch_up(&self.options.clock) {
@@ -56,10 +56,10 @@ impl Engine {
         self.inject_all(vec![fault]).map(|ids| ids.into_iter().next().unwrap_or_default())
     }
 
-    /// Injects all faults, or none if one of them is invalid. Returns their ids.
+    /// Injects all faults, or none if any is invalid. Returns their ids.
     pub(crate) fn inject_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, FaultError> {
         let ids = self.state().inject_all(faults, &self.options.clock)?;
-        // Runs what is due if the clock was moved.
+        // Runs everything that became due because the clock was moved.
         drop(self.state());
         self.changed.notify_waiters();
         Ok(ids)
@@ -70,7 +70,7 @@ impl Engine {
             let mut state = self.state();
             state.faults.remove(id) || state.take_back(id)
         };
-        // Runs what is due if the clock was moved back.
+        // Runs everything that became due because the clock was moved back.
         drop(self.state());
         self.released.notify_waiters();
         self.changed.notify_waiters();

@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 use crate::journal::{Journal, RecordedRequest};
 use crate::pattern::fits;
 
-/// How many of the nearest requests a verdict names for an expectation.
+/// A verdict names this many of the nearest requests for an expectation.
 const NEAREST: usize = 3;
 /// How many of the latest requests are compared.
 const LOOKED_AT: usize = 1000;
 
-/// A number of expected requests. Made by [`Expectation::new`]; properties that are not set match
+/// Expected requests: their properties and their number. Properties that are not set match
 /// anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
@@ -26,8 +26,8 @@ pub struct Expectation {
 }
 
 impl Expectation {
-    /// At least one request of this method (`*` is any) to a path of this pattern. `*` matches
-    /// within one segment, `**` any number of segments.
+    /// Expects at least one request with this method (`*` for any) to a path that matches the
+    /// pattern. In the pattern, `*` matches within one segment and `**` any number of segments.
     pub fn new(method: &str, path: &str) -> Self {
         Self {
             name: None,
@@ -49,7 +49,7 @@ impl Expectation {
         self
     }
 
-    /// Requires this query parameter; the value is compared decoded.
+    /// Requires this query parameter. The value is compared after decoding.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.query.push((name.to_owned(), value.to_owned()));
@@ -77,33 +77,33 @@ impl Expectation {
         self
     }
 
-    /// Exactly this many requests.
+    /// Expects exactly this many requests.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         (self.at_least, self.at_most) = (Some(times), Some(times));
         self
     }
 
-    /// At least this many requests.
+    /// Expects at least this many requests.
     #[must_use]
     pub fn at_least(mut self, times: u64) -> Self {
         self.at_least = Some(times);
         self
     }
 
-    /// At most this many requests.
+    /// Expects at most this many requests. Without a lower limit, none is required.
     #[must_use]
     pub fn at_most(mut self, times: u64) -> Self {
         self.at_most = Some(times);
         self
     }
 
-    /// The least number of requests: one by default, none if only an upper limit is set.
+    /// The least number of requests: one by default, zero if only an upper limit is set.
     fn least(&self) -> u64 {
         self.at_least.unwrap_or(u64::from(self.at_most.is_none()))
     }
 
-    /// How a request differs from the expected one; empty for a match.
+    /// How a request differs from the expected one. Empty for a match.
     fn differences(&self, request: &RecordedRequest) -> Vec<String> {
         let mut found = Vec::new();
         let mut differ =
@@ -135,14 +135,14 @@ impl Expectation {
             differ("the grant", request.grant.as_deref().unwrap_or("absent"), wanted);
         }
         if let Some(wanted) = self.status.filter(|wanted| request.status != Some(*wanted)) {
-            let is = request.status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
+            let is = request.status.map_or_else(|| "absent".to_owned(), |status| status.to_string());
             differ("the status", &is, &wanted.to_string());
         }
         found
     }
 
-    /// How far a request is from a match: by the number of differences, and by the edit distance of
-    /// the path.
+    /// How far a request is from a match: the number of differences counts, and the edit distance
+    /// of the path.
     fn distance(&self, request: &RecordedRequest, differences: usize) -> usize {
         let path = request.target.split('?').next().unwrap_or_default();
         let longest = self.path.len().max(path.len()).max(1);
@@ -164,7 +164,7 @@ impl Expectation {
             words.push_str(&format!(", grant {grant}"));
         }
         if let Some(status) = self.status {
-            words.push_str(&format!(", answered {status}"));
+            words.push_str(&format!(", status {status}"));
         }
         match (self.least(), self.at_most) {
             (least, Some(most)) if least == most => words + &format!(", exactly {most}"),
@@ -179,15 +179,17 @@ impl Expectation {
         const KEYS: &str = "name, method, path, query, headers, grant, status, times, at_least, at_most";
         let members = value.as_object().ok_or("expected an object with a `path`")?;
         if let Some(stray) = members.keys().find(|key| !KEYS.split(", ").any(|known| known == *key)) {
-            return Err(format!("an expectation has no `{stray}`; it has: {KEYS}"));
+            return Err(format!("`{stray}` is not a key of an expectation; known keys: {KEYS}"));
         }
         let text = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_str().map(str::to_owned).map(Some).ok_or(format!("`{name}` is no text")),
+            Some(value) => {
+                value.as_str().map(str::to_owned).map(Some).ok_or(format!("`{name}` must be a text"))
+            }
         };
         let number = |name: &str| match members.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_u64().map(Some).ok_or(format!("`{name}` is no whole number")),
+            Some(value) => value.as_u64().map(Some).ok_or(format!("`{name}` must be a whole number")),
         };
         let path = text("path")?.ok_or("an expectation needs a `path`, such as \"/t/vbc.prod/**\"")?;
         let mut read = Self::new(&text("method")?.unwrap_or_else(|| "*".into()).to_uppercase(), &path);
@@ -196,15 +198,15 @@ impl Expectation {
         read.headers = pairs(members, "headers")?;
         read.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
         let status = number("status")?.map(u16::try_from).transpose();
-        read.status = status.map_err(|_| "`status` is no status")?;
+        read.status = status.map_err(|_| "`status` must be an HTTP status")?;
         let times = number("times")?;
         let least = number("at_least")?;
         let most = number("at_most")?;
         match (times, least, most) {
             (Some(times), None, None) => Ok(read.times(times)),
-            (Some(_), ..) => Err("`times` says it all: leave out `at_least` and `at_most`".into()),
+            (Some(_), ..) => Err("`times` is exact; leave out `at_least` and `at_most`".into()),
             (None, Some(least), Some(most)) if least > most => {
-                Err("`at_least` is more than `at_most`".into())
+                Err("`at_least` is greater than `at_most`".into())
             }
             (None, least, most) => {
                 (read.at_least, read.at_most) = (least, most);
@@ -223,7 +225,7 @@ fn pairs(members: &Map<String, Value>, name: &str) -> Result<Vec<(String, String
         _ => None,
     };
     let pairs = value.as_object().and_then(|object| object.iter().map(pair).collect::<Option<Vec<_>>>());
-    pairs.ok_or_else(|| format!("`{name}` is no object of names and texts"))
+    pairs.ok_or_else(|| format!("`{name}` must be an object with texts as values"))
 }
 
 fn listed(values: &[&str]) -> String {
@@ -256,7 +258,7 @@ pub struct Finding {
     pub met: bool,
     /// The sequence numbers of the matching requests.
     pub matched: Vec<u64>,
-    /// What is wrong; empty if it was met.
+    /// The problem; empty if the expectation was met.
     pub problem: String,
     /// The nearest requests, each with its differences.
     pub nearest: Vec<(String, Vec<String>)>,
@@ -270,13 +272,14 @@ pub struct Verdict {
     pub met: bool,
     /// One for each expectation, in the order of their declaration.
     pub findings: Vec<Finding>,
-    /// Requests that the journal had to drop; if there are any, the verdict may be wrong.
+    /// The number of requests that the journal had to drop. If it is not 0, the verdict may be
+    /// wrong.
     pub forgotten: u64,
 }
 
 impl Expectations {
-    /// Adds expectations about requests from now on, and returns their ids. With `in_order`, each
-    /// one's requests must come after those of the previous one.
+    /// Adds expectations for requests from now on, and returns their ids. With `in_order`, the
+    /// requests of each must come after those of the previous one.
     pub(crate) fn declare(&mut self, list: Vec<Expectation>, in_order: bool, since: u64) -> Vec<u64> {
         let mut behind = None;
         let mut ids = Vec::new();
@@ -300,7 +303,7 @@ impl Expectations {
             let from =
                 declared.behind.and_then(|id| ends.iter().find(|(of, _)| *of == id)).map(|(_, end)| *end);
             let finding = declared.judge(journal, from.unwrap_or(declared.since));
-            // Its last needed request is where the next expectation begins.
+            // The next expectation starts after the last request that this one needs.
             let needed = usize::try_from(declared.expectation.least().max(1)).unwrap_or(usize::MAX);
             let end = finding.matched.get(needed - 1).or(finding.matched.last());
             ends.push((declared.id, end.copied().unwrap_or(from.unwrap_or(declared.since))));
@@ -322,9 +325,9 @@ impl Declaration {
         let behind = self.behind.map_or(String::new(), |_| format!(" after request {from}"));
         let least = wanted.least();
         let problem = if count < least {
-            format!("{count} came{behind} where at least {least} should have: {} missing", least - count)
+            format!("{count} arrived{behind}, expected at least {least}: {} missing", least - count)
         } else if let Some(most) = wanted.at_most.filter(|most| count > *most) {
-            format!("{count} came{behind} where at most {most} should have: {} too many", count - most)
+            format!("{count} arrived{behind}, expected at most {most}: {} too many", count - most)
         } else {
             String::new()
         };
@@ -333,7 +336,7 @@ impl Declaration {
         Finding { id: self.id, expected, met: problem.is_empty(), matched, problem, nearest }
     }
 
-    /// The nearest requests. Of ordered expectations, requests that came too early are included.
+    /// The nearest requests. For ordered expectations they include requests that arrived too early.
     fn nearest(&self, journal: &Journal) -> Vec<(String, Vec<String>)> {
         let since = self.since;
         let mut near: Vec<_> = journal
@@ -349,7 +352,7 @@ impl Declaration {
         near.sort_by_key(|(distance, request, _)| (*distance, request.sequence));
         let shown = |(_, request, mut differences): (_, &RecordedRequest, Vec<String>)| {
             if differences.is_empty() {
-                differences.push("it came too early".into());
+                differences.push("it arrived too early".into());
             }
             (format!("{} {} {}", request.sequence, request.method, request.target), differences)
         };
@@ -389,7 +392,7 @@ impl std::fmt::Display for Verdict {
             let separator = if number > 0 { "\n" } else { "" };
             write!(f, "{separator}{}: {}", finding.expected, finding.problem)?;
             for (request, differs) in finding.nearest.iter().take(1) {
-                write!(f, "; nearest was {request}: {}", differs.join(", "))?;
+                write!(f, "; the nearest was {request}: {}", differs.join(", "))?;
             }
         }
         Ok(())

@@ -70,9 +70,9 @@ fn a_verdict_names_what_is_missing_and_what_came_nearest() {
     let verdict = verdict(&journal, vec![put, Expectation::new("GET", "/**").query("page", "3")], false);
     assert_eq!(
         verdict.to_string(),
-        "PUT /t/vbc.prod/telephony/v3/cc/accounts/1/calls, exactly 2: 0 came where at least 2 should have: 2 missing; \
-         nearest was 3 POST /t/vbc.prod/telephony/v3/cc/accounts/1/calls: the method is POST, not PUT\n\
-         GET /**, page=3, at least 1: 0 came where at least 1 should have: 1 missing; nearest was \
+        "PUT /t/vbc.prod/telephony/v3/cc/accounts/1/calls, exactly 2: 0 arrived, expected at least 2: 2 missing; \
+         the nearest was 3 POST /t/vbc.prod/telephony/v3/cc/accounts/1/calls: the method is POST, not PUT\n\
+         GET /**, page=3, at least 1: 0 arrived, expected at least 1: 1 missing; the nearest was \
          2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: the query's page is 2, not 3"
     );
     assert_eq!(verdict.findings[0].nearest.len(), 3);
@@ -88,8 +88,8 @@ fn order_matters_where_it_was_asked_for() {
     let wrong = verdict(&journal, vec![call().at_least(2), logs()], true);
     assert_eq!(
         wrong.to_string(),
-        "GET /**/call-logs, at least 1: 0 came after request 4 where at least 1 should have: 1 missing; nearest was \
-         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: it came too early"
+        "GET /**/call-logs, at least 1: 0 arrived after request 4, expected at least 1: 1 missing; the nearest was \
+         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: it arrived too early"
     );
 }
 
@@ -104,20 +104,20 @@ fn nonsense_is_refused_with_a_reason() {
     for (given, reason) in [
         (json!("x"), "expected an object with a `path`"),
         (json!({ "method": "GET" }), "an expectation needs a `path`, such as \"/t/vbc.prod/**\""),
-        (json!({ "path": 1 }), "`path` is no text"),
+        (json!({ "path": 1 }), "`path` must be a text"),
         (
             json!({ "path": "/", "count": 1 }),
-            "an expectation has no `count`; it has: name, method, path, query, \
+            "`count` is not a key of an expectation; known keys: name, method, path, query, \
                                               headers, grant, status, times, at_least, at_most",
         ),
-        (json!({ "path": "/", "times": -1 }), "`times` is no whole number"),
+        (json!({ "path": "/", "times": -1 }), "`times` must be a whole number"),
         (
             json!({ "path": "/", "times": 1, "at_most": 1 }),
-            "`times` says it all: leave out `at_least` and `at_most`",
+            "`times` is exact; leave out `at_least` and `at_most`",
         ),
-        (json!({ "path": "/", "at_least": 2, "at_most": 1 }), "`at_least` is more than `at_most`"),
-        (json!({ "path": "/", "query": ["x"] }), "`query` is no object of names and texts"),
-        (json!({ "path": "/", "status": 70000 }), "`status` is no status"),
+        (json!({ "path": "/", "at_least": 2, "at_most": 1 }), "`at_least` is greater than `at_most`"),
+        (json!({ "path": "/", "query": ["x"] }), "`query` must be an object with texts as values"),
+        (json!({ "path": "/", "status": 70000 }), "`status` must be an HTTP status"),
     ] {
         assert_eq!(Expectation::from_json(&given).unwrap_err(), reason);
     }

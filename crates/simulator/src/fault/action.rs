@@ -1,4 +1,4 @@
-//! Actions: faults that are done once.
+//! Actions: faults that take effect once.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::policy::{Mode, OldAccess};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// A change that is made at once. It lasts until another action or a reset.
+/// A change that takes effect immediately. It lasts until another action or a reset.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Revokes every access token issued so far; refresh tokens stay valid.
@@ -19,15 +19,15 @@ pub enum Action {
     ExpireIn {
         /// The new lifetime.
         lifetime: Duration,
-        /// Whether living tokens are shortened to it, too.
+        /// Whether tokens in use are shortened to it as well.
         existing: bool,
     },
     /// Sets what a second login does.
     Mode(Mode),
     /// Sets what a refresh does to the old access token.
     OldAccess(OldAccess),
-    /// Locks a user as an administrator does. The user's tokens are revoked, as at VBC, unless
-    /// kept.
+    /// Locks a user as an administrator does. As at VBC, the user's tokens are revoked, unless
+    /// `keep_tokens` is set.
     LockUser {
         /// The full user name.
         user: String,
@@ -66,7 +66,7 @@ pub enum Action {
         client_id: String,
         /// `provisioning`, `telephony`, …
         suite: String,
-        /// Whether it may.
+        /// Whether the application may use the suite.
         allowed: bool,
     },
     /// Sets the requests per minute of one application for each of its users. `None` removes its
@@ -90,7 +90,7 @@ pub enum Action {
     SingleSignOn {
         /// The full user name.
         user: String,
-        /// Whether the user does.
+        /// Whether the user logs in through single sign-on.
         sso: bool,
     },
     /// Replaces a consumer secret. The application's tokens are revoked, as at VBC.
@@ -105,13 +105,13 @@ pub enum Action {
     Openid {
         /// The application's consumer key; `None` means every application.
         client_id: Option<String>,
-        /// Whether it may.
+        /// Whether the scope is granted.
         allowed: bool,
     },
-    /// Sets how a refresh token is refused that was redeemed before: as unknown, or with a server
+    /// Sets how a refresh token that was redeemed before is rejected: as unknown, or with a server
     /// error.
     SpentRefresh {
-        /// Whether it is a server error.
+        /// Whether the response is a server error.
         server_error: bool,
     },
     /// Sets whether a suite's backend knows a user.
@@ -120,7 +120,7 @@ pub enum Action {
         user: String,
         /// `provisioning`, `telephony`, …
         suite: String,
-        /// Whether it does.
+        /// Whether the backend knows the user.
         allowed: bool,
     },
 }

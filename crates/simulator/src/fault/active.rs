@@ -1,4 +1,4 @@
-//! The faults on requests that are active, and their effect on each request.
+//! The active faults on requests, and their effect on each request.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     pub(crate) lose: bool,
     /// Applied to the response in this order.
     pub(crate) edits: Vec<Edit>,
-    /// From this request of a connection on, responses end the connection.
+    /// From this request of a connection onwards, responses end the connection.
     pub(crate) close_after: Option<u32>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct EarlyResponse {
     pub(crate) read: u64,
 }
 
-/// Why a backend refuses a request that the gateway admitted.
+/// Why a backend rejects a request that the gateway admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     /// The suite's own 401.
@@ -60,7 +60,7 @@ pub(crate) enum Backend {
     TokenTooOld,
 }
 
-/// A fault on requests, and how often it still strikes.
+/// A fault on requests, and how often it will still strike.
 struct ActiveFault {
     id: u64,
     effect: Effect,
@@ -101,14 +101,14 @@ impl Faults {
         id
     }
 
-    /// Removes the faults whose time is over, and returns whether there were any.
+    /// Removes expired faults, and returns whether there were any.
     pub(crate) fn expire(&mut self, now: Timestamp) -> bool {
         let before = self.active.len();
         self.active.retain(|fault| fault.until.is_none_or(|until| until > now));
         self.active.len() < before
     }
 
-    /// When the first fault ends by its time.
+    /// When the first fault expires.
     pub(crate) fn next_end(&self) -> Option<Timestamp> {
         self.active.iter().filter_map(|fault| fault.until).min()
     }
@@ -197,7 +197,7 @@ impl Faults {
         early
     }
 
-    /// Decides whether a backend refuses a request that the gateway admitted. `age` is the time
+    /// Decides whether a backend rejects a request that the gateway admitted. `age` is the time
     /// since its token was issued.
     pub(crate) fn backend(&mut self, subject: &Subject<'_>, age: Duration) -> Option<Backend> {
         let refusal = self.active.iter_mut().find_map(|fault| {

@@ -28,16 +28,16 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// What to do about an error.
+/// The remedy for an error.
 pub(crate) fn advice(error: &FaultError, names: &Names) -> String {
     match error {
-        FaultError::NotAFault => "name one, such as fault = \"revoke_all_access\"".into(),
+        FaultError::NotAFault => "add it, such as fault = \"revoke_all_access\"".into(),
         FaultError::Unknown(given) => choose(given, &names.faults),
         FaultError::UnknownParameter { parameter, takes, .. } => {
             choose(parameter, &takes.split(", ").map(str::to_owned).collect::<Vec<_>>())
         }
-        FaultError::ClockOutOfRange => "name a time between these".into(),
-        FaultError::BadParameter { expected, .. } => format!("give it {expected}"),
+        FaultError::ClockOutOfRange => "use a time in this range".into(),
+        FaultError::BadParameter { expected, .. } => format!("write {expected}"),
         FaultError::NoSuchUser(given) => user(given, &names.users),
         FaultError::NoSuchApplication(given) => choose(given, &names.applications),
         FaultError::NoSuchSuite(given) => choose(given, &names.suites),
@@ -54,8 +54,8 @@ fn user(given: &str, users: &[String]) -> String {
     choose(given, users)
 }
 
-/// The faults that an error is about: the named fault, or the nearest one. Without a near one it is
-/// all of them.
+/// The faults that an error is about: the named fault, or the nearest one. If none is near, all of
+/// them.
 pub(crate) fn concerned(error: &FaultError) -> Vec<&'static FaultSpec> {
     let named = |name: &str| FAULTS.iter().filter(|known| known.name == name).collect();
     match error {

@@ -1,4 +1,4 @@
-//! Edits of a response after the execution of its request: the effects of the request stay.
+//! Edits of a response after its request was executed. The effects of the request stay.
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -31,8 +31,8 @@ pub enum Edit {
     WrongContentType(String),
     /// The body is sent at this many bytes per second.
     Drip(u32),
-    /// The connection is reset after this many bytes of the body, or after half of it. An empty
-    /// body is left alone.
+    /// The connection is reset after this many bytes of the body, or after half the body. An empty
+    /// body is sent unchanged.
     ResetMidBody(Option<usize>),
     /// An error of the gateway is written in XML, as by gateways up to 2.x.
     XmlFault,
@@ -154,7 +154,7 @@ impl GatewayError {
     }
 }
 
-/// Edits the members of a success; an error is left alone.
+/// Edits the members of a successful response. Errors are not changed.
 fn edit_members(response: &mut Response, edit: impl FnOnce(&mut Map<String, Value>)) {
     if response.status() != 200 {
         return;

@@ -11,7 +11,7 @@ impl Fault {
     /// `status=503` and `delay(500)`.
     ///
     /// # Errors
-    /// When the name or a parameter is unknown, or a parameter is missing or of the wrong kind.
+    /// If the name or a parameter is unknown, or if a parameter is missing or of the wrong kind.
     pub fn from_json(value: &Value) -> Result<Self, FaultError> {
         let object = &spelling::canonical(value.as_object().ok_or(FaultError::NotAFault)?);
         let name = object.get("fault").and_then(Value::as_str).ok_or(FaultError::NotAFault)?;

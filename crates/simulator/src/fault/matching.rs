@@ -29,16 +29,16 @@ pub struct Match {
     pub endpoint: Option<String>,
     /// The method.
     pub method: Option<String>,
-    /// The grant of a token request. It never matches for faults that strike before the body has
-    /// arrived.
+    /// The grant of a token request. Faults that strike before the body has arrived never match a
+    /// grant.
     pub grant: Option<String>,
     /// How many matching requests pass before the fault strikes.
     pub after: u64,
-    /// How many requests it strikes; `None` is no limit.
+    /// How many requests it strikes; `None` means no limit.
     pub count: Option<u64>,
-    /// How long the fault lasts by the simulator's clock; `None` until it is removed.
+    /// How long the fault lasts by the simulator's clock; `None` means until it is removed.
     pub lasts: Option<Duration>,
-    /// The probability of striking; 1 is always.
+    /// The probability of striking; 1 means always.
     pub probability: f64,
     /// The seed of that probability; `None` derives it from the simulator's seed and the fault's
     /// id.

@@ -1,8 +1,8 @@
-//! Faults: what can go wrong on purpose.
+//! Faults: everything that can be made to go wrong.
 //!
-//! A fault is an [`Action`], which is done once and lasts until another action or a reset, or an
-//! [`Effect`] on the requests that match. To add one: a variant of its enum, a line in `specs.rs`,
-//! and the code that acts on it.
+//! A fault is an [`Action`] or an [`Effect`]. An action takes effect once and lasts until another
+//! action or a reset. An effect applies to matching requests. To add a fault, add a variant to its
+//! enum, a line to `specs.rs`, and the code that handles it.
 
 mod action;
 mod active;
@@ -30,7 +30,7 @@ pub(crate) use specs::{FAULTS, FaultSpec};
 /// A fault, injected with [`Simulator::inject`](super::Simulator::inject).
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Done once, at injection.
+    /// Takes effect once, at injection.
     Now(Action),
     /// Applied to matching requests.
     Requests(Effect, Match),
@@ -69,7 +69,7 @@ pub enum Effect {
         /// How many bytes of the body are read first.
         read: u64,
     },
-    /// From this request of a connection on, the response ends the connection.
+    /// From this request of a connection onwards, the response ends the connection.
     CloseAfter(u32),
 }
 
@@ -80,9 +80,9 @@ pub struct StatusFault {
     pub status: u16,
     /// The `Retry-After` header.
     pub retry_after: RetryAfter,
-    /// The body; `None` is the usual body of VBC for the status.
+    /// The body; `None` means VBC's usual body for the status.
     pub body: Option<String>,
-    /// The type of the body; `None` is JSON.
+    /// The type of the body; `None` means JSON.
     pub content_type: Option<String>,
 }
 
@@ -130,12 +130,12 @@ impl Fault {
         Self::from(Effect::LoseResponse).times(1)
     }
 
-    /// Lets backends under `path` respond with their own 401, until the fault is removed.
+    /// Makes backends under `path` respond with their own 401, until the fault is removed.
     pub fn backend_401(path: &str) -> Self {
         Self::from(Effect::Backend401).on(path)
     }
 
-    /// Lets backends under `path` respond with the 401 of Reports to access tokens older than
+    /// Makes backends under `path` respond with the 401 of Reports to access tokens older than
     /// `age`, until the fault is removed.
     pub fn token_age_limit(path: &str, age: Duration) -> Self {
         Self::from(Effect::TokenAgeLimit(age)).on(path)
@@ -244,7 +244,7 @@ impl From<Effect> for Fault {
 /// Why a fault was not injected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// The JSON is no object with a `fault`.
+    /// The JSON is not an object with a `fault`.
     #[error("expected an object with a string `fault`")]
     NotAFault,
     /// No fault has this name.
@@ -270,8 +270,8 @@ pub enum FaultError {
         /// The expected value.
         expected: String,
     },
-    /// The clock cannot be set to that time. It was not moved.
-    #[error("the clock stays between 1970-01-01T00:00:00Z and 9999-12-30T00:00:00Z")]
+    /// The clock cannot be set to that time, and was not moved.
+    #[error("the clock must stay between 1970-01-01T00:00:00Z and 9999-12-30T00:00:00Z")]
     ClockOutOfRange,
     /// No user has this name.
     #[error("no user `{0}`")]

@@ -10,7 +10,7 @@ pub(crate) struct FaultSpec {
     pub(crate) name: &'static str,
     /// Its parameters. Faults on requests also take the parameters of a match.
     pub(crate) takes: &'static [&'static str],
-    /// Its effect, for people.
+    /// Its effect, in words.
     pub(crate) says: &'static str,
     pub(super) read: fn(&Parameters<'_>) -> Result<Fault, FaultError>,
 }
@@ -36,71 +36,80 @@ const fn known(
 
 /// Every kind of fault.
 pub(crate) const FAULTS: &[FaultSpec] = &[
-    known("revoke_all_access", &[], "every access token issued so far is refused", |_| {
+    known("revoke_all_access", &[], "rejects every access token issued so far", |_| {
         Ok(Action::RevokeAllAccess.into())
     }),
-    known("revoke_all_refresh", &[], "every refresh token issued so far is refused", |_| {
+    known("revoke_all_refresh", &[], "rejects every refresh token issued so far", |_| {
         Ok(Action::RevokeAllRefresh.into())
     }),
     known(
         "expire_in",
         &["seconds", "existing"],
-        "access tokens live this long; with existing, living ones no longer either",
+        "sets the lifetime of new access tokens; with existing, also shortens current ones",
         |given| {
             let lifetime = Duration::from_secs(given.number("seconds")?);
             Ok(Action::ExpireIn { lifetime, existing: given.flag("existing", false)? }.into())
         },
     ),
-    known("mode", &["mode"], "what a second login does: reuse, renew_revoke or renew_keep", |given| {
+    known("mode", &["mode"], "sets what a second login does: reuse, renew_revoke or renew_keep", |given| {
         Ok(Action::Mode(given.word("mode")?).into())
     }),
-    known("old_access", &["state"], "the old access token after a refresh: dead or alive", |given| {
-        Ok(Action::OldAccess(given.word("state")?).into())
-    }),
-    known("rotate_signing_kid", &[], "new tokens name another signing key", |_| {
+    known(
+        "old_access",
+        &["state"],
+        "sets the state of the old access token after a refresh: dead or alive",
+        |given| Ok(Action::OldAccess(given.word("state")?).into()),
+    ),
+    known("rotate_signing_kid", &[], "renames the signing key of new tokens", |_| {
         Ok(Action::RotateSigningKid.into())
     }),
-    known("spent_refresh", &["status"], "a refresh token used twice is answered 400 or 500", |given| {
-        Ok(Action::SpentRefresh { server_error: given.is_server_error()? }.into())
-    }),
+    known(
+        "spent_refresh",
+        &["status"],
+        "responds with 400 or 500 to a refresh token that is used twice",
+        |given| Ok(Action::SpentRefresh { server_error: given.is_server_error()? }.into()),
+    ),
     known(
         "lock_user",
         &["user", "keep_tokens"],
-        "an administrator locks the user, whose tokens are revoked",
+        "locks the user as an administrator does, and revokes the user's tokens",
         |given| {
             let keep_tokens = given.flag("keep_tokens", false)?;
             Ok(Action::LockUser { user: given.text("user")?, keep_tokens }.into())
         },
     ),
-    known("unlock_user", &["user"], "lifts any lock", |given| {
+    known("unlock_user", &["user"], "removes any lock of the user", |given| {
         Ok(Action::UnlockUser { user: given.text("user")? }.into())
     }),
     known(
         "change_password",
         &["user", "password"],
-        "a new password; the user's tokens are revoked",
+        "changes the password, and revokes the user's tokens",
         |given| {
             let password = given.text("password")?.into();
             Ok(Action::ChangePassword { user: given.text("user")?, password }.into())
         },
     ),
-    known("single_sign_on", &["user", "sso"], "the user logs in elsewhere: no password works", |given| {
-        Ok(Action::SingleSignOn { user: given.text("user")?, sso: given.flag("sso", true)? }.into())
-    }),
+    known(
+        "single_sign_on",
+        &["user", "sso"],
+        "makes the user log in through single sign-on: no password works",
+        |given| Ok(Action::SingleSignOn { user: given.text("user")?, sso: given.flag("sso", true)? }.into()),
+    ),
     known(
         "regenerate_secret",
         &["client_id", "secret"],
-        "a new consumer secret; the application's tokens are revoked",
+        "changes the consumer secret, and revokes the application's tokens",
         |given| {
             let secret = given.text("secret")?.into();
             Ok(Action::RegenerateSecret { client_id: given.text("client_id")?, secret }.into())
         },
     ),
-    known("refuse_scope", &["client_id", "allowed"], "the scope openid is not granted", |given| {
+    known("refuse_scope", &["client_id", "allowed"], "does not grant the scope openid", |given| {
         let client_id = given.optional_text("client_id")?;
         Ok(Action::Openid { client_id, allowed: given.flag("allowed", false)? }.into())
     }),
-    known("roles", &["user", "suite", "allowed"], "whether a suite's backend knows the user", |given| {
+    known("roles", &["user", "suite", "allowed"], "sets whether a suite's backend knows the user", |given| {
         let user = given.text("user")?;
         let suite = given.text("suite")?;
         Ok(Action::Role { user, suite, allowed: given.flag("allowed", false)? }.into())
@@ -114,7 +123,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "quota",
         &["per_minute", "client_id"],
-        "requests a minute for each application (or this one) and user; 0 is no limit",
+        "limits requests per minute for each application (or this one) and user; 0 means no limit",
         |given| {
             let per_minute = given.quota()?;
             Ok(match given.optional_text("client_id")? {
@@ -126,7 +135,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "unsubscribe",
         &["suite", "client_id"],
-        "no application (or not this one) may use the suite",
+        "forbids every application (or this one) to use the suite",
         |given| {
             let suite = given.text("suite")?;
             Ok(match given.optional_text("client_id")? {
@@ -138,7 +147,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "resubscribe",
         &["suite", "client_id"],
-        "applications (or this one) may use the suite again",
+        "allows applications (or this one) to use the suite again",
         |given| {
             let suite = given.text("suite")?;
             Ok(match given.optional_text("client_id")? {
@@ -150,46 +159,64 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "status",
         &["status", "retry_after", "seconds", "body", "content_type", MATCHERS],
-        "answered so instead",
+        "responds with this status; the request is not executed",
         |given| given.befalling(Effect::Status(given.status()?)),
     ),
-    known("throttle_200", &[MATCHERS], "the words for too many requests, with status 200", |given| {
-        given.befalling(Effect::Throttle200)
-    }),
-    known("redirect", &["location", MATCHERS], "sent there by a 302 instead", |given| {
-        given.befalling(Effect::Redirect(given.text("location")?))
-    }),
-    known("delay", &["millis", "seconds", MATCHERS], "executed and answered that much later", |given| {
-        given.befalling(Effect::Delay(given.duration()?))
-    }),
-    known("hang", &[MATCHERS], "not answered until the fault is removed or over", |given| {
+    known(
+        "throttle_200",
+        &[MATCHERS],
+        "responds with the error for too many requests and status 200; not executed",
+        |given| given.befalling(Effect::Throttle200),
+    ),
+    known(
+        "redirect",
+        &["location", MATCHERS],
+        "redirects to this location with a 302; the request is not executed",
+        |given| given.befalling(Effect::Redirect(given.text("location")?)),
+    ),
+    known(
+        "delay",
+        &["millis", "seconds", MATCHERS],
+        "executes the request, and responds, this much later",
+        |given| given.befalling(Effect::Delay(given.duration()?)),
+    ),
+    known("hang", &[MATCHERS], "holds the request until the fault is removed or expires", |given| {
         given.befalling(Effect::Hang)
     }),
-    known("drip", &["bytes_per_second", MATCHERS], "the answer's body is sent slowly", |given| {
-        given.befalling(Edit::Drip(given.pace()?))
-    }),
-    known("reset_before_headers", &[MATCHERS], "the connection is reset, nothing is executed", |given| {
-        given.befalling_once(Effect::ResetBeforeHeaders)
-    }),
+    known(
+        "drip",
+        &["bytes_per_second", MATCHERS],
+        "sends the response's body at this many bytes per second",
+        |given| given.befalling(Edit::Drip(given.pace()?)),
+    ),
+    known(
+        "reset_before_headers",
+        &[MATCHERS],
+        "resets the connection; the request is not executed",
+        |given| given.befalling_once(Effect::ResetBeforeHeaders),
+    ),
     known(
         "reset_mid_body",
         &["bytes", MATCHERS],
-        "the connection is reset behind so many bytes of the answer's body, or half of it",
+        "resets the connection after this many bytes of the response's body, or after half the body",
         |given| given.befalling_once(Edit::ResetMidBody(given.optional_size("bytes")?)),
     ),
-    known("lose_response_after_commit", &[MATCHERS], "executed, then the connection is reset", |given| {
-        given.befalling_once(Effect::LoseResponse)
-    }),
+    known(
+        "lose_response_after_commit",
+        &[MATCHERS],
+        "executes the request, then resets the connection",
+        |given| given.befalling_once(Effect::LoseResponse),
+    ),
     known(
         "refuse_continue",
         &["status", "retry_after", "seconds", "body", "content_type", MATCHERS],
-        "a body announced by Expect: 100-continue is not asked for; 417 unless told otherwise",
+        "rejects Expect: 100-continue with this status; 417 by default",
         |given| given.befalling(Effect::RefuseContinue(given.status_or(417)?)),
     ),
     known(
         "early_response",
         &["status", "bytes", "retry_after", "seconds", "body", "content_type", MATCHERS],
-        "answered when so many bytes of the body have been read, none unless told; 413 unless told otherwise",
+        "responds after this many bytes of the body have been read (0 by default); status 413 by default",
         |given| {
             let read = given.optional_size("bytes")?.unwrap_or(0) as u64;
             given.befalling(Effect::EarlyResponse { instead: given.status_or(413)?, read })
@@ -198,53 +225,64 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "close_after_n_requests",
         &["requests", MATCHERS],
-        "each connection is closed, with notice, after so many requests",
+        "closes each connection, with notice, after this many requests",
         |given| given.befalling(Effect::CloseAfter(given.positive("requests")?)),
     ),
-    known("missing", &["field", MATCHERS], "token answers lack this member", |given| {
+    known("missing", &["field", MATCHERS], "removes this member from token responses", |given| {
         given.befalling(Edit::Missing(given.field()?))
     }),
-    known("expires_in_as", &["value", MATCHERS], "expires_in of token answers is this", |given| {
-        given.befalling(Edit::ExpiresInAs(given.value("value")?))
-    }),
-    known("token_type", &["value", MATCHERS], "token_type of token answers is this", |given| {
+    known(
+        "expires_in_as",
+        &["value", MATCHERS],
+        "sets expires_in of token responses to this value",
+        |given| given.befalling(Edit::ExpiresInAs(given.value("value")?)),
+    ),
+    known("token_type", &["value", MATCHERS], "sets token_type of token responses to this value", |given| {
         given.befalling(Edit::TokenType(given.text("value")?))
     }),
-    known("html_body", &[MATCHERS], "executed; a page in place of the body", |given| {
+    known("html_body", &[MATCHERS], "executes the request, and responds with an HTML page", |given| {
         given.befalling(Edit::HtmlBody)
     }),
-    known("truncated_json", &[MATCHERS], "executed; the second half of the body is missing", |given| {
-        given.befalling(Edit::TruncatedJson)
+    known(
+        "truncated_json",
+        &[MATCHERS],
+        "executes the request, and omits the second half of the body",
+        |given| given.befalling(Edit::TruncatedJson),
+    ),
+    known("empty_body", &[MATCHERS], "executes the request, and responds without a body", |given| {
+        given.befalling(Edit::EmptyBody)
     }),
-    known("empty_body", &[MATCHERS], "executed; no body", |given| given.befalling(Edit::EmptyBody)),
     known(
         "wrong_content_type",
         &["content_type", MATCHERS],
-        "executed; the body is said to be of this type, text/html unless told otherwise",
+        "executes the request, and labels the body with this type; text/html by default",
         |given| {
             let content_type = given.optional_text("content_type")?;
             given.befalling(Edit::WrongContentType(content_type.unwrap_or_else(|| "text/html".into())))
         },
     ),
-    known("xml_fault", &[MATCHERS], "errors of the gateway are written in XML", |given| {
+    known("xml_fault", &[MATCHERS], "writes errors of the gateway in XML", |given| {
         given.befalling(Edit::XmlFault)
     }),
-    known("fault_wrapped_json", &[MATCHERS], "errors of the gateway are wrapped in a fault", |given| {
+    known("fault_wrapped_json", &[MATCHERS], "wraps errors of the gateway in a fault", |given| {
         given.befalling(Edit::FaultWrappedJson)
     }),
-    known("backend_401", &[MATCHERS], "the suite's own 401, behind a content gateway", |given| {
-        given.befalling(Effect::Backend401)
-    }),
+    known(
+        "backend_401",
+        &[MATCHERS],
+        "responds with the suite's own 401, although the gateway admitted the request",
+        |given| given.befalling(Effect::Backend401),
+    ),
     known(
         "token_age_limit",
         &["seconds", MATCHERS],
-        "the 401 of Reports for access tokens issued longer ago; path is required",
+        "responds with the 401 of Reports to access tokens older than this; path is required",
         |given| {
             let limit = Duration::from_secs(given.number("seconds")?);
             given.text("path").and_then(|_| given.befalling(Effect::TokenAgeLimit(limit)))
         },
     ),
-    known("reports_token_age_limit", &["seconds"], "the same for Reports", |given| {
+    known("reports_token_age_limit", &["seconds"], "as token_age_limit, for the paths of Reports", |given| {
         let limit = Duration::from_secs(given.number("seconds")?);
         Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
     }),

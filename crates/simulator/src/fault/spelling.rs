@@ -17,7 +17,7 @@ const NAMES: &[(&str, &str)] = &[
 /// Alternative names of parameters.
 const PARAMETERS: &[(&str, &str)] = &[("ms", "millis"), ("s", "seconds"), ("bytes/s", "bytes_per_second")];
 
-/// Rewrites a fault with the names of the table of faults.
+/// Rewrites a fault with the canonical names from the table of faults.
 pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     let mut object = given.clone();
     let Some(spelled) = given.get("fault").and_then(Value::as_str) else { return object };
@@ -27,7 +27,7 @@ pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     }
     object.insert("fault".into(), name.into());
     for (other, parameter) in PARAMETERS {
-        // With both names given, one is left over and refused as unknown.
+        // If both names are given, one is left over and rejected as unknown.
         if !object.contains_key(*parameter)
             && let Some(value) = object.remove(*other)
         {
@@ -84,7 +84,7 @@ fn value(text: &str) -> Value {
     text.parse::<i64>().map_or_else(|_| text.into(), Value::from)
 }
 
-/// The value of `expires_in` that a word stands for; any other value stands for itself.
+/// The value of `expires_in` that a word stands for. Any other value is used unchanged.
 fn expires_in(word: Value) -> Value {
     match word.as_str() {
         Some("string") => json!("86400"),
@@ -144,7 +144,7 @@ mod tests {
                 json!({ "fault": "expires_in", "as": "huge" }),
                 json!({ "fault": "expires_in_as", "value": i64::MAX }),
             ),
-            // A value stands for itself.
+            // The value is used unchanged.
             (
                 json!({ "fault": "expires_in_as", "value": "huge" }),
                 json!({ "fault": "expires_in_as", "value": "huge" }),

@@ -23,21 +23,21 @@ use vbc_http::headers::is_scheme;
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct RecordedRequest {
-    /// Counts from 1 after the start and after every reset.
+    /// The sequence number. It counts from 1 after the start and after every reset.
     pub sequence: u64,
     /// When its head arrived.
     pub time: Timestamp,
-    /// The number of its connection, by the first requests of connections since the start or the
-    /// last reset. 0 is a request without a connection.
+    /// The number of its connection. Connections are numbered by their first requests since the
+    /// start or the last reset. 0 means a request without a connection.
     pub connection: u64,
     /// The method.
     pub method: Method,
     /// Path and query as sent, with secret parameters and segments redacted.
     pub target: String,
-    /// The head to the byte, including line ends and the empty line, with secrets redacted.
+    /// The head byte for byte, including line ends and the empty line, with secrets redacted.
     pub head: String,
-    /// Names in lower case and values, in the received order. A bearer is replaced by its name, any
-    /// other secret by `[redacted]`.
+    /// Header names (in lower case) and values, in the received order. A bearer is replaced with
+    /// its name, any other secret with `[redacted]`.
     pub headers: Vec<(String, String)>,
     /// The length of the body in bytes; 0 until it has arrived.
     pub body_length: u64,
@@ -93,8 +93,8 @@ impl RecordedResponse {
     }
 }
 
-/// The journal's number of a connection. It is given at the first request: the order of accepting
-/// is random, and some connections send nothing.
+/// The journal's number of a connection. It is assigned at the first request: the order of
+/// accepting is random, and some connections send nothing.
 #[derive(Default)]
 pub(crate) struct ConnectionNumber {
     /// The journal's epoch, and the number in it.
@@ -124,7 +124,7 @@ impl Journal {
         self.epoch
     }
 
-    /// The number of a connection; a new one at its first request.
+    /// The number of a connection. It is assigned at the first request.
     pub(crate) fn number(&mut self, line: &ConnectionNumber) -> u64 {
         let mut known = line.known.lock();
         match *known {
@@ -173,19 +173,18 @@ impl Journal {
         self.entries.iter()
     }
 
-    /// The sequence number of the latest request; 0 if there is none.
+    /// The sequence number of the latest request; 0 before the first one.
     pub(crate) fn latest(&self) -> u64 {
         self.next - 1
     }
 
-    /// The sequence number of the latest dropped request; 0 if there is none.
+    /// The sequence number of the latest dropped request; 0 if no request was dropped.
     pub(crate) fn forgotten(&self) -> u64 {
         self.entries.front().map_or(0, |first| first.sequence - 1)
     }
 }
 
-/// Bytes as text. The check for valid UTF-8 comes first, because it is much faster than a
-/// conversion.
+/// Bytes as text. Valid UTF-8 is checked first, because that is much faster than a conversion.
 fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
@@ -221,7 +220,7 @@ fn shown(name: &str, value: &[u8], known: &KnownSecrets<'_>) -> String {
     let text = text_of(value);
     let hidden = match name {
         "authorization" => return credentials(value, known.tokens()).0,
-        // Their values are known, or random without being secret: tags, boundaries, identifiers.
+        // Their values are well known, or random but not secret: tags, boundaries, identifiers.
         "host"
         | "accept"
         | "accept-encoding"
@@ -322,7 +321,7 @@ pub(crate) fn target(target: &str, known: &KnownSecrets<'_>) -> String {
     shown
 }
 
-/// Whether a parameter's value may be random; those of OAuth's public parameters are not.
+/// Whether a parameter's value may be random. Values of OAuth's public parameters do not count.
 fn is_random(name: &str, value: &str) -> bool {
     const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
     !PLAIN.contains(&name) && redaction::has_random(&decoded(value))

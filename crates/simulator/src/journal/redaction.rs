@@ -1,4 +1,4 @@
-//! Redaction: finds secrets by their names, by their form, and by their known values.
+//! Redaction: finds secrets by name, by form, and by known value.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,14 +12,14 @@ use vbc_base::secret::Secret;
 /// The replacement of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// Shorter secrets are only found as a whole value; within a text they could be ordinary words.
+/// Shorter secrets are found only as a whole value. Within a text they could be ordinary words.
 const PART: usize = 8;
 /// A word of letters and digits may be random from this length on.
 const LONG: usize = 20;
-/// Entropy in bits per character. Sentences without spaces reach it, too, but have no digits.
+/// Entropy in bits per character. Sentences without spaces also reach it, but have no digits.
 const RANDOM: f64 = 3.0;
 
-/// This many secrets are also found within words; further ones only as whole words.
+/// This many secrets are also found within words, all others only as whole words.
 const FEW: usize = 64;
 
 /// The secrets of applications and logins.
@@ -40,7 +40,7 @@ impl Secrets {
         secrets
     }
 
-    /// Adds a secret; the previous one of the same owner stays secret.
+    /// Adds a secret. The previous one of the same owner stays secret.
     pub(crate) fn add(&mut self, secret: &Secret) {
         if secret.expose().is_empty() || self.few.contains(secret) {
             return;
@@ -115,7 +115,7 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         "private",
         "hmac",
     ];
-    /// Names that look secret and are not.
+    /// Names that look secret but are not.
     const PLAIN: &[&str] =
         &["token_type", "token_type_hint", "idempotency-key", "x-idempotency-key", "sec-websocket-key"];
     let lower = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -153,7 +153,7 @@ fn split(name: &str) -> impl Iterator<Item = &str> {
 /// Whether a text seems to contain a secret: a token, a random word, or credentials with a scheme.
 /// An unknown UUID counts as an identifier.
 pub(crate) fn looks_secret(text: &str) -> bool {
-    // A slash separates path segments, but is a letter of base64.
+    // A slash separates path segments, but is also a digit of Base64.
     let is_path = text.starts_with('/') || text.contains("://") || text.contains("</");
     let between = |c: char| !is_of_word(c) || (is_path && c == '/');
     has_jwt(text) || has_scheme(text) || text.split(between).any(is_random)
@@ -222,8 +222,8 @@ fn is_uuid(word: &str) -> bool {
     word.len() == 36 && word.bytes().enumerate().all(fits)
 }
 
-/// A body as text, with secret members and texts redacted. `None` if secrets cannot be located:
-/// broken JSON, and bytes that are no text.
+/// A body as text, with secret members and texts redacted. `None` if secrets cannot be located: in
+/// broken JSON, and in bytes that are not text.
 pub(crate) fn shown_body(body: &[u8], known: &KnownSecrets<'_>) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     if let Ok(value) = serde_json::from_str::<Value>(text) {

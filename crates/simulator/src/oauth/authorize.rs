@@ -1,4 +1,4 @@
-//! `/authorize`: a login page (none with `sim_user`), codes and their redemption.
+//! `/authorize`: the login page (skipped with `sim_user`), codes, and their redemption.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub(crate) fn respond(state: &mut State, request: &ReceivedRequest, now: Timesta
     back(redirect_uri, &[("code", &code)], query.value("state"))
 }
 
-/// Why there is no user.
+/// Why no user has been chosen.
 enum Choice<'a> {
     /// Access is denied, with this description.
     Denied(&'static str),
@@ -81,8 +81,8 @@ enum Choice<'a> {
     Ask(LoginPage<'a>),
 }
 
-/// The user who consents: named in the query, or logged in with the form. Otherwise the login page
-/// is shown.
+/// The user who consents: named in the query, or logged in with the form. If there is neither, the
+/// login page is shown.
 fn choose<'a>(
     state: &mut State,
     client: &'a str,

@@ -4,7 +4,7 @@ use http::header::WWW_AUTHENTICATE;
 
 use crate::response::{Response, ordered, set};
 
-/// Why a request to `/token` or `/revoke` is refused. The variants are in the order of the checks.
+/// Why a request to `/token` or `/revoke` is rejected. The variants are in the order of the checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenError {
     /// A parameter occurs twice.
@@ -19,7 +19,7 @@ pub(crate) enum TokenError {
     WrongSecret,
     /// No application has this consumer key.
     UnknownClient(String),
-    /// The client authenticates with header and body.
+    /// The client authenticates with both header and body.
     HeaderAndBody,
     /// The client also sends an assertion.
     TwoMethods,
@@ -27,7 +27,7 @@ pub(crate) enum TokenError {
     NoClientAuthentication,
     /// The application may not use the grant.
     GrantNotAllowed,
-    /// User name or password are wrong.
+    /// The user name or the password is wrong.
     AuthenticationFailed(String),
     /// The login is locked after too many failures.
     Locked(String),

@@ -30,8 +30,8 @@ pub(crate) fn login_name(state: &State, user: &str) -> Arc<str> {
     state.world.logins.get(&user.to_lowercase()).map_or(user, |login| &login.name).into()
 }
 
-/// Sorts scopes and removes duplicates; none means `default`. Device scopes are not checked, any
-/// other unknown scope is refused.
+/// Sorts scopes and removes duplicates. Without scopes the result is `default`. Device scopes are
+/// not checked; any other unknown scope is rejected.
 pub(crate) fn scopes(asked: Option<&str>) -> Result<Arc<str>, TokenError> {
     const KNOWN: &[&str] =
         &["openid", "default", "profile", "email", "phone", "address", "am_application_scope"];

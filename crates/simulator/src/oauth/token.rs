@@ -89,7 +89,7 @@ fn redeem(
 }
 
 /// The identity that a request is about: client and user of a login, or the owner of the presented
-/// token or code. Nothing is verified.
+/// token or code. It is not verified.
 pub(crate) fn identity(state: &State, request: &ReceivedRequest) -> Option<Consumer> {
     let form = request.form.as_ref()?;
     match request.grant()? {

@@ -11,7 +11,7 @@ pub(super) type Location = (usize, usize);
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScenarioError {
     /// The file cannot be read.
-    #[error("{file}: it cannot be read: {reason}; check its name and permissions")]
+    #[error("{file}: {}; check its name and permissions", unreadable(*reason))]
     Unreadable {
         /// The file.
         file: String,
@@ -21,7 +21,7 @@ pub enum ScenarioError {
     /// The file is not UTF-8.
     #[error("{message}; {remedy}")]
     Encoding {
-        /// What is wrong; it names the file.
+        /// The problem, with the name of the file.
         message: String,
         /// The next step.
         remedy: &'static str,
@@ -31,23 +31,23 @@ pub enum ScenarioError {
     Findings {
         /// The file.
         file: String,
-        /// Everything that is wrong.
+        /// All problems.
         findings: Vec<Finding>,
     },
 }
 
-/// One thing that is wrong.
+/// One problem of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1.
     pub column: usize,
-    /// The key; empty if the problem belongs to no key.
+    /// The key; empty if the problem has no key.
     pub key: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What to do about it.
+    /// The next step, in the imperative.
     pub remedy: String,
 }
 
@@ -75,13 +75,13 @@ pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, St
     let problem = error.to_string();
     let remedy = advice(error, names);
     match error {
-        FaultError::NotAFault => (None, "there is no `fault`".into(), remedy),
+        FaultError::NotAFault => (None, "`fault` is missing".into(), remedy),
         FaultError::Unknown(_) => (Some("fault".into()), problem, remedy),
         FaultError::UnknownParameter { parameter, fault, .. } => {
             (Some(parameter.clone()), format!("`{fault}` takes no `{parameter}`"), remedy)
         }
         FaultError::BadParameter { parameter, .. } => {
-            (Some(parameter.clone()), "not what it should be".to_owned(), remedy)
+            (Some(parameter.clone()), "invalid value".to_owned(), remedy)
         }
         FaultError::ClockOutOfRange => (None, problem, remedy),
         FaultError::NoSuchUser(_) => (Some("user".into()), problem, or(&remedy, "add it under [[users]]")),
@@ -93,6 +93,17 @@ pub(super) fn of_fault(error: &FaultError, names: &Names) -> (Option<String>, St
     }
 }
 
+fn unreadable(reason: std::io::ErrorKind) -> String {
+    match reason {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        reason => format!("cannot be read: {reason}"),
+    }
+}
+
 fn or(remedy: &str, other: &str) -> String {
-    if remedy.ends_with('?') { format!("{remedy} Else {other}") } else { format!("{remedy}; or {other}") }
+    if remedy.ends_with('?') {
+        format!("{remedy} Otherwise {other}")
+    } else {
+        format!("{remedy}; or {other}")
+    }
 }

@@ -95,12 +95,12 @@ struct ScenarioStep {
     location: Location,
 }
 
-/// The findings for quotas above a limit of the command line.
+/// The findings for quotas that exceed a limit of the command line.
 fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Location)>) -> Vec<Finding> {
     let lifts = quotas.into_iter().filter(|(quota, ..)| *quota == 0 || *quota > limit);
     let found = lifts.map(|(_, key, location)| {
-        let problem = format!("the simulator was started with a quota of {limit}");
-        let remedy = format!("write 1 to {limit}, or start the simulator with another --quota");
+        let problem = format!("the simulator was started with a lower quota: {limit}");
+        let remedy = format!("write a number from 1 to {limit}, or start the simulator with another --quota");
         Finding::new(location, &key, problem, remedy)
     });
     found.collect()
@@ -110,7 +110,7 @@ impl Scenario {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or with everything that is wrong in it.
+    /// If the file cannot be read. Otherwise all problems at once.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
         let content = std::fs::read(path);
@@ -125,7 +125,7 @@ impl Scenario {
     /// Parses the text of a file with this name.
     ///
     /// # Errors
-    /// With everything that is wrong in it.
+    /// All problems at once.
     pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
         let refuse = |findings| ScenarioError::Findings { file: file.to_owned(), findings };
         let document = Document::read(text).map_err(refuse)?;
@@ -136,11 +136,11 @@ impl Scenario {
         self.public_base.is_some()
     }
 
-    /// Checks that the scenario does not exceed the options of the start. A scenario that comes
-    /// over the network must not permit what the command line has forbidden.
+    /// Checks that the scenario does not exceed the options of the start. A scenario from the
+    /// network must not allow anything that the command line forbids.
     ///
     /// # Errors
-    /// When it would deliver webhooks to more targets, or allow more requests.
+    /// If it would deliver webhooks to more targets, or allow more requests.
     pub(crate) fn within(&self, started: &SimulatorOptions) -> Result<(), ScenarioError> {
         let own = self.quota.map(|quota| (quota, "quota".to_owned(), self.quota_location));
         let mut findings = match started.quota_limit {
@@ -149,7 +149,7 @@ impl Scenario {
         };
         if self.webhooks.as_ref().is_some_and(|targets| !targets.is_within(&started.webhooks)) {
             let problem = format!("the simulator was started with --webhooks {}", started.webhooks);
-            let remedy = "name only such targets, or start the simulator with other --webhooks";
+            let remedy = "name only targets that this allows, or start the simulator with other --webhooks";
             findings.push(Finding::new(self.webhooks_location, "webhooks", problem, remedy));
         }
         self.without(findings)
@@ -159,7 +159,7 @@ impl Scenario {
     /// common `quota` does not count, because the command line replaces it.
     ///
     /// # Errors
-    /// When it would allow more requests.
+    /// If it would allow more requests.
     pub fn within_quota(&self, limit: u32) -> Result<(), ScenarioError> {
         self.without(over(limit, self.quotas()))
     }
@@ -171,7 +171,7 @@ impl Scenario {
         Err(ScenarioError::Findings { file: self.file.clone(), findings })
     }
 
-    /// The quotas of applications and of the timeline, with their locations; 0 is no limit.
+    /// The quotas of applications and of the timeline, with their locations. 0 means no limit.
     fn quotas(&self) -> Vec<(u32, String, Location)> {
         let applications = self.applications.iter().filter_map(|(application, location)| {
             Some((application.quota?, "applications.quota".to_owned(), *location))
@@ -188,7 +188,8 @@ impl Scenario {
     /// Applies the scenario to options, and makes them deterministic.
     ///
     /// # Errors
-    /// When a step names a user, an application or a suite that neither it nor the options know.
+    /// If a step names a user, an application or a suite that is neither in the scenario nor in the
+    /// options.
     pub fn apply(self, options: &mut SimulatorOptions) -> Result<(), ScenarioError> {
         options.deterministic = true;
         options.seed = self.seed.unwrap_or(options.seed);
@@ -249,7 +250,7 @@ fn rehearse(steps: &[ScenarioStep], options: &SimulatorOptions) -> Vec<Finding> 
     let mut steps: Vec<&ScenarioStep> = steps.iter().collect();
     steps.sort_by_key(|planned| planned.step.at);
     for planned in steps {
-        // Only a step can have moved the clock further.
+        // Only a step can have moved the clock beyond this time.
         let due = after(start, planned.step.at);
         if due > clock.now() || state.advanced.is_zero() {
             clock.set(due);

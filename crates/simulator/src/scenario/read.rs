@@ -17,7 +17,10 @@ use crate::times::{self, TIMES};
 
 const A_NUMBER: &str = "write a whole number";
 
-/// Reads everything, and returns everything that is wrong.
+/// Reads the whole document.
+///
+/// # Errors
+/// All problems, in the order of their lines.
 pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut root = Section::new(document, "", &document.root, &mut findings);
@@ -33,13 +36,13 @@ pub(super) fn scenario(file: &str, document: &Document) -> Result<Scenario, Vec<
         old_access: root.take("old_access", "write one of: dead, alive", parsed),
         refresh_rotation: root.take("refresh_rotation", "write true or false", Value::as_bool),
         token_format: root.take("token_format", "write one of: jwt, uuid", parsed),
-        quota: root.take("quota", "write requests a minute; 0 is no limit", small),
+        quota: root.take("quota", "write the requests per minute; 0 means no limit", small),
         public_base: root.take(
             "public_base",
             "write a URL without a path, such as \"http://sim:8090\"",
             base,
         ),
-        lag: root.take("lag", "write a number; 0 is at once, 1 as long as VBC takes", lag),
+        lag: root.take("lag", "write a number: 0 for no delay, 1 for VBC's own pace", lag),
         ringing: root.take("ringing", "write a time, such as \"2s\"", times::read),
         webhooks: root.take(
             "webhooks",
@@ -122,7 +125,7 @@ fn application(mut section: Section<'_, '_>) -> Option<Application> {
     if let Some(subscriptions) = section.take("subscriptions", words, texts) {
         application.subscriptions = subscriptions;
     }
-    application.quota = section.take("quota", "write requests a minute; 0 is no limit", small);
+    application.quota = section.take("quota", "write the requests per minute; 0 means no limit", small);
     section.end();
     Some(application)
 }
@@ -155,11 +158,11 @@ fn timed(
         Some(Some(at)) => at,
         Some(None) => {
             let at = join(key, "at");
-            findings.push(Finding::new(document.location(&at), &at, "this is no length of time", remedy));
+            findings.push(Finding::new(document.location(&at), &at, "this is not a duration", remedy));
             Duration::ZERO
         }
         None => {
-            findings.push(Finding::new(document.location(key), key, "there is no `at`", remedy));
+            findings.push(Finding::new(document.location(key), key, "`at` is missing", remedy));
             Duration::ZERO
         }
     };
@@ -179,7 +182,7 @@ fn step(
             (!never).then(|| planned(at, fault, key.to_owned(), document.location(key)))
         }
         Err(error) => {
-            // The location of the member, if it exists.
+            // The location of the member, or else of its table.
             let mut finding = at_fault(key, (0, 0), &error, &names(&SimulatorOptions::default()));
             (finding.line, finding.column) = document.location(&finding.key);
             findings.push(finding);

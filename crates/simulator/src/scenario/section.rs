@@ -46,7 +46,7 @@ impl<'d, 'f> Section<'d, 'f> {
         let value = self.members.get(key)?;
         let read = read(value);
         if read.is_none() {
-            self.find(key, "not what it should be".into(), remedy);
+            self.find(key, "invalid value".into(), remedy);
         }
         read
     }
@@ -57,7 +57,7 @@ impl<'d, 'f> Section<'d, 'f> {
             let at = self.at.clone();
             let location = self.document.location(&self.at);
             let remedy = format!("add {key} = \"…\"");
-            self.findings.push(Finding::new(location, &at, format!("there is no `{key}`"), remedy));
+            self.findings.push(Finding::new(location, &at, format!("`{key}` is missing"), remedy));
         }
         self.take(key, A_TEXT, text).filter(|text| !text.is_empty())
     }
@@ -67,12 +67,12 @@ impl<'d, 'f> Section<'d, 'f> {
         let members = self.members;
         let value = members.get(key)?;
         if value.as_object().is_none() {
-            self.find(key, "this is no table".into(), &format!("begin it with [{key}]"));
+            self.find(key, "this is not a table".into(), &format!("start it with [{key}]"));
         }
         value.as_object()
     }
 
-    /// Reads one switch for all, or a table of switches.
+    /// Reads either one switch for all, or a table of switches.
     pub(super) fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
         match self.members.get(key).map(Value::as_bool) {
             Some(Some(all)) => {
@@ -98,8 +98,8 @@ impl<'d, 'f> Section<'d, 'f> {
             None => {
                 self.find(
                     key,
-                    "this is no list of tables".into(),
-                    &format!("begin each entry with [[{key}]]"),
+                    "this is not a list of tables".into(),
+                    &format!("start each entry with [[{key}]]"),
                 );
                 Vec::new()
             }
@@ -112,7 +112,7 @@ impl<'d, 'f> Section<'d, 'f> {
         let members = self.members;
         for key in members.keys().filter(|key| !known.contains(key)) {
             let remedy = choose(key, &known);
-            self.find(key, "there is no such key".into(), &remedy);
+            self.find(key, "unknown key".into(), &remedy);
         }
     }
 }

@@ -106,18 +106,18 @@ at = "40s"
     assert_eq!(
         findings(text),
         [
-            "s.toml:1:1: sede: there is no such key; did you mean `seed`?",
-            "s.toml:2:1: mode: not what it should be; write one of: reuse, renew_revoke, renew_keep",
-            "s.toml:3:1: public_base: not what it should be; write a URL without a path, such as \"http://sim:8090\"",
-            "s.toml:6:1: lifetimes.acess: there is no such key; did you mean `access`?",
-            "s.toml:7:1: lifetimes.refresh: not what it should be; write a time of at least a second, such as \"1h\"",
-            "s.toml:9:1: users.0: there is no `password`; add password = \"…\"",
-            "s.toml:12:1: timeline.0: there is no `at`; write the time after the start, such as at = \"30s\"",
+            "s.toml:1:1: sede: unknown key; did you mean `seed`?",
+            "s.toml:2:1: mode: invalid value; write one of: reuse, renew_revoke, renew_keep",
+            "s.toml:3:1: public_base: invalid value; write a URL without a path, such as \"http://sim:8090\"",
+            "s.toml:6:1: lifetimes.acess: unknown key; did you mean `access`?",
+            "s.toml:7:1: lifetimes.refresh: invalid value; write a time of at least a second, such as \"1h\"",
+            "s.toml:9:1: users.0: `password` is missing; add password = \"…\"",
+            "s.toml:12:1: timeline.0: `at` is missing; write the time after the start, such as at = \"30s\"",
             "s.toml:13:1: timeline.0.fault: unknown fault `revoke_all_acess`; did you mean `revoke_all_access`?",
-            "s.toml:16:1: timeline.1.at: this is no length of time; write the time after the start, such as at = \"30s\"",
-            "s.toml:18:1: timeline.1.status: not what it should be; give it a status from 200 to 599",
+            "s.toml:16:1: timeline.1.at: this is not a duration; write the time after the start, such as at = \"30s\"",
+            "s.toml:18:1: timeline.1.status: invalid value; write a status from 200 to 599",
             "s.toml:24:1: timeline.2.patth: `status` takes no `patth`; did you mean `path`?",
-            "s.toml:26:1: timeline.3: there is no `fault`; name one, such as fault = \"revoke_all_access\"",
+            "s.toml:26:1: timeline.3: `fault` is missing; add it, such as fault = \"revoke_all_access\"",
         ]
     );
 }
@@ -148,10 +148,10 @@ client_id = "crm"
     );
     assert_eq!(
         found[1],
-        "s.toml:7:1: timeline.0.user: no user `alcie@vbc.prod`; did you mean `alice@vbc.prod`? Else add it under [[users]]"
+        "s.toml:7:1: timeline.0.user: no user `alcie@vbc.prod`; did you mean `alice@vbc.prod`? Otherwise add it under [[users]]"
     );
     assert!(
-        found[2].starts_with("s.toml:12:1: timeline.1.client_id: no application `crm`; there is: "),
+        found[2].starts_with("s.toml:12:1: timeline.1.client_id: no application `crm`; known: "),
         "{found:?}"
     );
 }
@@ -164,11 +164,8 @@ fn what_is_not_toml_or_not_there_is_said() {
         findings("seed = = 7\n")
     );
     assert!(
-        findings("users = 1\n")[0].ends_with("this is no list of tables; begin each entry with [[users]]")
+        findings("users = 1\n")[0].ends_with("this is not a list of tables; start each entry with [[users]]")
     );
     let error = Scenario::read(Path::new("no-such-scenario.toml")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no-such-scenario.toml: it cannot be read: entity not found; check its name and permissions"
-    );
+    assert_eq!(error.to_string(), "no-such-scenario.toml: no such file; check its name and permissions");
 }

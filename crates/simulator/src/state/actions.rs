@@ -8,8 +8,8 @@ use crate::world::{App, Lock, Login};
 use vbc_base::clock::{Clock, Timestamp, moved};
 
 impl Action {
-    /// Checks an action without doing it, for a clock that reads `at`. Returns what the clock reads
-    /// afterwards.
+    /// Checks an action without doing it, for a clock that reads `at`. Returns the clock's reading
+    /// after the action.
     pub(crate) fn check(&self, state: &State, at: Timestamp) -> Result<Timestamp, FaultError> {
         let user = |user: &String| {
             let known = state.world.logins.contains_key(&user.to_lowercase());
@@ -54,7 +54,7 @@ impl Action {
         Ok(at)
     }
 
-    /// Does the action. An action that was not checked before may be done in part.
+    /// Does the action. If it was not checked before, it may be done only in part.
     pub(crate) fn act(&self, state: &mut State, clock: &Clock) -> Result<(), FaultError> {
         match self {
             Self::RevokeAllAccess => state.tokens.revoke_all_access(),

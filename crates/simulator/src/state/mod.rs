@@ -38,7 +38,7 @@ pub(crate) struct State {
     pub(crate) quota: Option<u32>,
     /// Suites whose subscriptions were ended for all applications.
     pub(crate) unsubscribed: BTreeSet<&'static str>,
-    /// Whether a redeemed refresh token gets a server error.
+    /// Whether a refresh token that is used twice gets a server error.
     pub(crate) spent_is_server_error: bool,
     /// Requests in the current minute, by client and user.
     pub(crate) windows: HashMap<Consumer, (i64, u32)>,
@@ -60,7 +60,7 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     /// How far actions have moved the clock.
     pub(crate) advanced: SignedDuration,
-    /// How far the clock was moved to reach the start of the options.
+    /// How far the clock was moved to reach the start time of the options.
     begun: SignedDuration,
 }
 
@@ -97,7 +97,7 @@ pub(crate) enum Attempt {
 }
 
 impl State {
-    /// The state at the start; sets the clock to the start of the options.
+    /// The state at the start. Sets the clock to the start time of the options.
     pub(crate) fn begin(options: Arc<SimulatorOptions>, epoch: u64) -> Self {
         let clock = options.clock.clone();
         let begun = options.start.map_or(SignedDuration::ZERO, |start| clock.set(start));
@@ -184,8 +184,8 @@ impl State {
         logins.get(&user).or_else(|| logins.get(&format!("{user}{TENANT}")))
     }
 
-    /// Whether a user belongs to the developer portal (`*.api`). By the documents such a user gets
-    /// no tokens.
+    /// Whether a user belongs to the developer portal (`*.api`). According to the documents such a
+    /// user gets no tokens.
     pub(crate) fn is_developer(&self, user: &str) -> bool {
         let user = user.to_lowercase();
         let name = user.strip_suffix(TENANT).unwrap_or(&user);

@@ -1,4 +1,4 @@
-//! Changes made by actions: shown as in force, and reverted one by one.
+//! Changes made by actions. They are shown as active, and can be reverted one by one.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ struct Setting {
     before: Option<Action>,
 }
 
-/// The changes in order. Each setting occurs once, however often it was changed.
+/// The changes in order. Each setting occurs once, even if it was changed several times.
 #[derive(Default)]
 pub(crate) struct Settings(Vec<Setting>);
 
@@ -84,7 +84,8 @@ impl Action {
         matches!(self, Self::ClockAdvance(_) | Self::ClockSet(_))
     }
 
-    /// The action that would set what is set now; `None` for actions that cannot be reverted.
+    /// The action that would restore the current setting. `None` for actions that cannot be
+    /// reverted.
     pub(crate) fn present(&self, state: &State) -> Option<Self> {
         let login = |user: &str| state.world.logins.get(&user.to_lowercase());
         let app = |client_id: &str| state.world.apps.get(client_id);
@@ -141,7 +142,7 @@ impl Action {
         })
     }
 
-    /// The setting that it changes: its kind, and its owner.
+    /// The setting that the action changes: its kind and its owner.
     fn subject(&self) -> (&'static str, String) {
         let whose = |names: &[&str]| names.join(" ").to_lowercase();
         match self {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Requests to further paths are counted together.
+/// The most paths that are counted separately. Requests to further paths are counted together.
 const COUNTED_PATHS: usize = 10_000;
 
 /// Counts of successes and failures.
@@ -38,7 +38,7 @@ pub struct Stats {
     /// The maximum of concurrent token requests for one identity. The identity is client and user
     /// name of a login, or the owner of the presented refresh token or code.
     pub token_concurrency_max_by_identity: u64,
-    /// Presentations of refresh tokens that had been redeemed before.
+    /// How often a refresh token was presented that had been redeemed before.
     pub refresh_reuse: u64,
     /// How often a login was locked.
     pub lock_events: u64,

@@ -30,7 +30,7 @@ impl Timeline {
 }
 
 impl State {
-    /// Runs what is due, and returns whether a fault ended.
+    /// Runs everything that is due, and returns whether a fault ended.
     pub(crate) fn catch_up(&mut self, clock: &Clock) -> bool {
         if self.next_change().is_none() {
             return false;
@@ -41,7 +41,7 @@ impl State {
             self.timeline.done += 1;
             let Some(step) = step else { break };
             if let Err(error) = self.inject(step.fault, clock, due) {
-                tracing::warn!(%error, "a step of the scenario could not be taken");
+                tracing::warn!(%error, "a step of the scenario failed and is skipped");
             }
         }
         self.faults.expire(clock.now())
@@ -57,7 +57,7 @@ impl State {
         self.next_change().map(|change| until(now, change))
     }
 
-    /// Injects all faults, or none if one of them is invalid. Returns their ids.
+    /// Injects all faults, or none if any is invalid. Returns their ids.
     pub(crate) fn inject_all(
         &mut self,
         faults: Vec<Fault>,
@@ -72,7 +72,7 @@ impl State {
         faults.into_iter().map(|fault| self.inject(fault, clock, clock.now())).collect()
     }
 
-    /// Injects a fault that is in force from `since`, and returns its id.
+    /// Injects a fault that takes effect at `since`, and returns its id.
     pub(crate) fn inject(
         &mut self,
         fault: Fault,

@@ -10,7 +10,7 @@ async fn export(sim: &Simulator, token: &str, path: &str, body: &str) -> TestRes
     sim.send("POST", path, &[("authorization", &format!("Bearer {token}"))], body).await
 }
 
-/// The bytes of a response that may be no text.
+/// The bytes of a response that may not be text.
 async fn bytes(sim: &Simulator, path: &str, token: &str) -> (u16, HeaderMap, Bytes) {
     let request = http::Request::get(path).header("authorization", format!("Bearer {token}"));
     let response = sim.service().respond(request.body(Bytes::new()).unwrap()).await.unwrap();

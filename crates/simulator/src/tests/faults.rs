@@ -218,7 +218,7 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
         (r#"{"fault":"unsubscribe","suite":"report"}"#, "no suite `report`; did you mean `reports`?", &[]),
         (
             r#"{"fault":"regenerate_secret","client_id":"crm","secret":"x"}"#,
-            "no application `crm`; there is: limited-client, sim-client",
+            "no application `crm`; known: limited-client, sim-client",
             &[],
         ),
     ] {
@@ -232,7 +232,7 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
     // Without a near name, all are listed; nothing of a list is injected.
     let far = sim.control("POST", "/__sim/faults", r#"[{"fault":"hang"},{"fault":"flood"}]"#).await;
     assert!(
-        far.text("error").starts_with("unknown fault `flood`; there is: revoke_all_access, "),
+        far.text("error").starts_with("unknown fault `flood`; known: revoke_all_access, "),
         "{}",
         far.body
     );

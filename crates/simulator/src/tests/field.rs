@@ -165,10 +165,10 @@ async fn a_mistaken_report_in_a_scenario_is_told_what_was_meant() {
     for (text, line) in [
         (
             "[field]\nreport_self = true",
-            "s.toml:2:1: field.report_self: there is no such key; did you mean `reports_self`?",
+            "s.toml:2:1: field.report_self: unknown key; did you mean `reports_self`?",
         ),
-        ("field.api_users = 1", "s.toml:1:7: field.api_users: not what it should be; write true or false"),
-        ("field = \"all\"", "s.toml:1:1: field: this is no table; begin it with [field]"),
+        ("field.api_users = 1", "s.toml:1:7: field.api_users: invalid value; write true or false"),
+        ("field = \"all\"", "s.toml:1:1: field: this is not a table; start it with [field]"),
     ] {
         let error = Scenario::parse("s.toml", text).unwrap_err();
         assert_eq!(error.to_string(), line);

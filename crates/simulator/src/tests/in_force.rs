@@ -179,7 +179,7 @@ async fn somebody_calls_an_extension_or_its_direct_number() {
         assert_eq!(call.status, 200, "{}", call.body);
     }
     for (body, error) in [
-        (json!({}), "`to` is missing: name an extension or a direct number, such as \"1001\""),
+        (json!({}), "`to` is missing; give an extension or a direct number, such as \"1001\""),
         (json!({ "to": "14155559999" }), "no extension of account 12345 has the number 14155559999; "),
         (json!({ "to": "1001", "account": 1 }), "there is no account 1"),
         (json!({ "to": "1001", "account": "x" }), "`account`: expected an account's number"),

@@ -53,7 +53,7 @@ async fn journal_of_a_day(scenario: &str) -> String {
         }
         sim.control("POST", "/__sim/clock", r#"{"advance":"10s"}"#).await;
     }
-    // Reports from the field change the response, and in the same way in each run.
+    // Reports from the field change the response, in the same way in each run.
     let own = sim.token("grant_type=client_credentials").await;
     sim.get(CALLS, own.json()["access_token"].as_str().unwrap_or("none")).await;
     sim.send("POST", "/revoke", &[FORM], &format!("token={}&{CLIENT}", pair.text("access_token"))).await;
@@ -161,7 +161,7 @@ async fn a_timeline_follows_the_simulators_clock_and_begins_again_with_a_reset()
         assert_eq!(sim.refresh(&pair.text("refresh_token")).await.status, 200);
         sim.reset();
     }
-    // A skipped fault is over before it is seen.
+    // A skipped fault ends before it can be observed.
     sim.advance_clock(Duration::from_secs(100));
     sim.log_in().await;
 }
@@ -213,7 +213,7 @@ async fn expectations_are_judged_and_waited_for() {
     assert_eq!(sim.control("GET", "/__sim/expect", "").await.json()["summary"], "all 0 expectations met");
     assert_eq!(
         sim.control("POST", "/__sim/expect", r#"{"path":1}"#).await.text("error"),
-        "`path` is no text"
+        "`path` must be a text"
     );
     assert_eq!(sim.control("GET", "/__sim/expect?wait=soon", "").await.status, 400);
 }
@@ -278,7 +278,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
             assert!(operation["summary"].is_string() && operation["responses"]["default"].is_object());
         }
     }
-    // Written out, so that neither list can lose one.
+    // Written out in full, so that neither list can lose an entry.
     let known = [
         "DELETE /__sim/expect",
         "DELETE /__sim/faults",
@@ -327,7 +327,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_foreign_pages_change_nothing(
         );
         assert!(!policy.contains("inline") && !policy.contains("eval"), "{policy}");
         assert!(!response.body.contains("http://") && !response.body.contains("https://"), "{path}");
-        // The policy would block these.
+        // The content security policy would block these.
         assert!(
             !response.body.contains("onclick=")
                 && !response.body.contains("style=")

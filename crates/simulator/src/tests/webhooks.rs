@@ -216,7 +216,7 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
     assert_eq!((&statistics["totalFailures"], &statistics["failed"]), (&json!(1), &json!(true)));
     assert_eq!(
         (&webhook["status"], &statistics["lastFailureMessage"]),
-        (&json!("ACTIVE"), &json!("it answered 500")),
+        (&json!("ACTIVE"), &json!("the receiver responded with 500")),
         "the documentation's example of a failed one is active"
     );
     assert_eq!(

@@ -16,7 +16,7 @@ use crate::tokens::{Owner, Pair};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::fingerprint;
 
-/// The issuer of tokens: VBC's own name, whatever address the simulator has.
+/// The issuer of tokens: VBC's own name, independent of the simulator's address.
 pub(crate) const ISSUER: &str = "https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token";
 
 /// The key that signs ID tokens. It is public and protects nothing.

@@ -13,7 +13,7 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after, until};
 use vbc_base::secret::{Secret, fingerprint};
 
-/// At most this many unknown tokens get numbers of their own.
+/// The most unknown tokens that get numbers of their own.
 const STRANGERS: usize = 10_000;
 
 /// The owner of a token row: client, user and scopes. The order of scopes does not matter.
@@ -88,7 +88,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// The scopes that are granted of those requested.
+    /// Reduces the requested scopes to those that are granted.
     fn granted(&self, mut owner: Owner) -> Owner {
         if !self.openid && owner.scopes.split(' ').any(|scope| scope == "openid") {
             let kept: Vec<&str> = owner.scopes.split(' ').filter(|scope| *scope != "openid").collect();
@@ -98,7 +98,7 @@ impl Policy {
     }
 }
 
-/// Why a refresh token is refused.
+/// Why a refresh token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefreshError {
     /// It was never issued, or belongs to another client.
@@ -271,18 +271,18 @@ impl Tokens {
         (row.accepted && row.expires > now).then_some(row)
     }
 
-    /// The owner of a refresh token, whatever its state.
+    /// The owner of a refresh token in any state.
     pub(crate) fn owner_of_refresh(&self, value: &str) -> Option<&Owner> {
         Some(&self.rows[self.refreshes[*self.by_refresh.get(value)?].row].owner)
     }
 
-    /// Whether it was ever issued as an access or refresh token.
+    /// Whether the value was ever issued as an access or refresh token.
     pub(crate) fn knows(&self, value: &str) -> bool {
         self.by_access.contains_key(value) || self.by_refresh.contains_key(value)
     }
 
-    /// A name that does not reveal the token: `access-1` is the first one issued, `unknown-1` the
-    /// first one that never was.
+    /// A name that does not reveal the token: `access-1` is the first issued token, `unknown-1` the
+    /// first token that was never issued.
     pub(crate) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {
             Some(row) => format!("access-{}", row + 1),
@@ -290,7 +290,8 @@ impl Tokens {
         }
     }
 
-    /// Numbers are the same in every run; fingerprints depend on when a token was issued.
+    /// Uses numbers, which are the same in every run. Fingerprints would depend on when a token was
+    /// issued.
     fn name_of_stranger(&self, access: &str) -> String {
         let mut strangers = self.strangers.borrow_mut();
         let next = strangers.len() + 1;

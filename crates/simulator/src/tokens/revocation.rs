@@ -85,7 +85,7 @@ impl Tokens {
         }
     }
 
-    /// Shortens living access tokens to at most `lifetime` from now.
+    /// Shortens the lifetime of access tokens in use to at most `lifetime` from now.
     pub(crate) fn shorten(&mut self, lifetime: Duration, now: Timestamp) {
         let latest = after(now, lifetime);
         for row in &mut self.rows {

@@ -1,4 +1,4 @@
-//! An account: its people, extensions, devices, calls and recordings.
+//! An account: its users, extensions, devices, calls and recordings.
 
 use std::collections::HashMap;
 
@@ -21,10 +21,10 @@ pub(crate) struct Account {
     pub(crate) people: HashMap<String, usize>,
     pub(crate) extensions: Vec<Extension>,
     pub(crate) devices: Vec<Device>,
-    /// In the order they began. Calls are never removed, so that positions stay valid.
+    /// In the order in which they started. Calls are never removed, so positions stay valid.
     pub(crate) calls: Vec<Call>,
     pub(crate) call_positions: HashMap<String, usize>,
-    /// In the order they began.
+    /// In the order in which they started.
     pub(crate) recordings: Vec<Recording>,
     pub(crate) jobs: Vec<Job>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Location {
     pub(crate) address: Address,
 }
 
-/// A person of the account; not every one can log in.
+/// A user of the account. Not every user can log in.
 pub(crate) struct AccountUser {
     pub(crate) id: u64,
     pub(crate) first_name: String,
@@ -116,7 +116,7 @@ impl Account {
         self.extensions.iter().find(has).map(|extension| extension.number.clone())
     }
 
-    /// The extension with a number, if there is one; otherwise the number itself.
+    /// The extension with a number, if one exists. Otherwise the number itself.
     pub(crate) fn reached_by(&self, number: &str) -> String {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {

@@ -1,5 +1,5 @@
-//! Calls: their parties, and their states from ringing to the end. Each suite has its own
-//! vocabulary; all are derived from these states.
+//! Calls: their parties, and their states from ringing to the end. Each suite has its own words,
+//! which are derived from these states.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) struct Call {
     pub(crate) parked: bool,
     pub(crate) voicemail: bool,
     pub(crate) legs: Vec<Leg>,
-    /// How its ringing ends unless somebody acts.
+    /// How its ringing ends unless a request ends it earlier.
     pub(crate) ring: Option<Ring>,
     /// When Reports knows it.
     pub(crate) reported: Option<Timestamp>,
@@ -72,7 +72,7 @@ pub(crate) struct Leg {
 pub(crate) struct RequestedRecording {
     /// The position of the recorded leg.
     pub(crate) leg: usize,
-    /// Requested by a user; otherwise for the company.
+    /// Whether a user requested it. Otherwise it is for the company.
     pub(crate) on_demand: bool,
     pub(crate) start: Timestamp,
     pub(crate) end: Option<Timestamp>,
@@ -82,7 +82,7 @@ pub(crate) struct RequestedRecording {
 #[derive(Clone, Copy)]
 pub(crate) struct Ring {
     pub(crate) until: Timestamp,
-    /// Whether somebody answers at that time; otherwise the call is missed.
+    /// Whether the call is answered at that time. Otherwise it is missed.
     pub(crate) picked_up: bool,
 }
 
@@ -244,7 +244,7 @@ impl Call {
         })
     }
 
-    /// Answers the call; returns whether it rang.
+    /// Answers the call. Returns whether it rang.
     pub(crate) fn answer(&mut self, at: Timestamp) -> bool {
         let rings = self.end.is_none() && self.answered.is_none();
         if rings {
@@ -278,7 +278,7 @@ impl Call {
         }
     }
 
-    /// Ends a leg, and with it the call.
+    /// Ends a leg and thereby the call.
     pub(crate) fn leave(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.end.get_or_insert(at);
@@ -286,7 +286,7 @@ impl Call {
         self.finish(at);
     }
 
-    /// Replaces the party of a leg by another one, which answers at once.
+    /// Replaces the party of a leg with another one, which answers immediately.
     pub(crate) fn transfer(&mut self, leg: usize, to: String, random: &mut Random, at: Timestamp) {
         let Some(leaving) = self.legs.get_mut(leg) else { return };
         let caller = leaving.caller;
@@ -309,7 +309,7 @@ impl Call {
     }
 
     /// Sends the other party to the leg's voicemail. A ringing call is rejected, and a message is
-    /// left at once.
+    /// left immediately.
     pub(crate) fn send_to_voicemail(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.rejected = leg.answered.is_none();

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use super::recording::Recording;
 use vbc_base::clock::{Timestamp, after, until};
 
-/// The time before the first file, and for each file. VBC's own times are unknown.
+/// The time before the first file, and the time for each file. VBC's own times are unknown.
 const PREPARES: Duration = Duration::from_secs(2);
 const PACKS: Duration = Duration::from_secs(1);
 /// How long the result is available.

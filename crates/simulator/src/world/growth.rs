@@ -1,4 +1,4 @@
-//! The growth of an account from its seed, with its people, extensions, devices and past.
+//! Creates an account from its seed: users, extensions, devices and past calls.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ fn unused(taken: &mut HashSet<String>, mut draw: impl FnMut() -> String) -> Stri
 }
 
 impl Account {
-    /// The account with its people. It depends on the seed only, not on when it is created.
+    /// The account with its users. It depends only on the seed, not on when it is created.
     pub(crate) fn grown(id: u64, plan: &Plan, seed: u64, midnight: Timestamp) -> Self {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         let mut numbers = Numbers::new(plan.position);
@@ -106,7 +106,7 @@ impl Account {
     }
 }
 
-/// One extension for each user, and three that belong to nobody.
+/// One extension for each user, and three without a user.
 fn extensions(
     id: u64,
     users: &[AccountUser],

@@ -1,4 +1,4 @@
-//! The simulated world: applications, logins, and accounts with people, extensions, devices and
+//! The simulated world: applications, logins, and accounts with users, extensions, devices and
 //! calls.
 
 mod account;
@@ -49,14 +49,14 @@ pub(crate) struct World {
     pub(crate) awaited_ring: Option<Timestamp>,
 }
 
-/// The plan of an account, which is created when first requested. Most simulators never need most
-/// of their accounts.
+/// The plan of an account, which is created when first requested. Most simulators need only few of
+/// their accounts.
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
     pub(crate) people: usize,
     /// Its position among the accounts, from which its random sequence is derived.
     pub(crate) position: u64,
-    /// Logins of the account without the tenant; its first people get these names.
+    /// Logins of the account without the tenant. Its first users get these names.
     pub(crate) logins: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct App {
     pub(crate) grants: Vec<&'static str>,
     pub(crate) callback: String,
     pub(crate) subscriptions: Vec<&'static str>,
-    /// Its own limit or absence of a limit; `None` applies the common one.
+    /// Its own limit (`Some(None)` means no limit). `None` applies the common one.
     pub(crate) quota: Option<Option<u32>>,
     /// Whether it is granted the scope `openid`.
     pub(crate) openid: bool,
@@ -166,7 +166,7 @@ impl World {
 }
 
 impl Login {
-    /// Whether every password is refused.
+    /// Whether every password is rejected.
     pub(crate) fn is_locked(&self, now: Timestamp) -> bool {
         match self.lock {
             Some(Lock::Administrator) => true,

@@ -1,4 +1,4 @@
-//! Telephone numbers of an account; no number is given twice.
+//! Telephone numbers of an account. No number is given twice.
 
 use std::collections::HashSet;
 
@@ -20,10 +20,11 @@ const AREAS: [[u16; 6]; 10] = [
 /// In each area, 555-0100 to 555-0199 are reserved for fiction.
 const IN_AREA: usize = 100;
 const NUMBERS: usize = AREAS[0].len() * IN_AREA;
-/// After this many numbers the account gets others, so that some are left for callers from outside.
+/// Beyond this count the account gets numbers of another range, so that some are left for callers
+/// from outside.
 const FULL: usize = NUMBERS / 2;
 
-/// The numbers of an account: possible and given.
+/// The numbers of an account: its ranges, and the numbers given so far.
 pub(crate) struct Numbers {
     areas: [u16; 6],
     /// How many accounts had the same areas before.
@@ -53,7 +54,7 @@ impl Numbers {
         number
     }
 
-    /// The number of somebody outside; it may occur again.
+    /// The number of an outside party. It may occur again.
     pub(crate) fn outside(&self, random: &mut Random) -> String {
         let drawn = draw(random);
         let mut free = (drawn..drawn + NUMBERS).map(|index| self.number(index % NUMBERS));
@@ -67,7 +68,7 @@ impl Numbers {
         format!("1{}{exchange}{hundred:02}{:02}", self.areas[index / IN_AREA], index % IN_AREA)
     }
 
-    /// A number for accounts with many people.
+    /// A number for accounts with many users.
     fn further(&self) -> String {
         let area = self.areas[self.given.len() % 6];
         let line = self.given.len() / 6;

@@ -10,7 +10,7 @@ use vbc_base::clock::{Timestamp, after};
 pub(crate) struct Pace {
     /// 1 is VBC's pace, 0 is no delay.
     pub(crate) lag: f64,
-    /// How long a placed call rings before somebody answers it.
+    /// How long a placed call rings before it is answered.
     pub(crate) ringing: Duration,
 }
 

@@ -9,7 +9,8 @@ use super::pace::Pace;
 use crate::random::Random;
 use vbc_base::clock::Timestamp;
 
-/// No call began later than this before midnight, so that all are over and reported by then.
+/// The last call starts at least this many seconds before midnight, so that all calls are over and
+/// reported by then.
 const QUIET: u64 = 1_800;
 
 impl Account {

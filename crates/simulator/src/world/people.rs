@@ -1,4 +1,4 @@
-//! The people of the seeded world and their addresses.
+//! The names and addresses of users in the seeded world.
 
 use std::collections::HashSet;
 
@@ -89,7 +89,7 @@ impl AccountUser {
 }
 
 impl Account {
-    /// Gives each user an e-mail address. Later users with the same name have their id in it.
+    /// Gives each user an e-mail address. For later users with the same name it includes their id.
     pub(crate) fn give_addresses(&mut self, domain: &str) {
         let mut taken = HashSet::new();
         for user in &mut self.users {

@@ -1,4 +1,4 @@
-//! The rules of recording: by the company's rule, and on request during a call.
+//! When calls are recorded: by the company's rule, and on request during a call.
 
 use super::account::{Account, Extension, OUTSIDE_NAME};
 use super::calls::{Call, Direction, RequestedRecording};
@@ -13,7 +13,7 @@ impl RequestedRecording {
 }
 
 impl Call {
-    /// Starts a recording of a leg; returns false if there is one already.
+    /// Starts a recording of a leg. Returns `false` if one is running already.
     pub(crate) fn start_recording(&mut self, leg: usize, on_demand: bool, at: Timestamp) -> bool {
         let runs = self.taken.iter().any(|taken| taken.runs_at(leg, on_demand));
         if !runs {
@@ -22,7 +22,7 @@ impl Call {
         !runs
     }
 
-    /// Stops a recording of a leg; returns false if there is none.
+    /// Stops a recording of a leg. Returns `false` if none is running.
     pub(crate) fn stop_recording(&mut self, leg: usize, on_demand: bool, at: Timestamp) -> bool {
         let taken = self.taken.iter_mut().find(|taken| taken.runs_at(leg, on_demand));
         taken.map(|taken| taken.end = Some(at)).is_some()
@@ -57,8 +57,8 @@ impl Account {
         by_rule.into_iter().chain(by_hand).collect()
     }
 
-    /// The company's rule covers every third extension. Of the other users, every fourth records on
-    /// demand.
+    /// The company's rule covers every third extension. Among the other users, every fourth records
+    /// on demand.
     fn recorded_by_rule(&self, call: &Call, position: usize, pace: Pace) -> Option<Recording> {
         let rule = |n: usize| match self.extensions.get(n)?.user {
             _ if n.is_multiple_of(3) => Some(None),

@@ -8,7 +8,7 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after};
 
 impl World {
-    /// Begins a call and returns its position in the account.
+    /// Starts a call and returns its position in the account.
     pub(crate) fn begin(&mut self, account: u64, call: Call, random: &mut Random) -> Option<usize> {
         let ring = call.ring;
         let start = call.start;
@@ -40,8 +40,7 @@ impl World {
         self.begin(account, call, random)
     }
 
-    /// Begins a call from outside to an extension or one of its numbers. It rings until somebody
-    /// acts.
+    /// Starts a call from outside to an extension or one of its numbers, and returns the call's id.
     pub(crate) fn receive(
         &mut self,
         account: u64,
@@ -84,7 +83,7 @@ impl World {
         Some(done)
     }
 
-    /// Ends the ringing that is over.
+    /// Ends the ringing of calls whose time is over.
     pub(crate) fn settle(&mut self, now: Timestamp, random: &mut Random) {
         if self.next_ring.is_none_or(|next| next > now) {
             return;
@@ -107,7 +106,7 @@ impl World {
         }
     }
 
-    /// Queues a notice for each webhook of a user for whom the state of the call has changed.
+    /// Queues a notice for each webhook of every user for which the state of the call has changed.
     fn tell(&mut self, account: u64, position: usize, now: Timestamp, before: &[(usize, &'static str)]) {
         let watchers = self.webhooks.watchers(account, now);
         let Some(of) = self.accounts.get(&account) else { return };

@@ -61,7 +61,7 @@ pub(crate) struct Webhook {
     renewed: Option<Timestamp>,
     expires: Timestamp,
     purged: Timestamp,
-    /// All attempts of one delivery failed. Nothing more is delivered until the webhook is renewed.
+    /// All attempts of a delivery failed. Nothing is delivered until the webhook is renewed.
     failed: bool,
     attempts: u64,
     successes: u64,
@@ -69,8 +69,8 @@ pub(crate) struct Webhook {
     last_success: Option<Timestamp>,
     last_failure: Option<(Timestamp, Reason)>,
     queue: VecDeque<Notice>,
-    /// Ids of its notices. They are separate, because the time at which notices are made depends on
-    /// other requests.
+    /// The source of its notices' ids. It is separate, because the time at which notices are
+    /// created depends on other requests.
     ids: Random,
     /// Whether a task is delivering.
     busy: bool,
@@ -181,7 +181,7 @@ impl Webhooks {
         .collect()
     }
 
-    /// The next notice; `None` marks the webhook as not busy.
+    /// The next notice. `None` marks the webhook as not busy.
     pub(crate) fn next(&mut self, id: &str) -> Option<Notice> {
         let webhook = self.list.iter_mut().find(|webhook| webhook.id == id)?;
         if webhook.failed {
@@ -192,7 +192,7 @@ impl Webhooks {
         next
     }
 
-    /// The request of an attempt; `None` if the webhook was removed meanwhile.
+    /// The request of an attempt. `None` if the webhook was removed meanwhile.
     pub(crate) fn attempt(&self, id: &str, notice: &Notice, number: u32) -> Option<Attempt> {
         let webhook = self.list.iter().find(|webhook| webhook.id == id)?;
         let Subscription { url, key, signed, metadata, .. } = &webhook.subscription;
@@ -208,18 +208,18 @@ impl Webhooks {
                 headers.push(("X-VON-Attempt", number.to_string()));
             }
             Metadata::Body => {
-                let mut told = json!({ "attempt": number, "deliveryId": notice.id, "webhookId": id });
+                let mut members = json!({ "attempt": number, "deliveryId": notice.id, "webhookId": id });
                 if let Some(signature) = signature {
-                    told["signature"] = signature.into();
+                    members["signature"] = signature.into();
                 }
-                body.push_str(&format!(",\"metadata\":{told}"));
+                body.push_str(&format!(",\"metadata\":{members}"));
             }
         }
         body.push('}');
         Some(Attempt { url: url.clone(), headers, body })
     }
 
-    /// Counts a delivery with all its attempts as one.
+    /// Counts a delivery with all its attempts as one attempt.
     pub(crate) fn done(&mut self, id: &str, outcome: Result<(), Reason>, now: Timestamp) {
         let Some(webhook) = self.list.iter_mut().find(|webhook| webhook.id == id) else { return };
         webhook.attempts += 1;

@@ -23,8 +23,8 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Responds to a GET, or to a HEAD, for which ranges do not apply. Only the content that is
-    /// sent is produced.
+    /// Responds to a GET, or to a HEAD, to which ranges do not apply. Only the content that is sent
+    /// is produced.
     pub(super) fn respond<P>(&self, headers: &HeaderMap, with_ranges: bool, pieces: P) -> Response
     where
         P: Iterator<Item = Bytes> + Send + 'static,

@@ -6,10 +6,10 @@ use super::super::hal::{Problem, is};
 use crate::world::Recording;
 use vbc_base::clock::{Timestamp, until};
 
-/// Every earlier local time is within the range of timestamps, whatever its offset.
+/// Every earlier local time is within the range of timestamps, with any offset.
 const LATEST: DateTime = date(9999, 12, 29).at(0, 0, 0, 0);
 
-/// Which recordings are shown; every given part must match.
+/// Which recordings are shown. Every given part must match.
 #[derive(Default)]
 pub(super) struct Filter {
     /// Direction, call, caller, name and number called.
@@ -23,7 +23,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads the parameters through `given`, and adds what is wrong with them to `wrong`.
+    /// Reads the parameters through `given`, and adds their problems to `wrong`.
     pub(super) fn read(given: impl Fn(&str) -> Option<String>, wrong: &mut Vec<Problem>) -> Self {
         let given = |name: &str| given(name).filter(|text| !text.is_empty());
         let mut number = |name| parse(name, "must be a number", given(name), |text| text.parse().ok(), wrong);

@@ -1,4 +1,4 @@
-//! Export jobs, and the zip files they make.
+//! Export jobs, and the zip files that they produce.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::world::{Account, Recording};
 use vbc_base::clock::Timestamp;
 
 const NAMES: Names = Names { embedded: "jobs", pages: &["total_pages"], first: 0 };
-/// At most this many recordings make one job. At 16 MiB each, a zip file stays below 4 GiB.
+/// The most recordings in one job. At 16 MiB each, a zip file stays below 4 GiB.
 const LARGEST: usize = 200;
 
 pub(super) fn export_company(mut request: ApiRequest<'_>) -> Response {
@@ -58,7 +58,7 @@ fn export(mut request: ApiRequest<'_>, whose: Whose, user: usize) -> Response {
     };
     let found: Vec<Recording> = account.recordings.iter().filter(fits).cloned().collect();
     let mut ids = Vec::new();
-    // An export without recordings is a job, too.
+    // An export without recordings is a job too.
     let mut chunks = found.chunks(LARGEST);
     let first = chunks.next().unwrap_or_default();
     for recordings in std::iter::once(first).chain(chunks) {

@@ -61,7 +61,7 @@ fn list(mut request: ApiRequest<'_>, whose: Whose) -> Response {
     let fits = |recording: &&Recording| {
         recording.on_demand == whose && recording.ready <= now && filter.takes(recording)
     };
-    // Recordings are kept in the order they began.
+    // Recordings are kept in the order in which they started.
     let mut listed: Vec<Value> =
         account.recordings.iter().filter(fits).map(|recording| show(&root, account, recording)).collect();
     if ascending != Some(true) {
@@ -100,7 +100,7 @@ fn position(account: &Account, whose: Whose, id: &str, now: Timestamp) -> Option
     })
 }
 
-/// The name of a recording's file, alone and in a zip file.
+/// The name of a recording's file, also inside a zip file.
 pub(super) fn file_name(account: u64, recording: &Recording) -> String {
     format!("{account}.{}.{}.mp3", recording.call_id, recording.start.as_millisecond())
 }

@@ -20,7 +20,7 @@ use vbc_base::clock::until;
 const LINGERS: Duration = Duration::from_secs(60);
 const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 
-/// The active calls or, with times, all calls that began between them.
+/// The active calls or, with times, all calls that started between them.
 pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
@@ -95,7 +95,7 @@ pub(super) fn place(mut request: ApiRequest<'_>) -> Response {
     stats.calls_placed += 1;
     let call = world.account(id).and_then(|account| Some(account.calls.get(position)?.id.clone()));
     let call = call.unwrap_or_default();
-    // The response is plain text unless the client refuses that.
+    // The response is plain text unless the client rejects plain text.
     match media(request.headers, "text/plain") {
         Some(0) => json_response(200, &call),
         _ => text(200, "text/plain", call),

@@ -48,7 +48,7 @@ enum Act {
     Stream(Option<String>),
     /// Starts or stops a recording, on demand or for the company.
     Record { starts: bool, on_demand: bool },
-    /// Transfers to a party that is called.
+    /// Transfers to a party that is called for it.
     Blind(String),
     /// Transfers to a party on another leg.
     Attended(String),
@@ -115,7 +115,10 @@ impl Act {
         }
     }
 
-    /// Makes the change, or returns why the leg's state does not allow it.
+    /// Makes the change.
+    ///
+    /// # Errors
+    /// Why the leg's state does not allow it.
     fn perform(
         self,
         call: &mut Call,

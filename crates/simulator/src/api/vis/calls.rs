@@ -74,7 +74,8 @@ fn counted(request: &mut ApiRequest<'_>, filter: &Filter, ended: bool) -> Respon
     json_response(200, &json!({ "count": own(account, user, filter, ended).len() }))
 }
 
-/// The user's calls that match, in the order they began; ended calls only if wanted.
+/// The user's matching calls, in the order in which they started. Ended calls are included only on
+/// request.
 fn own(account: &Account, user: usize, filter: &Filter, ended: bool) -> Vec<UserCall> {
     let all =
         (0..account.calls.len()).filter_map(|position| Some((position, seen(account, user, position)?)));

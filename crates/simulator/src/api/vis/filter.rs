@@ -14,10 +14,10 @@ const ENDED: &[&str] = &["DETACHED", "REJECTED", "CANCELLED", "ANSWERED", "MISSE
 const SORTS: &[&str] =
     &["id", "startTime", "answerTime", "endTime", "duration", "state", "direction", "phoneNumber"];
 
-/// A call's position in the account, and the user's view of it.
+/// A call's position in the account, and the user's view of the call.
 pub(super) type UserCall = (usize, View);
 
-/// Which calls are shown, and in which order and page.
+/// Which calls are shown, in which order, and on which page.
 pub(super) struct Filter {
     directions: Vec<String>,
     /// `None` matches any state.
@@ -97,7 +97,7 @@ impl Filter {
             && self.to.is_none_or(|to| view.start <= to)
     }
 
-    /// The requested page of calls that are in the order they began.
+    /// The requested page of calls, which are given in the order in which they started.
     pub(super) fn page(&self, mut found: Vec<UserCall>) -> Vec<UserCall> {
         if let Some(sort) = &self.sort {
             found.sort_by(|one, two| compare(sort, one, two));
