@@ -37,6 +37,7 @@ mod histories;
 mod idle;
 mod independent;
 mod interactive;
+mod legacy_tools;
 mod limits;
 mod links;
 mod listen_tls;

@@ -129,7 +129,7 @@ fn script(name: &str) -> String {
 }
 
 /// A Python that has the module, since another one may come first in the path.
-fn python(module: &str) -> String {
+pub(crate) fn python(module: &str) -> String {
     let print = format!("import sys, {module}; print(sys.executable)");
     let found = ["python3", "/usr/bin/python3"].iter().find_map(|python| {
         let output = Command::new(python).args(["-c", &print]).output().ok()?;

@@ -2,7 +2,7 @@
 //! `scripts/test` installs them.
 
 mod containers;
-mod page;
+pub(crate) mod page;
 mod shell;
 
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Reads docs/testing.md: its sections with their files and commands.
+//! Reads pages like docs/testing.md: their sections with files and commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ pub(super) fn root() -> &'static Path {
 
 /// The content below a heading.
 #[derive(Debug, Default)]
-pub(super) struct Section {
+pub(crate) struct Section {
     pub(super) title: String,
     /// Blocks whose info string is `LANGUAGE NAME`.
-    pub(super) files: Vec<(String, String)>,
+    pub(crate) files: Vec<(String, String)>,
     /// Blocks of `sh` without a name, one after the other.
     pub(super) commands: Vec<String>,
 }
 
 impl Section {
     /// The text of one of its files.
-    pub(super) fn file(&self, name: &str) -> &str {
+    pub(crate) fn file(&self, name: &str) -> &str {
         let found = self.files.iter().find(|(known, _)| known == name);
         found.map(|(_, text)| text.as_str()).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
@@ -36,9 +36,14 @@ impl Section {
     }
 }
 
-/// All sections, in their order.
+/// All sections of docs/testing.md, in their order.
 pub(super) fn sections() -> Vec<Section> {
-    let page = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    sections_of("docs/testing.md")
+}
+
+/// All sections of a page, in their order.
+pub(crate) fn sections_of(path: &str) -> Vec<Section> {
+    let page = fs::read_to_string(root().join(path)).unwrap();
     let mut sections = vec![Section::default()];
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
