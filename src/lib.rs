@@ -116,11 +116,6 @@ pub use vbc_simulator::Simulator;
 #[doc = include_str!("../docs/simulator.md")]
 struct SimulatorPage;
 
-/// The README's example, compiled with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 /// The example for Rust, run with the tests.
 #[cfg(doctest)]
 #[allow(rustdoc::invalid_codeblock_attributes, reason = "blocks of other languages name their file")]
