@@ -1,28 +1,29 @@
 //! Returns memory to the system after a peak of load.
 //!
-//! glibc keeps freed memory: by itself it returns only the end of an arena, and one small
-//! allocation there can hold hundreds of megabytes. `malloc_trim` returns free pages of all arenas.
+//! glibc keeps freed memory. By itself it returns only the free end of an arena, and one small
+//! allocation there can retain hundreds of megabytes. `malloc_trim` returns the free pages of all
+//! arenas.
 
 use std::time::Duration;
 
 /// The interval of checks.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// This much unused memory may be kept, plus a fifth of what is in use.
+/// The process may keep this many bytes of unused memory, plus a fifth of the memory in use.
 const KEPT: usize = 1024 * 1024;
 
 /// After a trim with little effect, this many checks are skipped, unless enough has been freed
-/// since: the remaining memory is in pages that are in use.
+/// since. The remaining memory is then in pages that are in use.
 const SKIPPED_CHECKS: u32 = 6;
 
-/// One `ENOUGH`th of the memory in use, when freed, ends the skipping. A small amount can hold many
-/// pages, as the pooled connections of a peak do until they have been idle for long.
+/// Checks are no longer skipped once 1/`ENOUGH` of the memory in use has been freed. A few
+/// allocations can retain many pages: pooled connections do after a peak, until they are closed.
 const ENOUGH: usize = 8;
 
 /// Spawns a thread that returns unused memory. It ends only if the system does not report memory.
 ///
-/// During a trim, an allocation may wait for its arena, for milliseconds and only after a peak. So
-/// this thread must not be nicer than those that allocate.
+/// During a trim after a peak, an allocation may wait milliseconds for its arena. So this thread
+/// must not have a lower priority than those that allocate.
 ///
 /// # Errors
 /// When the thread cannot be spawned.
@@ -42,7 +43,7 @@ pub fn spawn_heap_trimmer() -> std::io::Result<()> {
 /// Decides when to trim.
 #[derive(Default)]
 struct Trimmer {
-    /// How many checks are still skipped.
+    /// The number of checks that are still skipped.
     skip: u32,
     /// The memory after the last trim.
     last: Memory,
@@ -57,7 +58,7 @@ impl Trimmer {
             let after = memory().unwrap_or(before);
             let Memory { resident, used } = before;
             let gained = resident.saturating_sub(after.resident);
-            tracing::debug!(resident, used, gained, "memory was given back");
+            tracing::debug!(resident, used, gained, "returned unused memory to the system");
             self.trimmed(before, after);
         }
         Some(())
@@ -85,11 +86,11 @@ impl Trimmer {
 struct Memory {
     /// Resident memory, except that of files.
     resident: usize,
-    /// Allocated and not freed.
+    /// Memory that is allocated and not freed.
     used: usize,
 }
 
-/// `None` if the system does not report it.
+/// The memory of this process. `None` if the system does not report it.
 fn memory() -> Option<Memory> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -146,7 +147,7 @@ mod tests {
         assert!(trimmer.is_due(stuck));
         trimmer.trimmed(stuck, stuck);
         assert!(!trimmer.is_due(stuck) && !trimmer.is_due(memory(30, 6)));
-        // As much again has been freed; or little, but a large part of what was in use.
+        // More than `KEPT` has been freed; or less, but a large part of the memory in use.
         assert!(trimmer.is_due(memory(32, 6)) && trimmer.is_due(memory(27, 5)));
     }
 
@@ -156,7 +157,7 @@ mod tests {
         let peak: Vec<Vec<u8>> = (0..4096).map(|_| vec![1; PIECE]).collect();
         let at_peak = memory().unwrap();
         assert!(at_peak.used > 4096 * PIECE && at_peak.resident > 4096 * PIECE, "{at_peak:?}");
-        // Every tenth piece stays, so that trimming the end of the arena is not enough.
+        // Every tenth piece stays, so trimming only the end of the arena would not be enough.
         let stays: Vec<_> = peak.into_iter().step_by(10).collect();
         Trimmer::default().check().unwrap();
         let after = memory().unwrap();

@@ -1,4 +1,4 @@
-//! Counters and gauges, which the admin listener renders.
+//! The counters and gauges that the admin listener renders.
 //!
 //! Each [`App`](crate::App) has its own registry, so that a test process can have several proxies.
 
@@ -56,11 +56,12 @@ struct WorkerLabels {
     worker: u32,
 }
 
-/// The open client connections of a thread. Other threads read it for each connection they accept.
+/// The number of open client connections of a thread. Other threads read it for each connection
+/// that they accept.
 pub type Load = Gauge<i64, Alone>;
 
-/// A number that shares no cache line, nor the adjacent line that processors prefetch. Threads that
-/// count for themselves do not slow down each other.
+/// A number with its own cache line, and its own adjacent line, which processors prefetch. Threads
+/// that each count in their own number do not slow down each other.
 ///
 /// All operations are relaxed. The number guards no memory, and a reader may get a value that has
 /// just changed.
@@ -111,7 +112,7 @@ pub struct Metrics {
     pub upstream_connections: Gauge,
     /// Open connections that have become websockets.
     pub tunnels: Gauge,
-    /// Bytes of request bodies that are on disk now, for a replay.
+    /// Bytes of request bodies that are on disk now, for retries.
     pub replay_disk: Gauge,
     /// The counters of the recorder, if there is one.
     pub recording: OnceLock<Arc<RecordingCounts>>,
@@ -134,13 +135,21 @@ impl Metrics {
         let mut registry = registry();
         let r = &mut registry;
         Self {
-            requests: register(r, "requests", "Requests answered, by status and by who wrote the answer"),
-            retries: register(r, "retries", "Upstream 401s, by what they meant and what became of them"),
-            connections: register(r, "connections_open", "Client connections"),
+            requests: register(
+                r,
+                "requests",
+                "Responses sent, by status and source: upstream or the proxy itself",
+            ),
+            retries: register(
+                r,
+                "retries",
+                "Requests that got a 401 from the upstream, by verdict and outcome",
+            ),
+            connections: register(r, "connections_open", "Open client connections"),
             loads: register(
                 r,
                 "worker_connections_open",
-                "Client connections, by the thread that serves them",
+                "Open client connections, by the thread that serves them",
             ),
             handed_over: register(
                 r,
@@ -150,30 +159,36 @@ impl Metrics {
             turned_away: register(
                 r,
                 "connections_turned_away",
-                "Client connections over a limit, answered 503 or closed",
+                "Client connections over a limit, which got 503 or were closed",
             ),
-            upstream_connections: register(r, "upstream_connections_open", "Connections to the upstream"),
-            tunnels: register(r, "tunnels_open", "Connections that have become websockets"),
-            replay_disk: register(r, "replay_disk_bytes", "Request bodies kept on disk for a replay"),
+            upstream_connections: register(
+                r,
+                "upstream_connections_open",
+                "Open connections to the upstream",
+            ),
+            tunnels: register(r, "tunnels_open", "Open websocket connections"),
+            replay_disk: register(r, "replay_disk_bytes", "Bytes of request bodies kept on disk for retries"),
             faults: register(
                 r,
                 "faults_injected",
-                "Requests that met a fault of [faults], by the number of its rule and what it did",
+                "Requests with a fault injected by [faults], by the number of its rule and its effect",
             ),
             faults_injected: Counter::default(),
-            aborted: register(r, "aborted_answers", "Answers cut short after their head had been sent"),
+            aborted: register(r, "aborted_answers", "Responses cut short after their head was sent"),
             recording: OnceLock::new(),
             registry,
         }
     }
 
-    /// The client connections of this worker thread. Keep the handle.
+    /// The gauge of client connections of this worker thread. Keep the handle: each call looks it
+    /// up.
     pub fn load(&self, worker: usize) -> Load {
         let worker = u32::try_from(worker).unwrap_or(u32::MAX);
         self.loads.get_or_create_owned(&WorkerLabels { worker })
     }
 
-    /// The counter of responses with this status from this source. Keep the handle.
+    /// The counter of responses with this status from this source. Keep the handle: each call looks
+    /// it up.
     pub fn requests(&self, status: u16, source: Source) -> Counter {
         self.requests.get_or_create_owned(&RequestLabels { status, source })
     }
@@ -200,10 +215,14 @@ impl Metrics {
                 ("records_written", "Exchanges recorded", &counts.written),
                 (
                     "records_dropped",
-                    "Exchanges not recorded since the writer could not follow or the disk failed",
+                    "Exchanges not recorded because the writer fell behind or the disk failed",
                     &counts.dropped,
                 ),
-                ("records_truncated", "Records without a body that was too large", &counts.truncated),
+                (
+                    "records_truncated",
+                    "Records whose body was left out because it was too large",
+                    &counts.truncated,
+                ),
             ];
             for (name, help, counter) in outcomes {
                 records.register(name, help, ConstCounter::new(counter.load(Ordering::Relaxed)));

@@ -19,23 +19,24 @@ pub struct AuthorizeOptions {
     pub authorize_url: Url,
     /// The application's consumer key.
     pub client_id: String,
-    /// Where the response is sent. It is registered with the application, to the letter.
+    /// The URI to which the response is sent. It must equal the application's registered one, byte
+    /// for byte.
     pub redirect_uri: String,
-    /// The scope asked for.
+    /// The requested scope.
     pub scope: Arc<str>,
     /// Whether a challenge binds the code to this request (RFC 7636, S256).
     pub pkce: bool,
 }
 
-/// An authorization request, and what must be kept until its response. The URL has the state, so
-/// `Debug` shows only its beginning.
+/// An authorization request, with the secrets to keep until its response. The URL contains the
+/// state, so `Debug` shows only its beginning.
 #[derive(Clone)]
 pub struct AuthorizationRequest {
     /// The URL for the resource owner's browser.
     pub url: Url,
     /// Identifies the response to this request (RFC 6749 §10.12).
     pub state: Secret,
-    /// Redeemed together with the code.
+    /// The PKCE verifier, which is redeemed together with the code.
     pub verifier: Option<Secret>,
 }
 
@@ -47,8 +48,8 @@ impl std::fmt::Debug for AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// A request with a new state and, if asked for, a new verifier. `None` without random bytes:
-    /// both must be unguessable.
+    /// A request with a new state and, with PKCE, a new verifier. `None` if the system has no
+    /// random bytes, because both must be unguessable.
     pub fn new(options: &AuthorizeOptions) -> Option<Self> {
         let state = unguessable()?;
         let verifier = if options.pkce { Some(unguessable()?) } else { None };
@@ -71,7 +72,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// 256 random bits in 43 characters that fit a verifier (RFC 7636 §4.1) and a cookie.
+/// 256 random bits as 43 characters that are legal in a verifier (RFC 7636 §4.1) and in a cookie.
 pub fn unguessable() -> Option<Secret> {
     Some(Secret::new(URL_SAFE_NO_PAD.encode(random::secret::<32>()?)))
 }
@@ -85,14 +86,15 @@ fn challenge(verifier: &Secret) -> String {
 pub struct AuthorizationResponse {
     /// The state; `None` for a bare code that was pasted.
     pub state: Option<Secret>,
-    /// The code, or why there is none.
+    /// The code, or the reason why the server sent no code.
     pub outcome: Result<Secret, AuthorizationError>,
 }
 
 /// Why an authorization request brought no code.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AuthorizationError {
-    /// The server refused (RFC 6749 §4.1.2.1). Both texts are fit to be shown.
+    /// The server refused (RFC 6749 §4.1.2.1). Both texts are safe to show: one line, with a
+    /// limited length.
     #[error("the authorization server refused the login: {error}{}", words(description))]
     Refused {
         /// `access_denied`, `invalid_scope`, …
@@ -101,7 +103,7 @@ pub enum AuthorizationError {
         description: Option<String>,
     },
     /// The response has neither a code nor an error.
-    #[error("the answer has no code in it; it should look like REDIRECT_URI?code=…&state=…")]
+    #[error("the response contains no code; it should look like REDIRECT_URI?code=…&state=…")]
     NoCode,
 }
 
@@ -128,7 +130,7 @@ impl AuthorizationResponse {
         Self { state: value("state").map(Secret::new), outcome }
     }
 
-    /// Reads what was pasted: the redirect URI, its query, or the bare code.
+    /// Reads a pasted text: the redirect URI, its query, or the bare code.
     pub fn from_pasted(text: &str) -> Self {
         let text = text.trim();
         let looks_like_query =

@@ -26,8 +26,8 @@ pub struct ClientIdentity {
     pub client_id: Arc<str>,
     /// The consumer secret.
     pub client_secret: Secret,
-    /// How the two are sent. `None` is as the service documents it: in the header for a code, in
-    /// the body otherwise.
+    /// How the two are sent. `None` follows the service's documentation: in the header for a code,
+    /// in the body for other grants.
     pub auth: Option<ClientAuth>,
 }
 
@@ -40,8 +40,8 @@ impl ClientIdentity {
         })
     }
 
-    /// The credentials of HTTP Basic. Both parts are form-encoded first (RFC 6749 §2.3.1), which
-    /// also keeps a colon in the id from splitting it.
+    /// The credentials of HTTP Basic. Both parts are form-encoded first (RFC 6749 §2.3.1). That
+    /// also keeps a colon in the id from being read as the separator.
     pub(super) fn basic_credentials(&self) -> Zeroizing<String> {
         let (id, secret) = (form_encoded(&self.client_id), form_encoded(self.client_secret.expose()));
         let pair = Zeroizing::new([id.as_str(), ":", &secret].concat());
@@ -50,7 +50,7 @@ impl ClientIdentity {
 }
 
 fn form_encoded(part: &str) -> Zeroizing<String> {
-    // Form encoding makes up to three bytes of one. A buffer that grows leaves copies behind.
+    // Form encoding turns one byte into at most three. A buffer that grows leaves copies behind.
     let mut encoded = Zeroizing::new(String::with_capacity(3 * part.len()));
     encoded.extend(byte_serialize(part.as_bytes()));
     encoded

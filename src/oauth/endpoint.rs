@@ -29,36 +29,37 @@ pub trait Redeem: Send + Sync + 'static {
     /// grant. Only the refresher calls this, and it never drops the future.
     fn redeem(&self, grant: &Grant) -> impl Future<Output = Result<Issued, TokenError>> + Send;
 
-    /// Fingerprint of what a refusal of the application may be about: URL, id, secret and their
-    /// place.
+    /// Fingerprint of the settings that can make the server refuse the application: URL, id, secret
+    /// and the way in which they are sent.
     fn fingerprint(&self) -> String {
         String::new()
     }
 
-    /// The user of a token by the userinfo endpoint, if there is one (OpenID Connect Core §5.3).
-    /// For logins without an ID token.
+    /// The user of a token according to the userinfo endpoint (OpenID Connect Core §5.3), for
+    /// logins without an ID token. `None` without such an endpoint, or if the request fails.
     fn subject(&self, token: &AccessToken) -> impl Future<Output = Option<String>> + Send {
         let _ = token;
         async { None }
     }
 }
 
-/// The endpoints of an authorization server and the way to them. All its credentials share it.
+/// The endpoints of an authorization server, and the transport to them. All credentials of the
+/// server share it.
 pub struct AuthorizationServer<T = HttpClient> {
     http: T,
     token_url: Uri,
     userinfo_url: Option<Uri>,
-    /// The token URL as messages show it: without query.
+    /// The token URL for messages, without its query.
     shown: String,
     clock: Clock,
 }
 
 impl<T> AuthorizationServer<T> {
-    /// A server that redeems grants at `token_url`, whose query is kept (RFC 6749 §3.2).
-    /// `userinfo_url` names the user of a token. The clock is for the dates in `Retry-After`.
+    /// A server that redeems grants at `token_url`, whose query is kept (RFC 6749 §3.2). The user
+    /// of a token is requested from `userinfo_url`. The clock is for dates in `Retry-After`.
     ///
     /// # Errors
-    /// [`EndpointError::NotHttp`] and [`EndpointError::UserInfo`], for a URL that cannot be used.
+    /// [`EndpointError::NotHttp`] or [`EndpointError::UserInfo`] for a URL that cannot be used.
     pub fn new(
         http: T,
         token_url: &Url,
@@ -89,8 +90,8 @@ impl<T> fmt::Debug for Endpoint<T> {
 }
 
 impl<T: Transport> Endpoint<T> {
-    /// The endpoint of one credential. `username` is removed from messages even if a grant lacks
-    /// it.
+    /// The endpoint of one credential. `username` is removed from messages even if the grant does
+    /// not contain it.
     pub fn new(
         server: Arc<AuthorizationServer<T>>,
         client: Arc<ClientIdentity>,
@@ -102,7 +103,7 @@ impl<T: Transport> Endpoint<T> {
     async fn exchange(&self, grant: &Grant, redactor: &Redactor) -> Result<Issued, TokenError> {
         let (headers, form) = request(&self.client, grant).ok_or_else(|| TokenError {
             class: Class::Configuration,
-            message: "the client's id or secret cannot be sent in a header".to_owned(),
+            message: "client_id or client_secret cannot be sent in a header".to_owned(),
             retry_after: None,
         })?;
         let mut request = Request::new(form);
@@ -118,14 +119,14 @@ impl<T: Transport> Endpoint<T> {
             TokenError { class, message: redactor.clean(&lost.message), retry_after: None }
         })?;
         let (head, body) = received.into_parts();
-        // Zeroed, because it has the tokens.
+        // Zeroed on drop, because it contains the tokens.
         let body = Zeroizing::new(body);
         let response = TokenResponse { status: head.status, headers: &head.headers, body: &body };
         response::read(&response, grant, redactor, self.server.clock.now())
     }
 }
 
-/// A URL that grants or tokens may be sent to.
+/// The URL in the form of the HTTP client, if grants or tokens may be sent to it.
 fn usable(url: &Url) -> Result<Uri, EndpointError> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(EndpointError::NotHttp);
@@ -163,7 +164,7 @@ impl<T: Transport> Redeem for Endpoint<T> {
     }
 }
 
-/// Enough for what is no value in a form: names and separators.
+/// Enough bytes for the names and separators of a form.
 const NAMES: usize = 1024;
 
 /// The headers and the form of one exchange. `None` if the client does not fit in a header.
@@ -186,7 +187,7 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
             headers.insert(AUTHORIZATION, value);
         }
     }
-    // Form encoding makes up to three bytes of one. A buffer that grows leaves copies behind.
+    // Form encoding turns one byte into at most three. A buffer that grows leaves copies behind.
     let length: usize = parameters.iter().map(|(_, value)| 3 * value.len()).sum();
     let mut form = Serializer::new(String::with_capacity(NAMES + length));
     form.append_pair("grant_type", grant.name()).extend_pairs(parameters);

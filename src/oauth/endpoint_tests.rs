@@ -151,7 +151,7 @@ async fn a_lost_response_is_ambiguous() {
         let error = endpoint(&url, ClientAuth::Body).redeem(&refresh()).await.unwrap_err();
         assert_eq!(error.class, Class::Ambiguous, "{lost}: {error}");
         assert!(error.message.starts_with("token endpoint http://127.0.0.1:"), "{error}");
-        assert!(error.message.contains("/token: sent, and the answer was lost: "), "{error}");
+        assert!(error.message.contains("/token: sent, but the response was lost: "), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
         server.await.unwrap();
     }
@@ -184,7 +184,7 @@ async fn a_response_that_does_not_come_is_ambiguous() {
     tokio::time::advance(TIMEOUT).await;
     let error = redeem.await.unwrap().unwrap_err();
     assert_eq!(error.class, Class::Ambiguous, "{error}");
-    assert!(error.message.ends_with("/token: sent, and no answer within 20s"), "{error}");
+    assert!(error.message.ends_with("/token: sent, but no response within 20s"), "{error}");
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn an_endless_response_is_cut() {
     });
     let error = endpoint(&url, ClientAuth::Body).redeem(&refresh()).await.unwrap_err();
     assert_eq!(error.class, Class::Ambiguous);
-    assert!(error.message.ends_with("answered 200, not an OAuth answer: more than 1 MiB"), "{error}");
+    assert!(error.message.ends_with("status 200, not an OAuth response: more than 1 MiB"), "{error}");
     server.await.unwrap();
 }
 
@@ -261,7 +261,7 @@ async fn a_refusal_names_the_endpoint_and_not_the_user() {
     assert_eq!(error.class, Class::Refused);
     let shown = url.split('?').next().unwrap();
     let expected =
-        format!("token endpoint {shown}: answered 400, invalid_grant: Authentication failed for [user]");
+        format!("token endpoint {shown}: status 400, invalid_grant: Authentication failed for [user]");
     assert_eq!(error.to_string(), expected);
 }
 

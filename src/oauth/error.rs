@@ -13,7 +13,7 @@ use thiserror::Error;
 pub struct TokenError {
     /// Decides what the caller does next.
     pub class: Class,
-    /// For the log and the status page.
+    /// The reason, for the log and the status page.
     pub message: String,
     /// The server's `Retry-After`, or WSO2's `nextAccessTime`; a day at most.
     pub retry_after: Option<Duration>,
@@ -21,32 +21,41 @@ pub struct TokenError {
 
 /// The classes of failure, judged per grant.
 ///
-/// Each refused login counts towards the account's lock. So the harmless class is a list, and every
-/// response to a login that it does not name counts as an attempt.
+/// Each refused login counts towards the account's lock. So [`NotJudged`](Self::NotJudged) is a
+/// closed list, and every other response to a login counts as an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The server has not judged the grant: back off and try again.
     ///
-    /// The request was not fully written. Or the response was 408, 425, 429, a redirect, a code
-    /// 9008xx, a 503 without an OAuth error, or, for a login, a 2xx without a usable token.
+    /// One of these happened:
+    ///
+    /// - The request was not sent.
+    /// - The response was 408, 425, 429, a redirect, a code 9008xx, or a 503 without an OAuth
+    ///   error.
+    /// - For a login: the response was a 2xx without a usable token.
     NotJudged,
-    /// The server may have judged or spent the grant: a 5xx, no response, `server_error`,
-    /// `temporarily_unavailable`, `slow_down`, or, for a refresh, a 2xx without a usable token.
+    /// The server may have judged or spent the grant.
+    ///
+    /// One of these happened:
+    ///
+    /// - There was no response, or a 5xx.
+    /// - The error was `server_error`, `temporarily_unavailable` or `slow_down`.
+    /// - For a refresh: the response was a 2xx without a usable token.
     Ambiguous,
     /// The application is refused: try again slowly, or when the configuration changes. The error
-    /// is `invalid_client`; for a login also `unauthorized_client`, `unsupported_grant_type` or
-    /// `invalid_scope`.
+    /// is `invalid_client`. For a login it may also be `unauthorized_client`,
+    /// `unsupported_grant_type` or `invalid_scope`.
     Configuration,
-    /// 404 or 405: `token_url` is most likely wrong. It is tried again as slowly as
-    /// [`Class::Configuration`], and says nothing about a refresh token.
+    /// 404 or 405: `token_url` is most likely wrong. Try again as slowly as after
+    /// [`Class::Configuration`]. It does not mean that a refresh token is invalid.
     WrongUrl,
     /// Only for a refresh: the application may not use this grant (`unauthorized_client`,
     /// `unsupported_grant_type`). Another grant may still be redeemed.
     Unsupported,
-    /// The grant is refused for good. A refresh token is dead then, whatever the words.
+    /// The grant is refused for good. A refresh token is then dead, regardless of the error code.
     Refused,
-    /// Only for a login: a 4xx without a readable error. It counts as an attempt, is tried once
-    /// more after the time of a lock, and then counts as refused.
+    /// Only for a login: a 4xx without a readable error. It counts as an attempt. The login is
+    /// tried once more after the time of a lock; a second such response counts as refused.
     Unexplained,
     /// The account is locked (error 17003). Every further attempt extends the lock.
     Locked,
@@ -56,12 +65,14 @@ pub enum Class {
 #[derive(Debug, Error)]
 pub enum EndpointError {
     /// The HTTP client refused its settings.
-    #[error("the client for the token endpoint cannot be built")]
+    #[error("cannot build the HTTP client for the token endpoint")]
     Client(#[source] reqwest::Error),
     /// Not an `http` or `https` URL with a host.
     #[error("the token URL must be an http or https URL")]
     NotHttp,
     /// It has `user:password@`, which would be sent as a second client authentication and logged.
-    #[error("the token URL must not carry a user name or password; the client has its own settings")]
+    #[error(
+        "the token URL must not contain a user name or password; set client_id and client_secret instead"
+    )]
     UserInfo,
 }

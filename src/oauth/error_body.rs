@@ -1,17 +1,17 @@
-//! Error bodies, in every wrapping: the one reader for token endpoints, the gateway and the suites.
+//! Reads error bodies of every form, from token endpoints, the gateway and the suites.
 //!
 //! WSO2 sends `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x) or XML (2.x). Token endpoints send
-//! the JSON of RFC 6749 §5.2, and arrays, forms and pages. Backends send JSON of their own, or
-//! plain text.
+//! the JSON of RFC 6749 §5.2, but also arrays, forms and pages. Backends send other JSON, or plain
+//! text.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 use url::form_urlencoded;
 
-/// OAuth errors that are recognized in any text. They are in the order in which they are looked
-/// for, so that a refusal is never taken for something harmless: first those that refuse a grant,
-/// then those about the application, then those of a server in trouble.
+/// OAuth errors that are recognized in any text, in the order of the search. Errors that refuse a
+/// grant come first, then those about the application, then those of a failing server. So a refusal
+/// is never read as a harmless error.
 const KNOWN: &[&str] = &[
     "invalid_grant",
     "invalid_request",
@@ -32,7 +32,8 @@ const KNOWN: &[&str] = &[
     "slow_down",
 ];
 
-/// The body of an error. It has no `Debug`: a token response may be read as one, secrets included.
+/// The body of an error. It has no `Debug`, because a token response with secrets may be read as
+/// one.
 pub struct ErrorBody<'a> {
     text: Cow<'a, str>,
     /// The text as JSON, if it is JSON.
@@ -49,7 +50,7 @@ impl<'a> ErrorBody<'a> {
         Self { text, value }
     }
 
-    /// A body that was read as JSON elsewhere.
+    /// A body whose JSON was already read.
     pub(super) fn from_parts(text: String, value: Option<Value>) -> Self {
         Self { text: text.into(), value }
     }
@@ -64,12 +65,13 @@ impl<'a> ErrorBody<'a> {
         self.value.as_ref()
     }
 
-    /// Whether it is XML or HTML.
+    /// Whether the body is XML or HTML.
     pub fn is_markup(&self) -> bool {
         self.value.is_none() && self.text.starts_with('<')
     }
 
-    /// The gateway's six-digit error code. Backends number their errors too (`"code": 401`).
+    /// The gateway's error code, which has six digits. Other numbers are a backend's (`"code":
+    /// 401`).
     pub fn gateway_code(&self) -> Option<u32> {
         let code: u32 = match self.field("code") {
             Some(Value::String(code)) => code.trim().parse().ok()?,
@@ -92,7 +94,7 @@ impl<'a> ErrorBody<'a> {
         object.get("fault").and_then(|fault| fault.get(name)).or_else(|| object.get(name))
     }
 
-    /// The text of the first XML element of this name, whatever its prefix.
+    /// The text of the first XML element with this local name and any prefix.
     pub fn element(&self, name: &str) -> Option<&str> {
         let mut rest: &str = self.is_markup().then_some(&self.text)?;
         while let Some((_, after)) = rest.split_once('<') {
@@ -106,7 +108,7 @@ impl<'a> ErrorBody<'a> {
         None
     }
 
-    /// The OAuth error as written: of JSON or a form, else the first known error in the text.
+    /// The OAuth error as written: from JSON or a form, else the first known error in the text.
     pub(super) fn oauth_error(&self) -> Option<Cow<'_, str>> {
         self.structured_oauth_error().or_else(|| {
             let known = KNOWN.iter().find(|known| has_word(&self.text, known))?;
@@ -114,7 +116,7 @@ impl<'a> ErrorBody<'a> {
         })
     }
 
-    /// The OAuth error of JSON or a form.
+    /// The OAuth error from JSON or a form.
     pub(super) fn structured_oauth_error(&self) -> Option<Cow<'_, str>> {
         let Some(value) = &self.value else { return form_value(&self.text, "error") };
         let named = find(value, "error", &|value| non_blank(value).is_some());
@@ -132,7 +134,7 @@ impl<'a> ErrorBody<'a> {
         }
     }
 
-    /// The server's words, for judging and not for showing.
+    /// The server's words. They may contain secrets: use them for judging, not for display.
     pub(super) fn words(&self) -> String {
         let names = ["error", "code", "error_code", "error_description", "description", "message"];
         let members: Vec<_> = names.iter().filter_map(|name| self.find_member(name)).collect();
@@ -141,7 +143,7 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
-/// The first suitable member of this name, nearest to the top. An empty name stands for any.
+/// The first suitable member of this name, nearest to the top. An empty name matches any member.
 fn find<'a>(value: &'a Value, name: &str, suits: &dyn Fn(&Value) -> bool) -> Option<&'a Value> {
     let mut level = vec![value];
     while !level.is_empty() {
@@ -170,7 +172,7 @@ fn non_blank(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.trim().is_empty())
 }
 
-/// A name without case and separators: `Error-Description` is `error_description`.
+/// A name in lower case without separators: `Error-Description` equals `error_description`.
 fn squeezed(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! What can be exchanged for a token set.
+//! The grants that can be exchanged for a token set.
 
 use vbc_base::secret::Secret;
 
@@ -12,21 +12,21 @@ pub enum Grant {
         username: String,
         /// The password.
         password: Secret,
-        /// The scope asked for.
+        /// The requested scope.
         scope: String,
     },
     /// An authorization code (RFC 6749 §4.1.3). Single use: presenting it again revokes its tokens.
     AuthorizationCode {
-        /// The code, as it came to the redirect URI.
+        /// The code that the redirect URI received.
         code: Secret,
-        /// The redirect URI of the authorization request, to the letter.
+        /// The redirect URI of the authorization request, byte for byte.
         redirect_uri: String,
         /// The verifier of RFC 7636, if the authorization request carried its challenge.
         verifier: Option<Secret>,
     },
-    /// A refresh token (RFC 6749 §6). Single use: redeeming it ends it.
+    /// A refresh token (RFC 6749 §6). Single use: redeeming it invalidates it.
     RefreshToken {
-        /// The latest refresh token of its line.
+        /// The latest refresh token of its family.
         refresh_token: Secret,
     },
 }

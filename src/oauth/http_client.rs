@@ -1,4 +1,4 @@
-//! The HTTP client for authorization servers, and the only user of reqwest.
+//! The HTTP client for authorization servers. Nothing else uses reqwest.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -18,29 +18,29 @@ use zeroize::Zeroizing;
 use super::error::EndpointError;
 use super::response_body::MAX_BODY;
 
-/// The limit for connecting, whatever the timeout of the whole exchange.
+/// The limit for connecting, even if the whole exchange may take longer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Carries requests to the authorization server: [`HttpClient`], or a simulator in tests.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends a request once, and receives the response with up to a little over 1 MiB of its body.
+    /// Sends a request once. Receives the response, but at most a little over 1 MiB of its body.
     fn exchange(
         &self,
         request: Request<String>,
     ) -> impl Future<Output = Result<Response<Vec<u8>>, TransportError>> + Send;
 }
 
-/// A request without a response, or with half of one.
+/// A request that got no response, or an incomplete one.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct TransportError {
     /// Whether the request may have reached the server. `None` if it could not be built.
     pub sent: Option<bool>,
-    /// For the log. It may quote the server's name, but nothing of the request.
+    /// The reason, for the log. It may quote the server's name, but nothing from the request.
     pub message: String,
 }
 
-/// The HTTP client of the token endpoints. Clones share it; one serves every credential.
+/// The HTTP client of the token endpoints. Clones share one client, which serves all credentials.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     http: reqwest::Client,
@@ -48,16 +48,16 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// Builds a client that trusts what `tls` trusts and gives a whole exchange `timeout`.
+    /// Builds a client with the trust roots of `tls`. A whole exchange may take `timeout`.
     ///
-    /// It follows no redirect, keeps no cookie, sends no referrer and reads no proxy from the
-    /// environment. It uses each connection once, and sends no request twice: a race with the
-    /// closing of an idle connection would make it uncertain whether a grant was sent.
+    /// The client follows no redirect, keeps no cookie, sends no referrer and reads no proxy from
+    /// the environment. It uses each connection once and sends no request twice. Otherwise an idle
+    /// connection that closes would make it uncertain whether a grant was sent.
     ///
     /// # Errors
     /// [`EndpointError::Client`] if reqwest refuses the settings.
     pub fn new(mut tls: rustls::ClientConfig, timeout: Duration) -> Result<Self, EndpointError> {
-        // reqwest is built without HTTP/2, and takes the list as it is.
+        // reqwest is built without HTTP/2, and uses this list unchanged.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -74,20 +74,20 @@ impl HttpClient {
         Ok(Self { http, timeout })
     }
 
-    /// The error of a request without a whole response.
+    /// The error of a request without a complete response.
     ///
-    /// Only a connection that was never made, or that has not taken the body, leaves the grant
-    /// certainly untouched. A body that was taken may still be in a buffer. hyper does not report
-    /// how much was written, so such a request counts as sent.
+    /// The grant is certainly unspent only if no connection was made, or if the connection has not
+    /// taken the body. A body that was taken may still be in a buffer. Since hyper does not report
+    /// how much was written, such a request counts as sent.
     fn transport_error(&self, error: &reqwest::Error, was_taken: bool) -> TransportError {
         let timeout = self.timeout;
         let (sent, message) = match (error.is_connect(), error.is_timeout()) {
             (true, true) => (Some(false), format!("no connection within {:?}", connect_timeout(timeout))),
             (true, false) => (Some(false), format!("no connection: {}", cause(error))),
-            _ if error.is_builder() => (None, format!("cannot be asked: {}", cause(error))),
+            _ if error.is_builder() => (None, format!("the request cannot be built: {}", cause(error))),
             _ if !was_taken => (Some(false), format!("not sent: {}", cause(error))),
-            (false, true) => (Some(true), format!("sent, and no answer within {timeout:?}")),
-            (false, false) => (Some(true), format!("sent, and the answer was lost: {}", cause(error))),
+            (false, true) => (Some(true), format!("sent, but no response within {timeout:?}")),
+            (false, false) => (Some(true), format!("sent, but the response was lost: {}", cause(error))),
         };
         TransportError { sent, message }
     }
@@ -99,24 +99,24 @@ impl Transport for HttpClient {
         let body = RequestBody::new(body);
         let taken = Arc::clone(&body.taken);
         let request = self.http.request(head.method, head.uri.to_string()).headers(head.headers);
-        // A request without content has no length either.
+        // A request without content gets no `Content-Length` either.
         let request = if body.is_end_stream() { request } else { request.body(reqwest::Body::wrap(body)) };
         exchange(request).await.map_err(|error| self.transport_error(&error, taken.load(Ordering::Acquire)))
     }
 }
 
-/// Clearly shorter than the whole exchange: a slow connection then meets this limit, and the grant
-/// is known not to have been sent.
+/// Clearly shorter than the timeout of the whole exchange. So a slow connection meets this limit,
+/// and the grant is known to be unsent.
 fn connect_timeout(timeout: Duration) -> Duration {
     CONNECT_TIMEOUT.min(timeout / 2)
 }
 
-/// More than a response with tokens takes.
+/// A buffer of this many bytes holds every usual response with tokens.
 const USUAL_BODY: usize = 16 * 1024;
 
 /// Sends a request and reads the response, up to one byte beyond the limit.
 ///
-/// A failure whose body is cut off is judged by what was received: its status says a lot.
+/// If the body of a failure is cut off, the received part is returned: the status is still useful.
 async fn exchange(request: reqwest::RequestBuilder) -> Result<Response<Vec<u8>>, reqwest::Error> {
     let mut sent = request.send().await?;
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
@@ -138,7 +138,7 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<Response<Vec<u8>>,
     Ok(received)
 }
 
-/// The innermost reason, as "Connection refused". reqwest's own text only says that something
+/// The innermost reason, such as "Connection refused". reqwest's own text only says that something
 /// failed, and quotes the URL.
 fn cause(error: &reqwest::Error) -> String {
     let mut reason: &dyn Error = error;
@@ -149,8 +149,8 @@ fn cause(error: &reqwest::Error) -> String {
     if error.is_dns() { format!("name not resolved: {text}") } else { text }
 }
 
-/// A form in one piece, zeroed when the last reference is dropped, with a flag for whether the
-/// connection has taken it. A form that was taken may not have been written yet.
+/// A form in one piece, with a flag that shows whether the connection has taken it. A form that was
+/// taken may not have been written yet. The bytes are zeroed when the last reference is dropped.
 struct RequestBody {
     bytes: Bytes,
     taken: Arc<AtomicBool>,

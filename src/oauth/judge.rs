@@ -1,4 +1,4 @@
-//! The class of a response that issued nothing.
+//! Classifies a response that issued no token set.
 
 use http::StatusCode;
 
@@ -8,9 +8,9 @@ use super::{Class, Grant};
 pub(super) struct Evidence<'a> {
     pub(super) status: StatusCode,
     pub(super) grant: &'a Grant,
-    /// The OAuth error as [`normalized`] gives it.
+    /// The OAuth error, as returned by [`normalized`].
     pub(super) error: Option<&'a str>,
-    /// The body carries WSO2's code for an exceeded quota.
+    /// Whether the body carries WSO2's code for an exceeded quota.
     pub(super) throttled: bool,
     /// The words around the error, without secrets and user names.
     pub(super) words: &'a str,
@@ -32,9 +32,8 @@ impl Evidence<'_> {
         }
     }
 
-    /// Judges by the error of RFC 6749 §5.2, or a relative of it. The status does not decide:
-    /// servers disagree about 400, 401 and 500, and a refused password must not be taken for a
-    /// hiccup.
+    /// Judges by the error, of RFC 6749 §5.2 or similar. The status does not decide: servers
+    /// disagree about 400, 401 and 500. A refused password must not pass for a temporary failure.
     fn by_error(&self, error: &str) -> Class {
         match error {
             "invalid_client" => Class::Configuration,
@@ -43,16 +42,17 @@ impl Evidence<'_> {
             "invalid_scope" if !self.grant.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
             _ if refuses(error) => Class::Refused,
-            // An unknown error is not that of a token endpoint: "Realm does not exist".
+            // An unknown error may come from another URL: "Realm does not exist".
             _ if self.is_wrong_url() => Class::WrongUrl,
-            // A refresh token that a server in trouble has not refused may be good. A password is
-            // not sent again.
+            // A failing server may not have refused the refresh token, which may still be valid. A
+            // password is not sent again.
             _ if self.status.is_server_error() && self.grant.is_refresh() => Class::Ambiguous,
             _ => Class::Refused,
         }
     }
 
-    /// Judges the response of a gateway, a load balancer, or a URL that is no token endpoint.
+    /// Judges a response without an OAuth error. It may come from a gateway, a load balancer, or a
+    /// URL that is not a token endpoint.
     fn by_status(&self) -> Class {
         match self.status {
             _ if self.is_wrong_url() => Class::WrongUrl,
@@ -65,14 +65,14 @@ impl Evidence<'_> {
         }
     }
 
-    /// Whether the error of a 5xx only repeats a status: `500 {"error": "Bad Gateway"}`.
+    /// Whether the error of a 5xx is only the name of a status: `500 {"error": "Bad Gateway"}`.
     fn is_reason(&self, error: &str) -> bool {
         let error = letters(error);
         let is_reason_of = |status: u16| {
             let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             reason.is_some_and(|reason| letters(reason) == error)
         };
-        // nginx has its own words for a 503.
+        // nginx uses its own name for a 503.
         self.status.is_server_error()
             && (error == self.status.as_str()
                 || error == "servicetemporarilyunavailable"
@@ -89,7 +89,7 @@ impl Evidence<'_> {
     }
 }
 
-/// An error in the form in which it is compared: trimmed and in lower case.
+/// An error in the form used for comparisons: trimmed and in lower case.
 pub(super) fn normalized(error: &str) -> String {
     error.trim().to_ascii_lowercase()
 }
@@ -109,10 +109,10 @@ fn has_word(text: &str, wanted: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric()).any(|word| word == wanted)
 }
 
-/// Whether a clause of `text` says that the account is locked now. That it will be, or that
-/// something else is locked, does not count.
+/// Whether a clause of `text` says that the account is locked now. A future lock does not count,
+/// and neither does a lock of something else.
 fn says_locked(text: &str) -> bool {
-    // A full stop within a word does not end a sentence: "carbon.super".
+    // A full stop within a word does not end a clause: "carbon.super".
     let text = text.to_lowercase().replace(". ", ";");
     let text = text.trim_end();
     let mut clauses = text.split([';', ':', ',', '!', '?', '(', ')', '"', '\n', '\r']);
@@ -138,10 +138,11 @@ fn is_locked_clause(clause: &str) -> bool {
 /// Words between the account and "locked" in a statement about the present.
 const VERB: &[&str] =
     &["is", "was", "has", "have", "been", "got", "currently", "now", "already", "temporarily", "permanently"];
-/// Words before the account. Any other word, as "if" or "until", may make a condition of it.
+/// Words before the account. Any other word, such as "if" or "until", may turn the statement into a
+/// condition.
 const LEADING: &[&str] =
     &["the", "this", "that", "your", "user", "user's", "sorry", "error", "because", "since", "as", "account"];
-/// Words that make it a statement about future attempts.
+/// Words that turn the statement into one about future attempts.
 const PENDING: &[&str] = &["more", "further", "another", "remaining", "next", "if"];
 
 #[cfg(test)]

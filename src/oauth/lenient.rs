@@ -6,13 +6,13 @@
 
 use serde_json::{Map, Number, Value};
 
-/// Deeper values are not read. RFC 6749 has one level.
+/// The deepest nesting that is read. Responses of RFC 6749 have one level.
 const DEEPEST: u32 = 16;
 
 /// A value that was read.
 pub(super) struct LenientJson {
     pub(super) value: Value,
-    /// Whether the value ends in the text, and is not cut off.
+    /// Whether the value is complete, and not cut off.
     pub(super) complete: bool,
 }
 
@@ -42,7 +42,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The text ends, or is not JSON, in the middle of a value.
+    /// Ends reading in the middle of a value: the text has ended or is not JSON.
     fn cut(&mut self) -> Value {
         self.complete = false;
         self.rest = "";
@@ -117,7 +117,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads what follows a backslash. A UTF-16 unit may be half of a character.
+    /// Reads the escape after a backslash. A UTF-16 unit may be half of a character.
     fn escape(&mut self, text: &mut String, units: &mut Vec<u16>) {
         if let Some(unit) =
             self.rest.strip_prefix('u').and_then(|rest| u16::from_str_radix(rest.get(..4)?, 16).ok())
@@ -127,7 +127,7 @@ impl Reader<'_> {
         }
         flush(units, text);
         match self.take() {
-            // Exactly, so that an echoed secret is found and hidden.
+            // Decoded exactly, so that an echoed secret is found and hidden.
             Some('b') => text.push('\u{8}'),
             Some('f') => text.push('\u{c}'),
             Some('n') => text.push('\n'),

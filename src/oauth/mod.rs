@@ -1,4 +1,4 @@
-//! OAuth 2.0 towards the authorization server.
+//! The OAuth 2.0 client of the authorization server.
 //!
 //! An [`Endpoint`] redeems a [`Grant`] for a [`TokenSet`], or fails with a [`TokenError`].
 

@@ -1,4 +1,4 @@
-//! Removes from a server's words what must not be logged: echoed secrets, and user names.
+//! Removes echoed secrets and user names from a server's words, so that they are not logged.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ const MAX_TEXT: usize = 200;
 /// Shorter secrets are hidden only as whole words.
 const SHORT: usize = 4;
 
-/// The secrets and user names of one exchange. `Debug` shows none.
+/// The secrets and user names of one exchange. `Debug` shows none of them.
 pub(super) struct Redactor {
     secrets: Vec<Secret>,
-    /// Secrets short enough to be part of any word, in lower case. Hidden as whole words: cutting
-    /// them out of other words would spell them.
+    /// Secrets that are short enough to occur in ordinary words, in lower case. They are hidden as
+    /// whole words only: gaps in other words would reveal them.
     short: Vec<Secret>,
     users: Vec<String>,
 }
@@ -52,13 +52,13 @@ impl Redactor {
         if let Some(user) = user {
             redactor.hide_user(user);
         }
-        // The longest first: one may contain another.
+        // The longest come first, because one may contain another.
         redactor.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         redactor.users.sort_by_key(|user| std::cmp::Reverse(user.len()));
         redactor
     }
 
-    /// Hides a secret as it is, form-encoded and in base64.
+    /// Hides a secret in its plain form, form-encoded, and in base64.
     fn hide(&mut self, secret: &str) {
         self.hide_raw(secret);
         self.hide_raw(&byte_serialize(secret.as_bytes()).collect::<String>());
@@ -73,7 +73,7 @@ impl Redactor {
         }
     }
 
-    /// Hides a user name with its suffix and without. WSO2 echoes either.
+    /// Hides a user name with its suffix and without. WSO2 echoes both forms.
     fn hide_user(&mut self, user: &str) {
         let bare = user.rsplit_once('@').map(|(bare, _)| bare);
         for name in [Some(user), bare].into_iter().flatten().filter(|name| !name.is_empty()) {
@@ -86,7 +86,7 @@ impl Redactor {
         one_line(&self.hide_in(text))
     }
 
-    /// `text` without secrets and user names, for judging and not for the log.
+    /// `text` without secrets and user names. It may have several lines, so it is not for the log.
     pub(super) fn hide_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
@@ -102,8 +102,8 @@ impl Redactor {
     }
 }
 
-/// Replaces a whole `word`, given in lower case, in any case. A user called "al" must not change
-/// "invalid".
+/// Replaces `word`, given in lower case, wherever it is a whole word in any case. A user called
+/// "al" must not change "invalid".
 fn replace_word(text: &str, word: &str, by: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -127,7 +127,7 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     result
 }
 
-/// Where `word` ends, if `text` begins with it in any case.
+/// The end of `word`, if `text` begins with it in any case.
 fn match_end(text: &str, word: &str) -> Option<usize> {
     let mut wanted = word.chars();
     for (at, c) in text.char_indices() {
@@ -143,8 +143,8 @@ fn match_end(text: &str, word: &str) -> Option<usize> {
     wanted.as_str().is_empty().then_some(text.len())
 }
 
-/// Replaces control characters, line separators and direction marks by single spaces, so that a
-/// server cannot forge a line of our log. The line is cut after [`MAX_TEXT`] characters.
+/// Replaces control characters, line separators and direction marks with single spaces, so that a
+/// server cannot forge a log line. Cuts the line after [`MAX_TEXT`] characters.
 fn one_line(text: &str) -> String {
     let unfit = |c: char| {
         c.is_control()

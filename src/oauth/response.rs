@@ -1,7 +1,7 @@
-//! What a token endpoint's response means. Pure: no I/O, no clock.
+//! Interprets a token endpoint's response. Pure: no I/O, no clock.
 //!
-//! Reading is lenient, and careful in one direction: a response that may have spent a refresh
-//! token, or counted as a refused login, is never taken for one that did not.
+//! Reading is lenient, but errs in one direction only. A response that may have spent a refresh
+//! token is never read as one that did not. Nor is one that may count as a refused login.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,17 +21,17 @@ use super::{AccessToken, Class, Grant, Issued, TokenError, retry_after};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// The default of `expires_in`, which is only recommended (RFC 6749 §5.1). It is WSO2's own. If the
-/// token lives longer, the cost is an early refresh.
+/// The lifetime without `expires_in`, which is only recommended (RFC 6749 §5.1). It is WSO2's
+/// default. If the token lives longer, it is merely refreshed too early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
-/// Servers that mean "for ever" send numbers that overflow dates.
+/// The longest lifetime. Servers that mean "forever" send numbers that overflow dates.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A response of the token endpoint.
 pub(super) struct TokenResponse<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
-    /// As [`ResponseBody::read`] takes it.
+    /// In the form that [`ResponseBody::read`] takes.
     pub(super) body: &'a [u8],
 }
 
@@ -57,7 +57,7 @@ pub(super) fn read(
         _ if reader.throttle_code().is_some() || body.error.structured_oauth_error().is_some() => {
             Err(reader.refused())
         }
-        Ok(_) => Err(reader.lost("no access_token in it")),
+        Ok(_) => Err(reader.lost("it has no access_token")),
         Err(reason) => Err(reader.lost(reason)),
     }
 }
@@ -65,11 +65,12 @@ pub(super) fn read(
 /// Reads a successful response (RFC 6749 §5.1).
 fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     let access_token = body.get("access_token").and_then(Value::as_str).unwrap_or_default();
-    // Any visible character may stand in a header, although RFC 6750 §2.1 allows fewer.
+    // A header may contain any visible ASCII character, although RFC 6750 §2.1 allows fewer.
     if access_token.is_empty() || !access_token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("an access_token that cannot be sent");
     }
-    // A client must not use a token of an unknown type (RFC 6749 §7.1), in any case (§5.1).
+    // A client must not use a token of an unknown type (RFC 6749 §7.1). The type ignores case
+    // (§5.1).
     match body.get("token_type") {
         None | Some(Value::Null) => {}
         Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") || kind.is_empty() => {}
@@ -95,8 +96,8 @@ fn subject(id_token: &str) -> Option<String> {
     subject_of(&claims)
 }
 
-/// The `sub` of an ID token or of the userinfo endpoint, fit to be shown. Some servers send a
-/// number.
+/// The `sub` of an ID token or of the userinfo endpoint, if it is safe to show: 1 to 255 bytes
+/// without control characters. Some servers send a number.
 pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
     let number;
     let subject = match claims.get("sub")? {
@@ -111,8 +112,8 @@ pub(super) fn subject_of(claims: &Map<String, Value>) -> Option<String> {
     fit.then(|| subject.to_owned())
 }
 
-/// `expires_in`: a number by RFC 6749 §5.1, a string with some servers. What has ended already
-/// lives one second, so that it is an ordinary token about to expire to those who schedule.
+/// `expires_in`: a number in RFC 6749 §5.1, but a string from some servers. A token that has
+/// already expired gets one second, so that the schedule treats it as an ordinary token.
 fn lifetime(value: Option<&Value>) -> Duration {
     let seconds = match value {
         Some(Value::Number(number)) => number.as_f64(),
@@ -137,27 +138,27 @@ struct FailureReader<'a> {
 }
 
 impl FailureReader<'_> {
-    /// A 2xx that cannot be used. The server may have spent a refresh token, and its successor is
-    /// lost. A login can simply be repeated.
+    /// The error of an unusable 2xx. The server may have spent the refresh token, whose successor
+    /// is then lost. A login can simply be repeated.
     fn lost(&self, what: &str) -> TokenError {
         let class = if self.grant.is_refresh() { Class::Ambiguous } else { Class::NotJudged };
-        self.fail(class, format!("not an OAuth answer: {what}"))
+        self.fail(class, format!("not an OAuth response: {what}"))
     }
 
-    /// A 3xx. Following it would send the credentials to its target.
+    /// The error of a 3xx. Following it would send the credentials to its target.
     fn redirected(&self) -> TokenError {
         let target = self.response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));
         self.fail(
             Class::NotJudged,
             format!(
-                "a redirect{}: redirects are not followed, set token_url to the final address",
+                "a redirect{}: redirects are not followed; set token_url to the final address",
                 target.unwrap_or_default()
             ),
         )
     }
 
-    /// An error of the server, or of an intermediary.
+    /// The error of a response in which the server or an intermediary reports a failure.
     fn refused(&self) -> TokenError {
         let throttled = self.throttle_code().is_some();
         let error = self.body.oauth_error();
@@ -176,11 +177,11 @@ impl FailureReader<'_> {
                 format!("throttled{words}")
             }
             Some(error) => format!("{}{words}", self.redactor.clean(&error)),
-            None if self.response.status.is_server_error() => format!("the server is in trouble{words}"),
+            None if self.response.status.is_server_error() => format!("the server failed{words}"),
             None if matches!(self.response.status.as_u16(), 401 | 403 | 404 | 405) => {
-                format!("not an OAuth answer{words}; is token_url right?")
+                format!("not an OAuth response{words}; check token_url")
             }
-            None => format!("not an OAuth answer{words}"),
+            None => format!("not an OAuth response{words}"),
         };
         self.fail(class, what)
     }
@@ -188,13 +189,13 @@ impl FailureReader<'_> {
     fn fail(&self, class: Class, what: String) -> TokenError {
         TokenError {
             class,
-            message: format!("answered {}, {what}", self.response.status.as_u16()),
+            message: format!("status {}, {what}", self.response.status.as_u16()),
             retry_after: self.retry_after(),
         }
     }
 
-    /// WSO2's code for an exceeded quota, 9008xx: as `code` in JSON, else anywhere in the text. An
-    /// error that refuses the grant outweighs a number in the text around it.
+    /// WSO2's code for an exceeded quota, 9008xx: the `code` in JSON, else any such number in the
+    /// text. An error that refuses the grant outweighs a number in the text.
     fn throttle_code(&self) -> Option<String> {
         let is_throttle = |word: &str| word.len() == 6 && word.starts_with("9008");
         if let Some(code) = self.body.find_member("code") {
@@ -203,7 +204,7 @@ impl FailureReader<'_> {
         if self.body.oauth_error().is_some_and(|error| judge::refuses(&judge::normalized(&error))) {
             return None;
         }
-        // Without user names, which may be numbers.
+        // User names are hidden first, because they may be numbers.
         let said = self.redactor.hide_in(&self.body.words());
         let mut words = said.split(|c: char| !c.is_alphanumeric());
         words.find(|word| is_throttle(word) && word.bytes().all(|b| b.is_ascii_digit())).map(str::to_owned)
@@ -215,7 +216,7 @@ impl FailureReader<'_> {
         })
     }
 
-    /// The server's code and words, fit to be shown.
+    /// The server's code and words, without secrets and user names.
     fn words(&self) -> String {
         let texts = ["error_description", "description", "message"];
         let text = texts.iter().find_map(|name| self.body.find_member(name));
@@ -231,12 +232,12 @@ pub(super) fn without_query(url: &str) -> String {
     if let Ok(mut url) = Url::parse(url) {
         url.set_query(None);
         url.set_fragment(None);
-        // Fails only without a host, and then there is no user information either.
+        // Fails only for a URL without a host, which has no user information either.
         let _ = url.set_username("").and_then(|()| url.set_password(None));
         return url.to_string();
     }
     let path = url.split(['?', '#']).next().unwrap_or_default();
-    // Relative to the scheme: "//user:password@host/".
+    // A URL relative to the scheme may have a password: "//user:password@host/".
     path.rsplit_once('@').map_or(path, |(_, rest)| rest).to_owned()
 }
 

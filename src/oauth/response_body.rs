@@ -1,7 +1,7 @@
 //! The body of a token endpoint's response, as text and JSON.
 //!
-//! Requests ask for identity and UTF-8. Servers and intermediaries send other codings and charsets
-//! all the same, and arrays, forms and pages instead of JSON.
+//! Requests accept only identity coding and JSON. Servers and intermediaries may still send other
+//! codings and charsets, and arrays, forms or pages instead of a JSON object.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -22,14 +22,14 @@ const MOST_CODINGS: usize = 4;
 
 /// A decoded body.
 pub(super) struct ResponseBody {
-    /// The body as that of an error, which it may be under any status.
+    /// The body read as an error, which any status may carry.
     pub(super) error: ErrorBody<'static>,
-    /// Why it cannot be a token set, if that is known already.
+    /// Why the body cannot be a token set, if that is already known.
     unusable: Option<&'static str>,
 }
 
 impl ResponseBody {
-    /// Decodes up to [`MAX_BODY`] bytes. One more byte means that there were more.
+    /// Decodes up to [`MAX_BODY`] bytes. If `bytes` is longer, the body was too long.
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Self {
         let decoded = decode(headers, bytes);
         let is_too_long = bytes.len().max(decoded.len()) > MAX_BODY;
@@ -39,7 +39,7 @@ impl ResponseBody {
         Self { error: ErrorBody::from_parts(text, value), unusable }
     }
 
-    /// The JSON object, or what there is instead.
+    /// The JSON object; otherwise a description of the body.
     pub(super) fn object(&self) -> Result<&Map<String, Value>, &'static str> {
         match (self.error.json(), self.unusable) {
             (_, Some(unusable)) => Err(unusable),
@@ -67,7 +67,7 @@ fn parse(text: &str) -> (Option<Value>, Option<&'static str>) {
     (read.map(|read| read.value), unusable)
 }
 
-/// The bytes without their codings. Unknown codings are left.
+/// The bytes without their codings. Unknown codings are ignored.
 fn decode<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let codings: Vec<String> =
@@ -86,7 +86,7 @@ fn decode<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Cow<'a, [u8]> {
             bytes = Cow::Owned(decoded);
         }
     }
-    // Compressed without a Content-Encoding.
+    // Some servers compress without a Content-Encoding.
     if bytes.starts_with(b"\x1f\x8b")
         && let Some(decoded) = inflated(MultiGzDecoder::new(&bytes[..]))
     {
@@ -95,7 +95,7 @@ fn decode<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     bytes
 }
 
-/// The decompressed bytes, even if the end is missing. `None` if there are none.
+/// The decompressed bytes, even if the end is missing. `None` if nothing could be decompressed.
 fn inflated(decoder: impl Read) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     // An error leaves the bytes that were decoded before it.
@@ -103,16 +103,16 @@ fn inflated(decoder: impl Read) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// Bytes 0x80 to 0x9f in Windows-1252, which most servers mean by Latin-1.
+/// Bytes 0x80 to 0x9f in Windows-1252. Most servers that declare Latin-1 send Windows-1252.
 const WINDOWS: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
-/// The text of `bytes`: UTF-16 or UTF-32 if it looks so, else UTF-8 with invalid bytes as
-/// Windows-1252.
+/// The text of `bytes`: as UTF-16 or UTF-32 if they look like that, else as UTF-8. Bytes that are
+/// invalid in UTF-8 are read as Windows-1252.
 ///
-/// An echoed secret must be decoded exactly, or it would not be found and hidden.
+/// An echoed secret must be decoded exactly. Otherwise it would not be found and hidden.
 fn text(headers: &HeaderMap, bytes: &[u8]) -> String {
     let charset = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let charset = charset.to_ascii_lowercase();

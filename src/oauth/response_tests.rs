@@ -68,7 +68,7 @@ fn the_subject_of_an_id_token_is_read_in_either_alphabet_and_as_a_number() {
         outcome_of(&refresh(), 200, None, body.as_bytes()).unwrap().subject
     };
     for plain in [false, true] {
-        // These bytes need the two characters in which the alphabets differ.
+        // These bytes need the two characters in which the base64 alphabets differ.
         let odd = "{\"sub\":\"\u{fb}\u{ff}\u{bf}>>>???~~~\"}";
         assert_eq!(subject(odd, plain).as_deref(), Some("\u{fb}\u{ff}\u{bf}>>>???~~~"));
         assert_eq!(subject(r#"{"sub":42}"#, plain).as_deref(), Some("42"));
@@ -170,7 +170,7 @@ fn a_throttle_is_not_judged_whatever_its_status() {
             }
         }
     }
-    // Other numbers are no codes, and neither are numbers within a refusal.
+    // Other numbers are not codes, and neither are numbers within a refusal.
     for body in ["9008045", "x900804", "900901", "<code>900901</code>", "invalid_grant 900804"] {
         assert_ne!(class(&password(), 403, body), Class::NotJudged, "{body}");
     }
@@ -261,7 +261,7 @@ fn oauth_errors_are_told_apart() {
         (500, "Bad Gateway", "", Ambiguous, Ambiguous),
         (503, "Service Unavailable", "", NotJudged, NotJudged),
         (503, "Service Temporarily Unavailable", "", NotJudged, NotJudged),
-        // An unknown error under 404 or 405 is not that of a token endpoint.
+        // An unknown error under 404 or 405 does not come from a token endpoint.
         (404, "Not Found", "", WrongUrl, WrongUrl),
         (404, "Realm does not exist", "", WrongUrl, WrongUrl),
         (405, "nope", "", WrongUrl, WrongUrl),
@@ -309,12 +309,12 @@ fn responses_that_are_not_oauths_go_by_their_status() {
         }
     }
     let error = outcome_of(&password(), 404, None, b"").unwrap_err();
-    assert_eq!(error.message, "answered 404, not an OAuth answer; is token_url right?");
+    assert_eq!(error.message, "status 404, not an OAuth response; check token_url");
     let error = outcome_of(&password(), 401, None, br#"{"code":"900901","message":"Invalid Credentials"}"#)
         .unwrap_err();
     assert_eq!(
         error.message,
-        "answered 401, not an OAuth answer: 900901 Invalid Credentials; is token_url right?"
+        "status 401, not an OAuth response: 900901 Invalid Credentials; check token_url"
     );
 }
 
@@ -328,7 +328,7 @@ fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
         let error = outcome_of(&refresh(), 302, Some((LOCATION, target)), b"").unwrap_err();
         assert_eq!(error.class, Class::NotJudged);
         let expected = format!(
-            "answered 302, a redirect to {shown}: redirects are not followed, set token_url to the final address"
+            "status 302, a redirect to {shown}: redirects are not followed; set token_url to the final address"
         );
         assert_eq!(error.message, expected);
     }
@@ -339,7 +339,7 @@ fn a_redirect_is_not_the_end_and_its_query_is_not_shown() {
 fn messages_carry_the_servers_words_and_no_secret() {
     let body = error_body("invalid_grant", "Authentication failed for alice@vbc.prod");
     let error = outcome_of(&password(), 400, None, body.as_bytes()).unwrap_err();
-    assert_eq!(error.to_string(), "answered 400, invalid_grant: Authentication failed for [user]");
+    assert_eq!(error.to_string(), "status 400, invalid_grant: Authentication failed for [user]");
 
     let echo =
         error_body("invalid_grant hunter2", "password=hunter2\n2026 INFO all well, client s3cret, alice");
@@ -365,7 +365,7 @@ fn a_secret_is_hidden_in_every_charset_it_is_echoed_in() {
     let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
     for bytes in [text.as_bytes(), &narrow, &wide] {
         let error = outcome_of(&grant, 400, None, bytes).unwrap_err();
-        assert_eq!(error.message, "answered 400, invalid_grant: [user], [redacted]");
+        assert_eq!(error.message, "status 400, invalid_grant: [user], [redacted]");
     }
 }
 

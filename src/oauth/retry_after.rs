@@ -1,4 +1,4 @@
-//! When a server asks to be tried again.
+//! The time at which a server wants the next request.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use vbc_base::clock::{self, Timestamp};
 
-/// The longest wait. A server's wrong clock must not stop a credential for good.
+/// The longest wait. A server with a wrong clock must not stop a credential forever.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The `Retry-After` header (RFC 9110 §10.2.3): seconds, or an HTTP-date as WSO2 sends it.
@@ -23,7 +23,7 @@ pub(super) fn from_header(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     http_date(value).map(|at| wait(now, at))
 }
 
-/// WSO2's `nextAccessTime`, as in `2026-Sep-05 16:00:00+0000 UTC`.
+/// WSO2's `nextAccessTime`, for example `2026-Sep-05 16:00:00+0000 UTC`.
 pub(super) fn from_next_access_time(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim().trim_end_matches("UTC").trim_end();
     let at = strtime::parse("%Y-%b-%d %H:%M:%S%z", value).ok()?.to_timestamp().ok()?;

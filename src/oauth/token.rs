@@ -1,4 +1,4 @@
-//! What the token endpoint issues.
+//! The tokens that the token endpoint issues.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use vbc_base::secret::Secret;
 
 const SCHEME: &str = "Bearer ";
 
-/// An access token, stored as the field value in which it is sent. Clones and header values share
-/// one copy, zeroed when the last of them is dropped. `Debug` prints `[redacted]`.
+/// An access token, stored as the value of its `Authorization` field. Clones and header values
+/// share one copy, which is zeroed when the last one is dropped. `Debug` prints `[redacted]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Zeroizing<String>>);
 
@@ -32,7 +32,8 @@ impl AccessToken {
         &self.0[SCHEME.len()..]
     }
 
-    /// `Bearer …`, marked sensitive. `None` if the token has a byte that no field value may have.
+    /// `Bearer …`, marked sensitive. `None` if the token has a byte that is illegal in a field
+    /// value.
     pub fn header_value(&self) -> Option<HeaderValue> {
         let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(self.clone())).ok()?;
         value.set_sensitive(true);
@@ -64,14 +65,14 @@ impl From<&str> for AccessToken {
 pub struct Issued {
     /// The bearer token.
     pub access_token: AccessToken,
-    /// The next refresh token. Without one the old refresh token stays good.
+    /// The next refresh token. `None`: the old refresh token stays valid.
     pub refresh_token: Option<Secret>,
-    /// Remaining lifetime of the access token.
+    /// The remaining lifetime of the access token.
     pub expires_in: Duration,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
-    /// The subject of the ID token, if there was one. It came from the token endpoint over TLS, so
-    /// its signature need not be checked (OpenID Connect Core §3.1.3.7, item 6).
+    /// The subject of the ID token; `None` without an ID token. Its signature is not checked: the
+    /// token endpoint sent it over TLS (OpenID Connect Core §3.1.3.7, item 6).
     pub subject: Option<String>,
 }
 
@@ -80,16 +81,16 @@ pub struct Issued {
 pub struct TokenSet {
     /// The bearer token.
     pub access_token: AccessToken,
-    /// The refresh token of the same line, single use.
+    /// The refresh token of the same family. Single use.
     pub refresh_token: Option<Secret>,
     /// When the set was received.
     pub issued_at: Timestamp,
-    /// When the access token was minted, as far as is known. A login may return an older one.
+    /// When the access token was minted, as far as is known. A login may return an older token.
     pub minted_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
-    /// When this refresh token was first received, from which its end is computed. A server may
-    /// return the same one with a new access token, which does not make it younger.
+    /// When this refresh token was first received. Its end is computed from this time. A server may
+    /// return the same refresh token with a new access token; the time then stays.
     pub refresh_issued_at: Timestamp,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
@@ -98,8 +99,8 @@ pub struct TokenSet {
 impl TokenSet {
     /// The token set of a response received at `now`.
     ///
-    /// `presented` is the refresh token that was redeemed. It stays the latest one if the response
-    /// has none (RFC 6749 §6). `previous` is the set that is replaced.
+    /// `presented` is the refresh token that was redeemed. If the response contains no refresh
+    /// token, it stays the latest one (RFC 6749 §6). `previous` is the replaced set.
     pub fn from_issued(
         issued: Issued,
         now: Timestamp,

@@ -18,15 +18,15 @@ const TEMP_SUFFIX: &str = ".tmp";
 /// The suffix of a record that was moved out of the way.
 const ASIDE: &str = ".damaged";
 
-/// Creates the directory, or makes sure that nobody else can write to an existing one.
+/// Creates the directory, or makes sure that no other user can write to an existing one.
 pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     let found = match fs::metadata(directory) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            return made.map_err(|error| forbidden(directory, "making the token store", error));
+            return made.map_err(|error| forbidden(directory, "creating the token store", error));
         }
-        Err(error) => return Err(failed("looking at the token store", directory, error)),
+        Err(error) => return Err(failed("reading the token store", directory, error)),
     };
     if !found.is_dir() {
         let source = io::ErrorKind::NotADirectory.into();
@@ -36,23 +36,24 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    // A directory with other files is not ours to close. It may be the working directory.
+    // A directory with other files keeps its mode. It may be the working directory.
     if holds_only_records(directory)?
         && fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).is_ok()
     {
         tracing::warn!(path = %directory.display(), mode = %format_args!("{mode:04o}"),
-            "token store was open to others, now it is 0700");
+            "other users could access the token store; changed its mode to 0700");
         return Ok(());
     }
     if mode & 0o022 != 0 {
         let advice = format!(
-            "others may write to it (mode {mode:04o}): chmod it 0700, or name a subdirectory, which is then made so"
+            "other users may write to it (mode {mode:04o}); chmod it to 0700, or set store.path to a subdirectory, \
+             which is then created with mode 0700"
         );
         let source = io::Error::new(io::ErrorKind::PermissionDenied, advice);
         return Err(failed("opening the token store", directory, source));
     }
     tracing::warn!(path = %directory.display(), mode = %format_args!("{mode:04o}"),
-        "token store can be listed by others; the records themselves are 0600");
+        "other users can list the token store; the records themselves have mode 0600");
     Ok(())
 }
 
@@ -115,7 +116,7 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
         aside.push(ASIDE);
         aside.push(number);
         let aside = PathBuf::from(aside);
-        // The store is locked: nobody takes the name in between.
+        // The store is locked, so no other process takes the name in between.
         if aside.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             fs::rename(path, &aside).map_err(|error| failed("moving away", path, error))?;
             return Ok(aside);
@@ -124,24 +125,24 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
     Err(failed("moving away", path, io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Writes a file and syncs it, to find out at the start whether that is possible. A full disk is no
+/// Writes a file and syncs it, to check at the start that this is possible. A full disk is not an
 /// error, because stored tokens can still be used.
 pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
     let written = Reserved::new(directory, 1).and_then(|mut file| file.fill(b"\n"));
     match written {
         Err(StoreError::Io { source, .. }) if is_full(&source) => {
             tracing::warn!(path = %directory.display(), reason = system_reason(&source),
-                "the token store cannot be written to; stored tokens are used, and none is replaced meanwhile");
+                "cannot write to the token store; using the stored tokens, no new ones are requested until space is free");
             Ok(())
         }
-        // Other failures, as of a broken disk, are not about permissions.
+        // Other failures, such as a broken disk, are not about permissions.
         Err(StoreError::Io { source, .. }) => Err(forbidden(directory, "writing to", source)),
         other => other,
     }
 }
 
-/// Probes the directory, or its nearest existing ancestor, in which it would be created.
-/// Permissions alone are not enough: root has all of them.
+/// Probes the directory, or the nearest existing ancestor in which it would be created. Checking
+/// permissions is not enough, because root has all of them.
 pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
     let place = directory.ancestors().find(|place| place.as_os_str().is_empty() || place.exists());
     let place = place.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -171,8 +172,8 @@ pub(super) fn entries(
     Ok(entries.map(move |entry| entry.map_err(|error| failed("listing", directory, error))))
 }
 
-/// A file for one record, with the space that it will need and a handle to sync the directory.
-/// Neither a full disk nor a lack of descriptors can then prevent storing the record.
+/// A file for one record, with reserved space and a handle to sync the directory. Neither a full
+/// disk nor a lack of descriptors can then prevent storing the record.
 #[derive(Debug)]
 pub(super) struct Reserved {
     file: tempfile::NamedTempFile,
@@ -199,15 +200,15 @@ impl Reserved {
         cut.and_then(|()| file.sync_all()).map_err(|error| failed("writing", self.file.path(), error))
     }
 
-    /// Moves it into place. A crash leaves the old content or the new one, whole. The move is
-    /// durable after a [`sync`] of the returned handle.
+    /// Moves the file into place. After a crash either the old or the new content is there,
+    /// complete. The move is durable after a [`sync`] of the returned handle.
     pub(super) fn move_to(self, path: &Path) -> Result<File, StoreError> {
         self.file.persist(path).map_err(|error| failed("moving a file to", path, error.error))?;
         Ok(self.directory)
     }
 }
 
-/// Reserves space. On a file system that cannot, zeros are written instead.
+/// Reserves space. If the file system cannot do that, writes zeros instead.
 fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     match fallocate(&*file, FallocateFlags::empty(), 0, size) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
@@ -226,7 +227,8 @@ pub(super) fn replace(directory: &Path, path: &Path, content: &[u8]) -> Result<F
     file.move_to(path)
 }
 
-/// Makes moves within a directory durable. File systems that cannot sync a directory need not.
+/// Makes moves within a directory durable. Ignores the error of file systems that cannot sync a
+/// directory.
 pub(super) fn sync(directory: &File, path: &Path) -> Result<(), StoreError> {
     match directory.sync_all() {
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -236,7 +238,7 @@ pub(super) fn sync(directory: &File, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// As [`sync`], for a directory that is not open.
+/// Like [`sync`], for a directory that is not open.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     let opened = File::open(directory).map_err(|error| failed("syncing", directory, error))?;
     sync(&opened, directory)

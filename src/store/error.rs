@@ -1,4 +1,4 @@
-//! Why a store fails.
+//! The errors of a store.
 
 use std::io;
 use std::path::Path;
@@ -19,16 +19,14 @@ pub enum StoreError {
     },
     /// Another process holds the store.
     #[error(
-        "the token store {path} is in use by another process; stop it, or give this one its own [store] path"
+        "the token store {path} is in use by another process; stop that process, or set another store.path"
     )]
     InUse {
         /// The store's directory.
         path: String,
     },
     /// This user may not write to the store.
-    #[error(
-        "store.path: nothing can be written to {path}; make it writable for this user, or name another directory"
-    )]
+    #[error("store.path: cannot write to {path}; make it writable for this user, or set another directory")]
     NotWritable {
         /// The store's directory.
         path: String,
@@ -39,24 +37,24 @@ pub enum StoreError {
     /// The content of the stored record is damaged. It is left untouched.
     #[error("{what} is damaged ({detail})")]
     Damaged {
-        /// Which record.
+        /// The record's file or name.
         what: String,
-        /// What is wrong with it, without quoting it.
+        /// The kind of damage, without quoting the content.
         detail: String,
     },
-    /// The stored record is whole, but this process may not use it. Its format is newer, its
+    /// The stored record is complete, but this process may not use it. Its format is newer, its
     /// identity is another, or it is plain where records are encrypted. It is left untouched.
     #[error("{what} cannot be used ({detail})")]
     Foreign {
-        /// Which record.
+        /// The record's file or name.
         what: String,
-        /// Why not, without quoting it.
+        /// The reason, without quoting the content.
         detail: String,
     },
     /// The stored record is encrypted, and there is no key for it. It is left untouched.
     #[error("{what} is encrypted with {}", missing(key, *has_keys))]
     NoKey {
-        /// Which record.
+        /// The record's file or name.
         what: String,
         /// The id of the key it needs.
         key: String,
@@ -65,10 +63,11 @@ pub enum StoreError {
     },
     /// The record was deleted, or replaced by an older one, while this process holds the store.
     #[error(
-        "{what} holds revision {found}, and this process has written {written}; the next write replaces it"
+        "another program changed {what}: it has revision {found}, but this process wrote {written}; the next write \
+         replaces it"
     )]
     Meddled {
-        /// Which record.
+        /// The record's file or name.
         what: String,
         /// The revision that this process wrote last.
         written: u64,
@@ -76,7 +75,7 @@ pub enum StoreError {
         found: u64,
     },
     /// Another writer stored a newer revision first.
-    #[error("the stored revision is {found}, not {expected}: another writer was faster")]
+    #[error("the stored revision is {found}, not {expected}: another process wrote first")]
     Conflict {
         /// The revision the caller had read.
         expected: u64,
@@ -94,7 +93,8 @@ fn missing(key: &str, has_keys: bool) -> String {
 }
 
 impl StoreError {
-    /// Whether the stored record is the cause. Retrying is then useless until the record changes.
+    /// Whether the stored record is the cause. If so, a retry fails until the record or the keys
+    /// change.
     pub fn is_of_record(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Foreign { .. } | Self::NoKey { .. })
     }
@@ -120,20 +120,20 @@ pub(super) fn system_reason(error: &io::Error) -> String {
     }
 }
 
-/// Whether an error means a lack of space. It may pass without a change to the system.
+/// Whether an error means a lack of space, which may end by itself.
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// Why the content of a file is no record that can be used. The texts quote nothing.
+/// Why the content of a file is not a usable record. The texts quote nothing from the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RecordError {
-    /// It is damaged.
+    /// The content is damaged.
     Damaged(String),
-    /// It is whole, but of another version or identity.
+    /// The content is complete, but of another version or identity.
     Foreign(String),
-    /// None of the keys has this id, if there are any.
+    /// No configured key has this id. `has_keys` says whether any key is configured.
     NoKey { key: String, has_keys: bool },
 }
 

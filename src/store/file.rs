@@ -33,24 +33,25 @@ pub struct FileStore {
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
-    /// The keys that encrypt records, if they are encrypted.
+    /// The keys that encrypt records; `None` for plain records.
     keys: Option<Keys>,
     /// Records that exist or were loaded. The lock is held while a file is read or written, so that
-    /// writers queue; it is taken on blocking threads only.
+    /// writers queue. It is taken on blocking threads only.
     slots: Mutex<HashMap<Key, Slot>>,
-    /// What was read at the opening, until the store is settled. The lock is never held while a
-    /// file is written: ten thousand first loads must not wait for the writes of others.
+    /// Records that were read when the store was opened, until it is settled. The lock is never
+    /// held while a file is written: ten thousand first loads must not wait for writes.
     ahead: Mutex<Option<ReadAhead>>,
-    /// The operating system's lock ends when this is dropped.
+    /// Holds the operating system's lock until it is dropped.
     _lock: File,
 }
 
-/// A record on disk. Its content is not kept: the caller has it, and there may be many.
+/// A record on disk. Its content is not kept in memory: the caller has it, and there may be many
+/// records.
 #[derive(Debug)]
 struct Slot {
     revision: u64,
     /// The replaced revision, while the replacement may not have reached the disk. The writer got
-    /// an error, believes in the old revision, and may swap from either.
+    /// an error and may assume either revision, so a swap from both is allowed.
     unconfirmed_over: Option<u64>,
 }
 
@@ -65,23 +66,24 @@ impl Slot {
 }
 
 impl FileStore {
-    /// Opens a store of plain records in `directory`, which is created if missing, and holds it
-    /// until dropped. Encrypted records are not read.
+    /// Opens a store of plain records in `directory`, which is created if missing. Holds the
+    /// directory until dropped. Encrypted records are not read.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another store, in this process or another, holds the directory.
-    /// [`StoreError::NotWritable`] if this user may not write to it; a full disk is no error.
-    /// [`StoreError::Io`] if it cannot be used for another reason, or others may write to it.
+    /// - [`StoreError::InUse`] if another store, in this process or another, holds the directory.
+    /// - [`StoreError::NotWritable`] if this user may not write to it. A full disk is not an error.
+    /// - [`StoreError::Io`] if it cannot be used for another reason, or if other users may write to
+    ///   it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         Self::open_with(directory.into(), None)
     }
 
-    /// Opens a store of encrypted records. Records that are plain, or under another than the first
-    /// of `keys`, are encrypted with the first. Records that no key opens are left alone, with a
+    /// Opens a store of encrypted records. Records that are plain or encrypted with an older key
+    /// are encrypted with the first of `keys`. Records that no key opens are left unchanged, with a
     /// warning.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// See [`open`](Self::open).
     pub fn open_sealed(directory: impl Into<PathBuf>, keys: Keys) -> Result<Self, StoreError> {
         Self::open_with(directory.into(), Some(keys))
     }
@@ -92,12 +94,12 @@ impl FileStore {
     /// # Errors
     /// The reason why the record cannot be used.
     pub fn inspect(directory: &Path, keys: Option<&Keys>, key: &Key) -> Result<Record, StoreError> {
-        // Opening the store encrypts a plain record.
+        // A plain record is accepted, because opening the store would encrypt it.
         read_record(directory, keys, key, true)
     }
 
-    /// Whether a store could write to `directory`, or create it. A file is created and removed. A
-    /// full disk is no error.
+    /// Checks that a store could write to `directory`, or create it. Creates a file and removes it.
+    /// A full disk is not an error.
     ///
     /// # Errors
     /// [`StoreError::NotWritable`] if this user may not write; [`StoreError::Io`] for another
@@ -109,7 +111,7 @@ impl FileStore {
     fn open_with(directory: PathBuf, keys: Option<Keys>) -> Result<Self, StoreError> {
         prepare(&directory)?;
         let lock = lock(&directory)?;
-        // Under the lock: these are leftovers of a crash, not the writes of another process.
+        // With the lock held, these are leftovers of a crash, not writes of another process.
         remove_leftovers(&directory)?;
         probe(&directory)?;
         let ahead = ReadAhead::read(&directory, keys.as_ref())?;
@@ -118,7 +120,7 @@ impl FileStore {
         Ok(Self { inner: Arc::new(Inner { directory, keys, slots, ahead, _lock: lock }) })
     }
 
-    /// Runs `work` on a blocking thread. It runs to its end even if the caller goes away.
+    /// Runs `work` on a blocking thread. The work continues even if the future is dropped.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
@@ -183,8 +185,8 @@ impl TokenStore for FileStore {
 impl Inner {
     /// Reads the record.
     ///
-    /// This process is the only writer. A file that is gone, or older than the last write, was
-    /// changed by somebody else, and the next swap brings ours back.
+    /// This process is the only writer. If the file is missing or older than the last write,
+    /// another program has changed it. The next swap restores this process's record.
     fn load(&self, key: Key) -> Result<Record, StoreError> {
         let mut slots = self.slots.lock();
         let record = self.read(&key)?;
@@ -201,7 +203,7 @@ impl Inner {
         Ok(record)
     }
 
-    /// Uses up `reserved`, if any, once only the disk can fail.
+    /// Replaces a record. Uses up `reserved`, if any, once only a write can fail.
     fn swap(
         &self,
         key: &Key,
@@ -225,10 +227,10 @@ impl Inner {
         Ok(())
     }
 
-    /// The slot of a record, read at the first use.
+    /// The slot of a record, which is read at the first use.
     ///
-    /// An unreadable record gets no slot: it is not written over, and the store works again once it
-    /// is moved away.
+    /// An unreadable record gets no slot. So it is not overwritten, and the store works again once
+    /// the record is moved away.
     fn slot<'a>(&self, slots: &'a mut HashMap<Key, Slot>, key: &Key) -> Result<&'a mut Slot, StoreError> {
         Ok(match slots.entry(key.clone()) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -249,12 +251,12 @@ impl Inner {
     fn set_aside(&self, key: &Key) -> Result<Option<String>, StoreError> {
         let mut slots = self.slots.lock();
         match self.read(key) {
-            // It may have been replaced by a good one since.
+            // A readable record may have replaced the unreadable one meanwhile.
             Ok(_) => Ok(None),
             Err(error) if !error.is_of_record() => Err(error),
             Err(_) => {
                 let aside = move_aside(&self.path(key))?;
-                // Its revisions went with it.
+                // The next record starts again at revision 0.
                 slots.remove(key);
                 sync_directory(&self.directory)?;
                 Ok(Some(aside.display().to_string()))
@@ -266,8 +268,8 @@ impl Inner {
         read_record(&self.directory, self.keys.as_ref(), key, false)
     }
 
-    /// Puts a record in place, through the reserved file or a new one. It is durable after a
-    /// [`sync`] of the returned handle.
+    /// Writes a record to the reserved file or a new one, and moves that into place. The record is
+    /// durable after a [`sync`] of the returned handle.
     fn write(&self, key: &Key, record: &Record, reserved: Option<Reserved>) -> Result<File, StoreError> {
         let path = self.path(key);
         let content = encode_record(self.keys.as_ref(), key, record, &path)?;

@@ -1,4 +1,4 @@
-//! What the file store does beyond the contract.
+//! The behaviour of the file store beyond the contract.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,7 +48,7 @@ async fn a_reopened_store_reads_back() {
     store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
     drop(store);
     let store = FileStore::open(directory.path()).unwrap();
-    // Without a load: the revision is read from the disk at first use.
+    // There was no load, so the revision is read from the disk at first use.
     let conflict = store.swap(&default_key(), 1, &full_record(3)).await.unwrap_err();
     assert!(matches!(conflict, StoreError::Conflict { expected: 1, found: 2 }), "{conflict}");
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(2));
@@ -181,7 +181,7 @@ async fn an_older_record_put_in_place_under_us_is_noticed_and_a_newer_one_is_tak
     fs::write(&path, old).unwrap();
     let older = store.load(&default_key()).await.unwrap_err();
     assert!(matches!(older, StoreError::Meddled { written: 7, found: 4, .. }), "{older}");
-    // Our revision still counts.
+    // The revision in memory still counts.
     assert!(matches!(
         store.swap(&default_key(), 4, &full_record(8)).await,
         Err(StoreError::Conflict { found: 7, .. })
@@ -203,14 +203,14 @@ fn a_write_that_may_not_have_lasted_can_be_repeated_from_either_revision() {
 
 #[test]
 fn a_directory_that_others_can_use_is_closed_or_refused() {
-    // A directory with only records is closed.
+    // A directory with only records gets mode 0700.
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join(DEFAULT_FILE), "").unwrap();
     set_mode(directory.path(), 0o777);
     drop(FileStore::open(directory.path()).unwrap());
     assert_eq!(mode(directory.path()), 0o700);
 
-    // A directory with other files is not changed, and refused if others may write.
+    // A directory with other files is not changed. It is refused if other users may write to it.
     fs::write(directory.path().join("proxy.toml"), "").unwrap();
     set_mode(directory.path(), 0o755);
     drop(FileStore::open(directory.path()).unwrap());
@@ -235,7 +235,8 @@ fn names_of_many_records_differ_and_all_count_as_records() {
     let hex = |n: u32| vbc_base::secret::fingerprint(&[&n.to_string()]);
     let mut names = std::collections::HashSet::new();
     for n in 0..10_000 {
-        // Login histories of one identity, and credentials whose identities begin alike.
+        // Login histories of one identity, and credentials whose identities have the same
+        // beginning.
         names.insert(file_name(&key(&format!("@login-{}", hex(n)), &hex(0))));
         names.insert(file_name(&key(&format!("c-{n}"), &format!("01234567{n:08x}"))));
     }

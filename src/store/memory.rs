@@ -1,4 +1,4 @@
-//! Records in memory, which end with the process.
+//! Records in memory. They end with the process.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::{StoreFuture, TokenStore, check_revision};
 /// disk.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    /// Boxed: a map has up to twice the entries it needs.
+    /// Boxed, because a map may allocate twice as many entries as it has.
     records: Mutex<HashMap<Key, Box<Record>>>,
 }
 

@@ -1,7 +1,7 @@
-//! Where token sets are kept between two runs of the process.
+//! Storage of token sets between two runs of the process.
 //!
-//! A store keeps one [`Record`] for each credential identity. It is written before its token set is
-//! used, so the store is at most one write behind what the proxy sends.
+//! A store keeps one [`Record`] for each credential identity. A record is written before its token
+//! set is used. If that write fails, the proxy uses the set from memory and retries the write.
 
 mod directory;
 mod error;
@@ -31,25 +31,26 @@ pub use seal::{Keys, StoreKey};
 /// A future of a store. It is boxed because stores are chosen at run time.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Room in a store for one record, so that it can be stored whatever happens meanwhile.
+/// Space in a store for one record. The record can then be stored even if the disk fills up
+/// meanwhile.
 ///
-/// It does not block other writers. Dropped unused, it leaves nothing behind.
+/// A reservation does not block other writers. Dropping it unused frees the space.
 #[derive(Default)]
 pub struct Reservation(Option<Box<dyn Any + Send + Sync>>);
 
 impl Reservation {
-    /// A reservation with what its store needs.
+    /// A reservation that holds a value of its store.
     pub fn new(held: impl Any + Send + Sync) -> Self {
         Self(Some(Box::new(held)))
     }
 
-    /// Takes out what the store put in; `None` if it is used up, or another store's.
+    /// Takes out the store's value. `None` if it is used up, or of another type.
     pub fn take<T: Any>(&mut self) -> Option<T> {
         let held = self.0.take()?.downcast().ok()?;
         Some(*held)
     }
 
-    /// Whether it holds anything.
+    /// Whether the reservation holds nothing.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -61,21 +62,21 @@ impl fmt::Debug for Reservation {
     }
 }
 
-/// A place for records.
+/// A store of records.
 pub trait TokenStore: Send + Sync + 'static {
-    /// Reads the record, or an empty one of revision 0.
+    /// Reads the record. Returns an empty one of revision 0 if nothing is stored.
     fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record>;
 
-    /// Replaces the record of revision `expected` by `record` (compare-and-set). It is durable on
-    /// return.
+    /// Replaces the record of revision `expected` with `record` (compare-and-set). The new record
+    /// is durable on return.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the stored revision is not `expected`; nothing was written.
     /// After [`StoreError::Io`] the same swap may be tried again, also with a newer record.
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
 
-    /// Makes sure that a record for `key` can be stored later. A grant is redeemed only after this.
-    /// A store that needs nothing reserves nothing.
+    /// Reserves space, so that a record for `key` can be stored later. A grant is redeemed only
+    /// after this. The default reserves nothing.
     ///
     /// # Errors
     /// The reason why a record could not be stored. Nothing has changed.
@@ -84,7 +85,7 @@ pub trait TokenStore: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(Reservation::default())))
     }
 
-    /// As [`swap`](Self::swap), with what was reserved for this key. A conflict leaves the
+    /// Like [`swap`](Self::swap), but uses the space reserved for this key. A conflict leaves the
     /// reservation usable.
     ///
     /// # Errors
@@ -100,25 +101,26 @@ pub trait TokenStore: Send + Sync + 'static {
         self.swap(key, expected, record)
     }
 
-    /// Moves a record that cannot be read out of the way, whole. Returns its new place, or `None`
-    /// if the record can be read or does not exist. The next load returns an empty record.
+    /// Moves an unreadable record out of the way. Nothing is deleted. Returns its new place, or
+    /// `None` if the record can be read or does not exist. The next load then returns an empty
+    /// record.
     ///
     /// # Errors
-    /// The record could not be moved. It is where it was.
+    /// The record could not be moved, and is still in its place.
     fn set_aside<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<String>> {
         let _ = key;
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Drops what was read ahead: every record that is needed from the start has been loaded.
+    /// Drops records that were read ahead. Call it once all credentials have loaded theirs.
     fn settle(&self) {}
 }
 
 /// A store chosen at run time, shared by all credentials.
 pub type SharedStore = Arc<dyn TokenStore>;
 
-/// Refuses a record whose revision is not above that of the record it replaces. It would let a late
-/// writer pass for a new one.
+/// Refuses a record whose revision is not above that of the record it replaces. Otherwise a late
+/// writer could pass for a new one.
 fn check_revision(expected: u64, record: &Record) -> Result<(), StoreError> {
     if record.revision > expected {
         return Ok(());

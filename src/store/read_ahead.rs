@@ -1,8 +1,8 @@
 //! Reads all records of a directory at once, when a file store is opened.
 //!
-//! Ten thousand records take a fraction of the time that they would take one by one. Where there
-//! are keys, records that are plain or under an older key are encrypted, each in one step. Files
-//! that cannot be read are not touched.
+//! For ten thousand records this is much faster than reading them one by one. If there are keys,
+//! records that are plain or encrypted with an older key are encrypted with the first key. Each
+//! such file is replaced atomically. Unreadable files are not touched.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -23,12 +23,12 @@ use super::wire;
 #[derive(Debug)]
 pub(super) struct ReadAhead {
     records: HashMap<Key, Record>,
-    /// Keys that were loaded or written. Only their files and slots are up to date.
+    /// Keys that were loaded or written. Their files must be read again.
     done: HashSet<Key>,
 }
 
 impl ReadAhead {
-    /// Reads a directory. Records that cannot be read are left out; loading them reports why.
+    /// Reads a directory. Unreadable records are left out; loading one reports why.
     pub(super) fn read(directory: &Path, keys: Option<&Keys>) -> Result<Self, StoreError> {
         let mut records = HashMap::new();
         let mut plain = 0;
@@ -36,7 +36,7 @@ impl ReadAhead {
         for entry in entries(directory)? {
             let path = entry?.path();
             let Some(name) = path.file_name().filter(|name| *name != LOCK) else { continue };
-            // With keys every file is read, so that no copy under another name stays readable.
+            // With keys every file is read, so that no plain copy stays under another name.
             if !(is_record(name) || keys.is_some() && fs::metadata(&path).is_ok_and(|file| file.is_file())) {
                 continue;
             }
@@ -45,7 +45,7 @@ impl ReadAhead {
                 Ok(None) => continue,
                 Err(error) => {
                     let reason = error.describe();
-                    tracing::warn!(path = %path.display(), reason, "left a file in the token store as it is");
+                    tracing::warn!(path = %path.display(), reason, "cannot use a file in the token store; left it unchanged");
                     continue;
                 }
             };
@@ -56,7 +56,7 @@ impl ReadAhead {
                     Ok(_) => older += 1,
                     Err(StoreError::Io { source, .. }) if is_full(&source) => tracing::warn!(
                         path = %path.display(), reason = system_reason(&source),
-                        "a token record could not be encrypted with the first key of store.key_file"
+                        "cannot encrypt a token record with the first key of store.key_file; left it unchanged"
                     ),
                     Err(error) => return Err(error),
                 }
@@ -67,7 +67,7 @@ impl ReadAhead {
         }
         if plain + older > 0 {
             sync_directory(directory)?;
-            tracing::info!(plain, older, "token records were encrypted with the first key of store.key_file");
+            tracing::info!(plain, older, "encrypted token records with the first key of store.key_file");
         }
         Ok(Self { records, done: HashSet::new() })
     }
@@ -76,13 +76,14 @@ impl ReadAhead {
         self.records.iter().map(|(key, record)| (key, record.revision))
     }
 
-    /// The result of the first load of `key`, unless its file has to be read. `path` is the file's.
+    /// The result of the first load of `key`. `None` if its file must be read. `path` returns the
+    /// file's path.
     pub(super) fn take(&mut self, key: &Key, path: impl FnOnce() -> PathBuf) -> Option<Record> {
         if !self.done.insert(key.clone()) {
             return None;
         }
         self.records.remove(key).or_else(|| {
-            // A file may have been unreadable, or added later.
+            // The file may have been unreadable, or added later.
             let file = path().symlink_metadata();
             file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then(Record::default)
         })
@@ -108,7 +109,7 @@ fn read(path: &Path, name: &OsStr, keys: Option<&Keys>) -> Result<Option<FileCon
     let bytes = match read_file(path) {
         Ok(Some(bytes)) => bytes,
         Err(error) if is_record(name) => return Err(error),
-        // Other things may lie in the same directory.
+        // The directory may contain other files.
         Ok(None) | Err(_) => return Ok(None),
     };
     let (key, content, is_current, was_plain) = match seal::open(keys, &bytes) {
@@ -117,7 +118,7 @@ fn read(path: &Path, name: &OsStr, keys: Option<&Keys>) -> Result<Option<FileCon
         None => match wire::owner(&bytes) {
             Some(key) => (key, bytes, keys.is_none(), true),
             None if is_record(name) => {
-                let detail = "it may hold a token in the clear".to_owned();
+                let detail = "it may contain an unencrypted token".to_owned();
                 return Err(RecordError::Damaged(detail).of_file(path));
             }
             None => return Ok(None),

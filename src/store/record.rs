@@ -1,4 +1,4 @@
-//! What stores keep.
+//! The records that stores keep.
 
 use std::sync::Arc;
 
@@ -19,21 +19,21 @@ pub struct Key {
     pub identity: Arc<str>,
 }
 
-/// What is remembered of one credential, or of the logins as one user.
+/// The stored state of one credential, or the login history of one user.
 ///
-/// The login history is in a record of its own, because the service locks the user's account:
-/// several credentials, and several identities of one credential over time, may log in as the same
-/// user.
+/// The login history has its own record, because the service locks the account of a user. Several
+/// credentials may log in as the same user, and so may several identities of one credential over
+/// time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Orders the versions of this record. Each write has a higher one than the record it replaces.
-    /// 0 means that nothing has been stored yet.
+    /// Orders the versions of this record. Each write has a higher revision than the record that it
+    /// replaces. 0 means that nothing has been stored yet.
     pub revision: u64,
-    /// The latest token set. Its tokens may have ended.
+    /// The latest token set. Its tokens may have expired.
     pub tokens: Option<TokenSet>,
     /// The user of the tokens, as the authorization server names it.
     pub subject: Option<String>,
-    /// Another user whose tokens a refresh brought. They are not used.
+    /// Another user whose tokens a refresh returned. They are not used.
     pub other_subject: Option<Box<str>>,
     /// The refresh token was presented while its access token lived, with an unknown outcome.
     pub refresh_pending: bool,
@@ -41,12 +41,12 @@ pub struct Record {
     pub login_needed: bool,
     /// Fingerprint of a seed refresh token that was spent or refused.
     pub spent_seed: Option<String>,
-    /// The longest lifetime of an issued access token, in seconds; 0 before the first.
+    /// The longest lifetime of an issued access token, in seconds; 0 before the first one.
     pub full_lifetime: u64,
-    /// How the server issues a second token set, if that was observed.
+    /// How the server issues a second token set; `None` until that was observed.
     pub issuance: Option<Issuance>,
-    /// What is known about logins as this user: never [`LoginHistory::default`]. Boxed, because a
-    /// credential's record has none.
+    /// The user's login history, never [`LoginHistory::default`]. Boxed, because a credential's
+    /// record has none.
     pub login_history: Option<Box<LoginHistory>>,
     /// A refusal of the application that still counts.
     pub application: Option<Box<ApplicationBlock>>,
@@ -62,28 +62,28 @@ pub struct ApplicationBlock {
     pub fingerprint: String,
     /// How often in a row it was refused.
     pub failures: u32,
-    /// When it is presented again.
+    /// When the application is presented again.
     pub next_attempt: Timestamp,
-    /// The server's words, fit to be shown.
+    /// The server's words, without secrets and user names.
     pub reason: String,
 }
 
-/// What a second login of the same identity was observed to do.
+/// The observed effect of a second login of the same identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Issuance {
-    /// It returns the living pair, with the rest of its lifetime.
+    /// It returns the current pair, with the rest of its lifetime.
     Reuse,
     /// It returns a new access token with the old refresh token, and revokes the old access token.
     RenewRevoke,
-    /// It returns a new pair, and the old access token stays good.
+    /// It returns a new pair, and the old access token stays valid.
     RenewKeep,
 }
 
-/// What the login guard remembers of one user's logins. The rules are in `credential::login_guard`.
+/// The login guard's memory of one user's logins. The rules are in `credential::login_guard`.
 ///
-/// Secrets are represented by fingerprints, and what is known of a secret is noted under each of
-/// them: one for each application that sends it, and a salted one of user name and password alone.
+/// Secrets are represented by fingerprints: one for each application that sends the secret, and a
+/// salted one of user name and password alone. A fact about a secret is noted under each of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoginHistory {
@@ -93,18 +93,18 @@ pub struct LoginHistory {
     /// The account was reported locked: no login before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
-    /// Fingerprints of secrets that were tried since one worked. A lock holds each of them back;
-    /// another secret has one try in it.
+    /// Fingerprints of the secrets that were tried since one last worked. A lock holds each of them
+    /// back; another secret gets one try during the lock.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub attempted: Vec<String>,
     /// Fingerprints of the secret that last worked.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub proven: Vec<String>,
-    /// The number of logins that were begun and whose outcome is unknown: a crash came between
-    /// sending and storing, or the response was lost.
+    /// The number of logins that were started and have no known outcome, because of a crash or a
+    /// lost response.
     #[serde(skip_serializing_if = "is_default")]
     pub unresolved: u32,
-    /// When the last login was begun.
+    /// When the last login was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Timestamp>,
     /// Secrets that were tried and have not worked, oldest first. Each is kept for a day.
@@ -121,7 +121,7 @@ pub struct LoginHistory {
 pub struct Trial {
     /// Fingerprints of the secret.
     pub secret: Vec<String>,
-    /// When the login was begun.
+    /// When the login was started.
     pub at: Timestamp,
     /// Its outcome.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -132,7 +132,7 @@ pub struct Trial {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialOutcome {
-    /// It does not say whether the secret is right.
+    /// The outcome does not show whether the secret is right.
     #[default]
     Open,
     /// A refusal without a readable reason.
@@ -142,18 +142,18 @@ pub enum TrialOutcome {
 }
 
 impl LoginHistory {
-    /// In the form of [`Record::login_history`]: `None` if nothing is known.
+    /// The history in the form of [`Record::login_history`]: `None` if it is empty.
     pub fn into_kept(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }
 
-/// Whether a field of a record file has its default, and is left out.
+/// Whether a field of a record file has its default. Such a field is left out.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Format 1 of the record files had one fingerprint where format 2 has a list.
+/// Reads a list of fingerprints, or the single one that format 1 of the record files had.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

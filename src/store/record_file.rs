@@ -1,4 +1,4 @@
-//! One record's file: its name, and reading it with or without keys.
+//! The file of one record: its name, and how it is read and written with or without keys.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,18 +14,18 @@ use super::seal::{self, Keys};
 use super::wire::{self, OTHER_IDENTITY};
 use vbc_base::secret;
 
-/// No record comes near this size. A larger file is not ours.
+/// The largest file that is read. Records are far smaller.
 pub(super) const MAX_FILE: u64 = 1024 * 1024;
 /// The usual size of a record. A buffer that grows leaves copies of a token behind.
 const USUAL_FILE: usize = 8 * 1024;
-/// The longest credential name in a file name. Most file systems end at 255 bytes.
+/// The longest credential name in a file name. Most file systems allow 255 bytes.
 const MAX_NAME: usize = 120;
-/// What is percent-encoded in a file name.
+/// The characters that are percent-encoded in a file name.
 const FILE_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
 /// Reads the record of `key`, or an empty one if there is no file.
 ///
-/// `accept_plain` is whether a record may be plain although there are keys.
+/// `accept_plain` says whether a record may be plain although there are keys.
 pub(super) fn read_record(
     directory: &Path,
     keys: Option<&Keys>,
@@ -35,8 +35,8 @@ pub(super) fn read_record(
     let path = directory.join(file_name(key));
     let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
     let decoded = match seal::open(keys, &bytes) {
-        // Plain records were encrypted when the store was opened. This one was added later, by
-        // somebody without the key.
+        // Plain records were encrypted when the store was opened. Another program without the key
+        // has added this one since.
         None if keys.is_some() && !accept_plain && wire::owner(&bytes).is_some() => {
             Err(RecordError::Foreign("it is not encrypted, and store.key_file is set".to_owned()))
         }
@@ -58,7 +58,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Store
     let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_FILE));
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed("reading", path, error))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(RecordError::Damaged("it is far too large".to_owned()).of_file(path));
+        return Err(RecordError::Damaged("it is larger than 1 MiB".to_owned()).of_file(path));
     }
     Ok(Some(bytes))
 }
@@ -83,7 +83,7 @@ pub(super) fn seal_content(
     plain: &[u8],
     path: &Path,
 ) -> Result<Vec<u8>, StoreError> {
-    let no_nonce = || failed("encrypting", path, io::Error::other("there are no random bytes"));
+    let no_nonce = || failed("encrypting", path, io::Error::other("the system has no random bytes"));
     keys.seal(key, revision, plain).ok_or_else(no_nonce)
 }
 
@@ -99,7 +99,7 @@ pub(super) fn file_name(key: &Key) -> String {
     }
     let short = match key.identity.get(..8) {
         Some(short) if key.identity.bytes().all(|b| b.is_ascii_hexdigit()) => short.to_owned(),
-        // Not a fingerprint. Identities that begin alike still get files of their own.
+        // Not a fingerprint. Identities with the same beginning must still get different files.
         _ => secret::fingerprint(&[&key.identity])[..8].to_owned(),
     };
     format!("{name}.{short}.json")

@@ -1,8 +1,8 @@
-//! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope a record.
+//! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope per record.
 //!
 //! The format, the credential, the identity and the revision are associated data of the ciphertext.
-//! So an envelope cannot pass for that of another credential or revision. A whole older file that
-//! is put back while no process runs is accepted: a file cannot show that it is the newest.
+//! So an envelope cannot pass for that of another credential or revision. But a complete older file
+//! is accepted if it is put back while no process runs: a file cannot prove that it is the newest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,33 +20,34 @@ use super::record::Key;
 use super::wire;
 use vbc_base::secret::hex;
 
-/// Not a number: a version that knows only plain records must not read an envelope as an empty one.
+/// Not a number, so that a version that knows only plain records does not read an envelope as an
+/// empty record.
 const FORMAT: &str = "sealed-1";
-/// Separates this use of SHA-256 and the key from any other.
+/// The prefix of the hash input, which separates this use of SHA-256 and the key from others.
 const KEY_ID: &[u8] = b"vbc-proxy store key id";
-/// Hexadecimal digits of a key's id.
+/// The number of hexadecimal digits in a key's id.
 const ID_DIGITS: usize = 8;
 const TAG_LEN: usize = 16;
 
-/// A key of the store. `Debug` prints `[redacted]`. Clones share one copy, zeroed with the last of
-/// them.
+/// A key of the store. `Debug` prints `[redacted]`. Clones share one copy, which is zeroed with the
+/// last clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreKey(Arc<Zeroizing<[u8; StoreKey::BYTES]>>);
 
 impl StoreKey {
-    /// The length of a key of AES-256.
+    /// The length of an AES-256 key, in bytes.
     pub const BYTES: usize = 32;
 
     /// Copies a key. `None` unless it has [`BYTES`](Self::BYTES) bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        // Copied into its final place: a key that is moved leaves itself behind.
+        // Copied into its final place, because a move would leave another copy behind.
         let mut key = Arc::new(Zeroizing::new([0; Self::BYTES]));
         let place = Arc::get_mut(&mut key).filter(|place| place.len() == bytes.len())?;
         place.copy_from_slice(bytes);
         Some(Self(key))
     }
 
-    /// The key itself. Call it only where a cipher is made of it.
+    /// The key itself. Call this only to make a cipher.
     pub fn expose(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
@@ -58,22 +59,22 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// The keys of a store. The first one seals; each may open. `Debug` shows their ids. They are
-/// zeroed when dropped.
+/// The keys of a store. The first one seals, and each may open. `Debug` shows their ids. They are
+/// zeroed on drop.
 pub struct Keys(Vec<Sealer>);
 
-/// One key. The library zeroes the cipher's own copy of it.
+/// The cipher of one key. The library zeroes the cipher's copy of the key.
 struct Sealer {
-    /// Identifies the key, and reveals nothing about it.
+    /// Identifies the key without revealing it.
     id: String,
     cipher: RandomizedNonceKey,
 }
 
 impl Keys {
-    /// Ciphers of `keys`.
+    /// Makes ciphers of `keys`.
     ///
     /// # Errors
-    /// [`StoreError::Io`] without a key.
+    /// [`StoreError::Io`] if `keys` is empty.
     pub fn new(keys: &[StoreKey]) -> Result<Self, StoreError> {
         let sealer = |key: &StoreKey| {
             let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).ok()?;
@@ -90,10 +91,11 @@ impl Keys {
         self.0.first().is_some_and(|first| first.id == id)
     }
 
-    /// The file of a record with this content. `None` without random bytes for a nonce.
+    /// The file of a record with this content. `None` if the system has no random bytes for a
+    /// nonce.
     pub(super) fn seal(&self, key: &Key, revision: u64, content: &[u8]) -> Option<Vec<u8>> {
         let first = self.0.first()?;
-        // Allocated at its full size: a buffer that grows leaves copies behind.
+        // Allocated at its full size, because a buffer that grows leaves copies behind.
         let mut sealed = Zeroizing::new(Vec::with_capacity(NONCE_LEN + content.len() + TAG_LEN));
         sealed.extend_from_slice(content);
         let data = Aad::from(associated(&key.credential, &key.identity, revision));
@@ -120,7 +122,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The file of a sealed record. Its credential and the id of its key are readable without a key.
+/// The file of a sealed record. All fields except `sealed` are readable without a key.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<'a> {
@@ -140,11 +142,11 @@ pub(super) struct PlainRecord {
     pub(super) key: Key,
     /// The plain content.
     pub(super) content: Zeroizing<Vec<u8>>,
-    /// Whether it was sealed with the key that seals now, not an older one.
+    /// Whether it was sealed with the first key, and not with an older one.
     pub(super) is_current: bool,
 }
 
-/// Opens the content of a file. `None` if it is not sealed, and may be a plain record.
+/// Opens the content of a file. `None` if it is not sealed. It may then be a plain record.
 pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainRecord, RecordError>> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -153,7 +155,7 @@ pub(super) fn open(keys: Option<&Keys>, bytes: &[u8]) -> Option<Result<PlainReco
     let Versioned { format } = serde_json::from_slice(bytes).ok()?;
     let format = format.as_str()?;
     if format != FORMAT {
-        return Some(Err(RecordError::Foreign("its format is not known to this version".to_owned())));
+        return Some(Err(RecordError::Foreign("this version does not know its format".to_owned())));
     }
     Some(unseal(keys, bytes))
 }
@@ -162,7 +164,7 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError>
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| wire::locate(&error))?;
     let id = &*envelope.key;
     if id.len() != ID_DIGITS || !id.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(damaged("the id of its key is not one"));
+        return Err(damaged("the id of its key is malformed"));
     }
     let mut sealers = keys.iter().flat_map(|keys| &keys.0).filter(|sealer| sealer.id == id).peekable();
     if sealers.peek().is_none() {
@@ -181,7 +183,7 @@ fn unseal(keys: Option<&Keys>, bytes: &[u8]) -> Result<PlainRecord, RecordError>
     });
     let Some(content) = content else {
         return Err(RecordError::Damaged(format!(
-            "sealed with key {id}, and changed since, or made to look like that of another credential or revision"
+            "it was sealed with key {id}, but was changed since, or copied from another credential or revision"
         )));
     };
     Ok(PlainRecord {
@@ -195,7 +197,8 @@ fn damaged(detail: &str) -> RecordError {
     RecordError::Damaged(detail.to_owned())
 }
 
-/// The associated data. Each part follows its length, so that different parts give different bytes.
+/// The associated data. Each part is preceded by its length, so that different parts always give
+/// different bytes.
 fn associated(credential: &str, identity: &str, revision: u64) -> Vec<u8> {
     let mut data = Vec::with_capacity(64 + credential.len() + identity.len());
     for part in [FORMAT, credential, identity] {

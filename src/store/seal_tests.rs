@@ -1,4 +1,4 @@
-//! Encryption of stored records: what stays secret, and what is refused.
+//! Encryption of stored records: which parts stay secret, and which files are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn every_byte(directory: &Path) -> Vec<u8> {
     all
 }
 
-/// Looks for the tokens of a record: plain, as base64 at each of the three offsets, and
+/// Searches for the tokens of a record: plain, in base64 at each of the three offsets, and in
 /// hexadecimal.
 #[track_caller]
 fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
@@ -64,7 +64,7 @@ fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
             let mut forms = vec![token.clone(), hex(token.as_bytes())];
             for pad in 0..3 {
                 let encoded = STANDARD.encode(format!("{}{token}", "x".repeat(pad)));
-                // Without the ends, which depend on the bytes around them.
+                // The ends are left out, because they depend on the bytes around them.
                 forms.push(encoded[4..encoded.len() - 4].to_owned());
             }
             for form in forms {
@@ -83,7 +83,7 @@ fn is_unusable<T>(outcome: &Result<T, StoreError>) -> bool {
 #[tokio::test]
 async fn no_token_is_readable_whatever_happens() {
     let directory = tempfile::tempdir().unwrap();
-    // From a run without a key: a record, a copy of it, and a leftover of a kill.
+    // A run without a key has left a record, a copy of that record, and an unfinished file.
     let store = FileStore::open(directory.path()).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
     drop(store);
@@ -131,7 +131,7 @@ async fn a_key_is_replaced_by_putting_the_new_one_first() {
 
     drop(open_sealed(directory.path(), &[2, 1]));
     assert_ne!(fs::read(&path).unwrap(), under_one);
-    // The old key is no longer needed, and opens nothing.
+    // The old key is no longer needed, and opens no record.
     let store = open_sealed(directory.path(), &[2]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));
     drop(store);
@@ -214,11 +214,11 @@ async fn records_of_two_credentials_cannot_be_exchanged() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await) && is_unusable(&store.load(&other_key()).await));
     drop(store);
-    // Nor with a matching envelope.
+    // A matching envelope does not help either.
     fs::write(&path, second.replace("\"other\"", "\"default\"")).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     let loaded = store.load(&default_key()).await.unwrap_err().to_string();
-    assert!(loaded.contains("made to look like that of another"), "{loaded}");
+    assert!(loaded.contains("copied from another credential"), "{loaded}");
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     let old = fs::read_to_string(&path).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     store.swap(&default_key(), 1, &full_record(2)).await.unwrap();
-    // While the store is held, an older file is noticed.
+    // While the store is held, an older file is detected.
     fs::write(&path, &old).unwrap();
     let loaded = store.load(&default_key()).await.unwrap_err();
     assert!(matches!(loaded, StoreError::Meddled { written: 2, found: 1, .. }), "{loaded}");
@@ -236,7 +236,7 @@ async fn an_older_record_cannot_pass_for_a_newer_revision() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await));
     drop(store);
-    // A whole older file that is put back between two runs cannot be noticed.
+    // A complete older file that is put back between two runs cannot be detected.
     fs::write(&path, &old).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(1));

@@ -12,13 +12,13 @@ use crate::oauth::{AccessToken, TokenSet};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// The format that is written. An unknown format is refused: its fields would be lost with the next
-/// write.
+/// The format that is written. An unknown format is refused, because the next write would lose its
+/// fields.
 const FORMAT: u32 = 2;
 /// The oldest format that is read. It lacks the fields that format 2 added.
 const OLDEST: u32 = 1;
 
-/// The reason for refusing a record of another key.
+/// Why a record of another key is refused.
 pub(super) const OTHER_IDENTITY: &str = "it belongs to another identity";
 
 #[derive(Deserialize)]
@@ -67,7 +67,7 @@ struct Tokens<'a> {
     scope: Option<Cow<'a, str>>,
 }
 
-/// The content of a record's file. The memory is zeroed when dropped, because it has the tokens.
+/// The content of a record's file. The memory is zeroed on drop, because it contains the tokens.
 pub(super) fn encode(key: &Key, record: &Record) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let file = File {
         format: FORMAT,
@@ -106,7 +106,7 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, RecordError> {
         return Err(RecordError::Foreign(detail));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
-    // In full: the file's name has only the first characters.
+    // Compared in full, because the file's name has only the first characters.
     if *file.identity != *key.identity || *file.credential != *key.credential {
         return Err(RecordError::Foreign(OTHER_IDENTITY.to_owned()));
     }
@@ -153,8 +153,8 @@ fn tokens(tokens: Tokens<'_>) -> Result<TokenSet, RecordError> {
     })
 }
 
-/// Where and how the JSON is wrong. serde_json's own text is not used: it quotes unexpected values,
-/// which may be tokens.
+/// The kind and the place of an error in the JSON. The text of serde_json is not used, because it
+/// quotes unexpected values, which may be tokens.
 pub(super) fn locate(error: &serde_json::Error) -> RecordError {
     let what = match error.classify() {
         Category::Eof => "it is cut off",

@@ -144,7 +144,7 @@ async fn a_second_proxy_on_the_same_address_or_store_exits_with_69_and_leaves_th
 
     let output = Process::run(directory.path(), &["serve"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    let message = "tokens is in use by another process; stop it, or give this one its own [store] path";
+    let message = "tokens is in use by another process; stop that process, or set another store.path";
     assert!(output.stderr.contains(message), "{output:?}");
 
     assert_eq!(get(address, USERS).await.status, 200);

@@ -203,8 +203,8 @@ async fn anything_but_the_response_to_this_login_is_refused() {
     let directory = directory(&sim, "");
     for (pasted, words) in [
         (format!("{REDIRECT}?code=c&state=another"), "answer to another login"),
-        ("no idea".to_owned(), "has no code in it"),
-        (REDIRECT.to_owned(), "has no code in it"),
+        ("no idea".to_owned(), "contains no code"),
+        (REDIRECT.to_owned(), "contains no code"),
         ("made-up-code".to_owned(), "invalid_grant"),
     ] {
         let output = paste(directory.path(), ALICE, &[], |_| pasted.clone()).await;

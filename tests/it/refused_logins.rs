@@ -65,6 +65,9 @@ async fn a_refused_application_is_not_presented_again_after_a_restart() {
     {
         let (logins, told) = logins(response).await;
         assert_eq!(logins, 1, "{told}");
-        assert!(told.contains("the next try is at") && told.contains("vbc-proxy unlock default"), "{told}");
+        assert!(
+            told.contains("the proxy tries again at") && told.contains("vbc-proxy unlock default"),
+            "{told}"
+        );
     }
 }

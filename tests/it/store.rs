@@ -127,7 +127,7 @@ async fn a_store_that_cannot_be_written_to_is_found_at_the_start() {
         for command in ["serve", "check"] {
             let output = Process::run(home.path(), &[command], &[]).await;
             assert_eq!(output.code, Some(78), "{command} {path}: {output:?}");
-            let told = format!("store.path: nothing can be written to {path}");
+            let told = format!("store.path: cannot write to {path}");
             assert!(output.stderr.contains(&told), "{}", output.stderr);
         }
     }
@@ -168,7 +168,7 @@ async fn without_space_the_stored_token_serves_and_no_grant_is_spent() {
     assert_eq!(get(address, USERS).await.status, 200);
     let output = second.terminate().await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stderr.contains("the token store cannot be written to"), "{}", output.stderr);
+    assert!(output.stderr.contains("cannot write to the token store"), "{}", output.stderr);
     let stats = sim.stats();
     assert_eq!((stats.refreshes.ok, stats.refresh_reuse, stats.logins.ok), (1, 0, 1));
 }

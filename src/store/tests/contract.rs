@@ -71,7 +71,7 @@ pub(super) async fn every_store_rule(store: SharedStore) {
 async fn stores_what_was_reserved_for(store: &dyn TokenStore) {
     let (key, other) = (key("reserved", "aaaaaaaaaaaaaaaa"), key("other", "aaaaaaaaaaaaaaaa"));
     let mut reservation = store.reserve(&key).await.unwrap();
-    // It blocks no writer, not even of this key.
+    // A reservation blocks no writer, not even one of the same key.
     let unused = store.reserve(&key).await.unwrap();
     store.swap(&other, 0, &full_record(1)).await.unwrap();
     store.swap(&key, 0, &full_record(1)).await.unwrap();
@@ -85,7 +85,7 @@ async fn stores_what_was_reserved_for(store: &dyn TokenStore) {
     assert!(reservation.is_empty());
     assert_eq!(store.load(&key).await.unwrap(), full_record(2));
 
-    // One that is used up, or dropped, changes nothing.
+    // A reservation that is used up or dropped changes nothing.
     drop(unused);
     store.swap_reserved(&key, 2, &full_record(3), &mut reservation).await.unwrap();
     assert_eq!(store.load(&key).await.unwrap(), full_record(3));
@@ -114,7 +114,7 @@ async fn refuses_a_stale_writer(store: &dyn TokenStore) {
         let conflict = store.swap(&key, expected, &full_record(9)).await.unwrap_err();
         assert!(matches!(conflict, StoreError::Conflict { found: 3, .. }), "{conflict}");
     }
-    // A revision that does not rise is refused, whatever is stored.
+    // A revision that does not rise is always refused.
     assert!(matches!(store.swap(&key, 3, &full_record(3)).await, Err(StoreError::Io { .. })));
     assert_eq!(store.load(&key).await.unwrap(), full_record(3));
 }
