@@ -1,5 +1,5 @@
-//! The same bytes are sent through this proxy, nginx, HAProxy and Caddy, each in front of an
-//! upstream that counts requests. `target/compare` has the tables of outcomes.
+//! The same bytes are sent through this proxy, nginx, HAProxy, Caddy and a plain proxy on hyper, each
+//! in front of an upstream that counts requests. `target/compare` has the tables of outcomes.
 //!
 //! This proxy must have the expected outcome in every case. Where another server passes a case that
 //! we refuse, or refuses one that we pass, the case says why.
@@ -7,6 +7,8 @@
 mod case;
 mod framing;
 mod headers;
+#[path = "../../benches/compare/src/hyper_proxy.rs"]
+mod hyper_proxy;
 mod peers;
 mod responses;
 mod table;
@@ -170,11 +172,13 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
     let nginx = Peer::nginx(Upstream::ok().await).await;
     let haproxy = Peer::haproxy(Upstream::ok().await).await;
     let caddy = Peer::caddy(Upstream::ok().await).await;
-    let (ours, by_nginx, by_haproxy, by_caddy) = tokio::join!(
+    let hyper = Peer::hyper(Upstream::ok().await).await;
+    let (ours, by_nginx, by_haproxy, by_caddy, by_hyper) = tokio::join!(
         send_all(Arc::clone(&cases), world.address, &upstream),
         send_all(Arc::clone(&cases), nginx.address, &nginx.upstream),
         send_all(Arc::clone(&cases), haproxy.address, &haproxy.upstream),
         send_all(Arc::clone(&cases), caddy.address, &caddy.upstream),
+        send_all(Arc::clone(&cases), hyper.address, &hyper.upstream),
     );
 
     for seen in upstream.seen() {
@@ -183,7 +187,7 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
 
     let mut rows = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        let others = [&by_nginx[index], &by_haproxy[index], &by_caddy[index]];
+        let others = [&by_nginx[index], &by_haproxy[index], &by_caddy[index], &by_hyper[index]];
         let mut faults = faults(case, index, &ours[index], upstream.address);
         let differs = others
             .iter()
@@ -194,7 +198,7 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
         rows.push(Row {
             name: case.name,
             expected: table::expected(case.expected),
-            servers: [&ours[index], others[0], others[1], others[2]].map(table::outcome),
+            servers: [&ours[index], others[0], others[1], others[2], others[3]].map(table::outcome),
             why: if differs { case.why } else { "" },
             faults,
         });
@@ -264,16 +268,18 @@ async fn responses_have_the_expected_outcome_and_nothing_fails_that_others_pass(
     let nginx = Peer::nginx(saying(&cases).await).await;
     let haproxy = Peer::haproxy(saying(&cases).await).await;
     let caddy = Peer::caddy(saying(&cases).await).await;
-    let (ours, by_nginx, by_haproxy, by_caddy) = tokio::join!(
+    let hyper = Peer::hyper(saying(&cases).await).await;
+    let (ours, by_nginx, by_haproxy, by_caddy, by_hyper) = tokio::join!(
         ask_all(&cases, world.address),
         ask_all(&cases, nginx.address),
         ask_all(&cases, haproxy.address),
         ask_all(&cases, caddy.address),
+        ask_all(&cases, hyper.address),
     );
 
     let mut rows = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        let others = [&by_nginx[index], &by_haproxy[index], &by_caddy[index]];
+        let others = [&by_nginx[index], &by_haproxy[index], &by_caddy[index], &by_hyper[index]];
         let mut faults = Vec::new();
         if !ours[index].is(case.becomes) {
             faults.push(format!("not as expected: {:?}", case.becomes));
@@ -301,7 +307,7 @@ async fn responses_have_the_expected_outcome_and_nothing_fails_that_others_pass(
         rows.push(Row {
             name: case.name,
             expected: table::becomes(case.becomes),
-            servers: [&ours[index], others[0], others[1], others[2]].map(table::passed),
+            servers: [&ours[index], others[0], others[1], others[2], others[3]].map(table::passed),
             why: if differs { case.why } else { "" },
             faults,
         });

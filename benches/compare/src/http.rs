@@ -14,22 +14,21 @@ use tokio_rustls::server::TlsStream;
 /// Room for a head and the beginning of a body.
 pub(crate) const ROOM: usize = 16 * 1024;
 const AT_ONCE: usize = 1 << 20;
-/// Linux: what is received is thrown away instead of copied.
+/// Linux: the kernel discards received bytes instead of copying them.
 const MSG_TRUNC: i32 = 0x20;
 
 thread_local! {
     static UNTOUCHED: RefCell<Box<[MaybeUninit<u8>]>> = RefCell::new(Box::new_uninit_slice(AT_ONCE));
 }
 
-/// What messages travel on.
+/// A stream of messages.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {
     /// Discards this many bytes.
     async fn discard(&mut self, left: u64) -> io::Result<()>;
 }
 
 impl Io for TcpStream {
-    /// The kernel does not even copy them. Load and upstream share one core, which must not become
-    /// the bottleneck.
+    /// Without a copy: load and upstream share one core, which must not become the bottleneck.
     async fn discard(&mut self, mut left: u64) -> io::Result<()> {
         while left > 0 {
             let most = left.min(AT_ONCE as u64) as usize;
@@ -61,19 +60,19 @@ impl Io for TlsStream<TcpStream> {
     }
 }
 
-/// A head that was read, and how much of the body came with it.
+/// A head, and how much of the body was read together with it.
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
-    /// Where the body begins.
+    /// The offset of the body in the buffer.
     pub(crate) end: usize,
-    /// How much of the buffer is filled.
+    /// The number of filled bytes in the buffer.
     pub(crate) filled: usize,
     /// The announced length of the body; 0 if none is.
     pub(crate) length: u64,
 }
 
 impl Head {
-    /// How much of the body has not been read.
+    /// The number of body bytes that were not read yet.
     pub(crate) fn left(self) -> u64 {
         let read = (self.filled - self.end) as u64;
         assert!(read <= self.length, "{read} bytes of a body of {}", self.length);
@@ -81,7 +80,7 @@ impl Head {
     }
 }
 
-/// Reads a head. `None`: the other side ended the connection instead.
+/// Reads a head. `None` if the peer ended the connection instead.
 pub(crate) async fn head<S: Io>(stream: &mut S, buffer: &mut [u8]) -> io::Result<Option<Head>> {
     let mut filled = 0;
     loop {
@@ -101,7 +100,7 @@ fn length(head: &[u8]) -> u64 {
     value.map_or(0, |value| String::from_utf8_lossy(value).trim().parse().expect("a length"))
 }
 
-/// The value of the field with this name, which ends with its colon.
+/// The value of a field. `name` is in lower case and ends with the colon.
 pub(crate) fn field<'a>(mut head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     while let Some(end) = memchr(b'\n', head) {
         let line = &head[..end];

@@ -1,6 +1,8 @@
-//! Load on one thread. Clients send the next request at once, or on a new connection, or at a
-//! constant rate. At a constant rate, latency counts from the time when a request was due. So a
-//! stalled proxy is charged for the requests that it delayed (coordinated omission).
+//! Load from one thread. Clients send the next request as soon as they have the response, or at a
+//! constant rate.
+//!
+//! At a constant rate, latency counts from the time when a request was due. So a stalled proxy is
+//! charged for the requests that it delayed (coordinated omission).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,10 +22,10 @@ use crate::machine::{Meter, Used};
 use crate::stats::{median, percentile};
 
 const PIECE: usize = 256 * 1024;
-/// What passes before anything counts.
+/// The time before anything counts.
 const WARMING: Duration = Duration::from_millis(150);
-/// The 99th percentile is the median over slices of this length, if a slice usually has at least
-/// [`MANY`] requests. Otherwise it is that of the round.
+/// The 99th percentile is the median over slices of this length, if slices have [`MANY`] requests
+/// on average. Otherwise it is the percentile of the round.
 const SLICE: Duration = Duration::from_millis(50);
 const MANY: usize = 500;
 
@@ -37,12 +39,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Without a body, or with one of this many bytes.
+    /// A request with a body of this many bytes; 0 means none.
     pub(crate) fn new(method: &str, target: &str, length: usize) -> Self {
         Self::with(method, target, length, "")
     }
 
-    /// One that is the last on its connection.
+    /// A GET with `Connection: close`.
     pub(crate) fn last(target: &str) -> Self {
         Self { closes: true, ..Self::with("GET", target, 0, "Connection: close\r\n") }
     }
@@ -85,27 +87,31 @@ impl Client {
         for _ in 0..request.pieces {
             self.stream.write_all(&request.piece).await.expect("the proxy takes the body");
         }
-        let head = http::head(&mut self.stream, &mut self.buffer).await.expect("the proxy answers");
-        let head = head.expect("the proxy answers");
+        let head = http::head(&mut self.stream, &mut self.buffer).await.expect("the proxy responds");
+        let head = head.expect("the proxy responds");
         let bytes = &self.buffer[..head.end];
         assert!(bytes.starts_with(b"HTTP/1.1 200 ") && head.length > 0, "{}", bytes.escape_ascii());
-        self.stream.discard(head.left()).await.expect("the whole answer");
+        self.stream.discard(head.left()).await.expect("the whole response");
         if request.closes {
-            assert_eq!(self.stream.read(&mut self.buffer).await.unwrap_or(0), 0, "the connection is to end");
+            assert_eq!(
+                self.stream.read(&mut self.buffer).await.unwrap_or(0),
+                0,
+                "the proxy left the connection open"
+            );
         }
     }
 }
 
-/// What is counted while it is counted.
+/// Counters that clients share.
 #[derive(Default)]
 struct Tally {
-    /// Requests that began, or were due, between these two count.
+    /// A request counts if it began, or was due, between `from` and `to`.
     from: Cell<Option<Instant>>,
     to: Cell<Option<Instant>>,
     stopped: Cell<bool>,
     answered: Cell<u64>,
     warm: Cell<usize>,
-    /// Counts one more response.
+    /// Notified after every response.
     done: Notify,
     /// Nanoseconds, by the slice in which a request began or was due.
     latencies: RefCell<Vec<Vec<u32>>>,
@@ -126,26 +132,26 @@ impl Tally {
     }
 }
 
-/// What came out of one piece of load.
+/// The outcome of one window of load.
 #[derive(Clone, Copy)]
 pub(crate) struct Outcome {
     /// Requests a second.
     pub(crate) rate: f64,
     /// CPU seconds of the proxy for 100,000 requests.
     pub(crate) cpu: f64,
-    /// Latency in microseconds.
+    /// Median latency in microseconds.
     pub(crate) p50: f64,
-    /// Latency in microseconds: of a twentieth of a second, the median over those of the round,
-    /// where there are many requests. When the hypervisor stops a core ten times a second for some
-    /// milliseconds, they are the 99th percentile of the second, whatever the proxy does.
+    /// The 99th percentile of the latency in microseconds. With many requests it is the median over
+    /// slices of a twentieth of a second. The hypervisor may stop a core ten times a second for
+    /// some milliseconds; over the whole round, the percentile would measure those stops.
     pub(crate) p99: f64,
-    /// Latency in microseconds, over all of the round.
+    /// The 99.9th percentile of the latency in microseconds, over the whole round.
     pub(crate) p999: f64,
-    /// How the machine was used meanwhile.
+    /// The use of the machine meanwhile.
     pub(crate) used: Used,
 }
 
-/// Opens the window in which requests count, and closes it after so long.
+/// Opens the window in which requests count, and closes it after `duration`.
 async fn window(tally: &Tally, meter: &Meter, duration: Duration) -> Used {
     tally.to.set(None);
     tokio::time::sleep(WARMING).await;
@@ -164,10 +170,10 @@ fn outcome(tally: &Tally, used: Used) -> Outcome {
     let mut all = slices.concat();
     all.sort_unstable();
     let requests = all.len() as f64;
-    assert!(requests > 0.0, "nothing was answered");
-    // The last one is not whole.
+    assert!(requests > 0.0, "no request got a response");
+    // The last slice is shorter.
     let whole = &slices[..slices.len().min((used.elapsed / SLICE.as_secs_f64()) as usize)];
-    // In one in which nothing was asked the core stood still.
+    // A slice without requests means that the load's core was stopped.
     let asked = whole.iter().filter(|slice| !slice.is_empty());
     let of_slices: Vec<f64> = asked.map(|slice| percentile(slice, 0.99)).collect();
     let p99 = if all.len() >= MANY * whole.len() { median(&of_slices) } else { percentile(&all, 0.99) };
@@ -181,7 +187,7 @@ fn outcome(tally: &Tally, used: Used) -> Outcome {
     }
 }
 
-/// This many clients, each of which sends its next request at once.
+/// Load from this many clients. Each sends its next request as soon as it has the response.
 pub(crate) async fn closed(meter: &Meter, request: &Request, clients: usize, duration: Duration) -> Outcome {
     let tally = Rc::new(Tally::default());
     let tasks: Vec<JoinHandle<()>> = (0..clients)
@@ -243,7 +249,7 @@ impl Pool {
                             tally.note(since);
                         }
                         None if tally.stopped.get() => break,
-                        // Whoever has waited longest is woken first.
+                        // The client that has waited longest is woken first.
                         None => wake.notified().await,
                     }
                 }
@@ -252,7 +258,8 @@ impl Pool {
         Self { tally, due, wake, asked: Cell::new(0), tasks }
     }
 
-    /// So many requests a second. With `spins` the thread never sleeps: it has a core of its own.
+    /// Load at this rate, in requests a second. With `spins` the thread never sleeps; it needs a
+    /// core of its own.
     pub(crate) async fn constant(
         &self,
         meter: &Meter,
@@ -272,7 +279,7 @@ impl Pool {
                         if spins { yield_now().await } else { timer.tick().await }
                     }
                     number += 1;
-                    // Overload shows by then; more would have to be waited for.
+                    // A longer queue shows nothing more, and would have to be served.
                     if due.borrow().len() < most {
                         due.borrow_mut().push_back(at);
                         wake.notify_one();
@@ -291,7 +298,7 @@ impl Pool {
         outcome(&self.tally, used)
     }
 
-    /// One request after another, on one connection after another.
+    /// One request at a time, each on the next connection.
     pub(crate) async fn in_turn(&self, meter: &Meter, duration: Duration) -> Outcome {
         let ended = Rc::new(Cell::new(false));
         let asking = {
@@ -327,7 +334,7 @@ impl Pool {
     }
 }
 
-/// Wakes more finely than the runtime's own timer, which counts milliseconds.
+/// A timer that is finer than the runtime's, which counts milliseconds.
 struct Timer(AsyncFd<std::os::fd::OwnedFd>);
 
 impl Timer {

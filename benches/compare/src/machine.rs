@@ -1,17 +1,17 @@
-//! What the kernel says of the machine and of processes on it.
+//! Counters of the kernel for the machine and for processes.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Instant;
 
-/// Watches a proxy and the machine.
+/// Measures a proxy and the machine.
 pub(crate) struct Meter {
-    /// Where the proxy listens.
+    /// The proxy's address.
     pub(crate) address: SocketAddr,
-    /// Its process; with those it started.
+    /// The proxy's process. Those that it starts count, too.
     pub(crate) process: u32,
-    /// The core it is pinned to, if it is.
+    /// The core that it is pinned to, if any.
     pub(crate) core: Option<usize>,
 }
 
@@ -31,21 +31,21 @@ struct Core {
     stolen: f64,
 }
 
-/// What was used between two moments.
+/// The difference between two readings.
 #[derive(Clone, Copy)]
 pub(crate) struct Used {
-    /// How long it took, in seconds.
+    /// The time between them, in seconds.
     pub(crate) elapsed: f64,
     /// CPU seconds of the proxy.
     pub(crate) proxy: f64,
-    /// How busy the proxy's core was, from 0 to 1, by whomever.
+    /// How busy the proxy's core was, from 0 to 1. Every process counts.
     pub(crate) core: f64,
-    /// Cores that went to others: to strangers' processes, and to the hypervisor.
+    /// CPU time of other processes and of the hypervisor, in cores.
     pub(crate) others: f64,
 }
 
 impl Meter {
-    /// Now.
+    /// Reads the counters.
     pub(crate) fn read(&self) -> Reading {
         let stat = fs::read_to_string("/proc/stat").unwrap();
         let cores = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
@@ -76,7 +76,7 @@ impl Meter {
         sizes.sum()
     }
 
-    /// The most that was resident since `forget_peak`, in bytes.
+    /// The largest resident set since [`forget_peak`](Self::forget_peak), in bytes.
     pub(crate) fn peak(&self) -> f64 {
         let sizes = family(self.process).into_iter().filter_map(|process| {
             kibibytes(&fs::read_to_string(format!("/proc/{process}/status")).ok()?, "VmHWM:")
@@ -84,7 +84,7 @@ impl Meter {
         sizes.sum()
     }
 
-    /// Restarts the search for a peak.
+    /// Resets the peak.
     pub(crate) fn forget_peak(&self) {
         for process in family(self.process) {
             let _ = fs::write(format!("/proc/{process}/clear_refs"), "5");
@@ -99,14 +99,14 @@ fn kibibytes(text: &str, name: &str) -> Option<f64> {
 
 impl Reading {
     fn on(mut self, core: Option<usize>) -> Self {
-        // The proxy's core first.
+        // `Reading::since` expects the proxy's core first.
         if let Some(core) = core {
             self.cores.swap(0, core);
         }
         self
     }
 
-    /// What was used between then and now.
+    /// The difference to an earlier reading.
     pub(crate) fn since(&self, before: &Self) -> Used {
         let elapsed = (self.at - before.at).as_secs_f64();
         let sum = |of: fn(&Core) -> f64| -> f64 {
@@ -125,7 +125,7 @@ impl Reading {
     }
 }
 
-/// A process and those it started.
+/// A process and its descendants.
 fn family(process: u32) -> Vec<u32> {
     let mut found = vec![process];
     let mut at = 0;
@@ -141,7 +141,7 @@ fn family(process: u32) -> Vec<u32> {
     found
 }
 
-/// CPU seconds of all their threads.
+/// CPU seconds of all threads of these processes.
 fn cpu(processes: &[u32]) -> f64 {
     let threads = processes
         .iter()
@@ -153,7 +153,7 @@ fn cpu(processes: &[u32]) -> f64 {
     nanoseconds.sum::<f64>() / 1e9
 }
 
-/// How many cores there are.
+/// The number of cores.
 pub(crate) fn cores() -> usize {
     fs::read_to_string("/proc/stat").unwrap().lines().filter(|line| line.starts_with("cpu")).count() - 1
 }
@@ -165,7 +165,7 @@ pub(crate) fn pin_to(cores: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The first line of what a command says, on either stream.
+/// The first line of a command's output, on either stream.
 pub(crate) fn says(command: &str, arguments: &[&str]) -> String {
     let output = Command::new(command)
         .args(arguments)
@@ -176,7 +176,7 @@ pub(crate) fn says(command: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
 
-/// Processor and kernel.
+/// A line with processor, cores and kernel.
 pub(crate) fn describe() -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));

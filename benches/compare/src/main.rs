@@ -1,6 +1,8 @@
-//! Measures vbc-proxy against nginx and HAProxy, which take turns in the rounds of one run.
-//! `scripts/bench` builds and runs it. One thread is load and upstream, on one core. The proxy has
-//! another core.
+//! Measures vbc-proxy against nginx, HAProxy and a plain proxy on hyper. `scripts/bench` builds and
+//! runs it.
+//!
+//! The proxies take turns within every round. Load and upstream share one thread and one core; the
+//! proxy has another core.
 
 mod http;
 mod load;
@@ -26,30 +28,30 @@ use steady::Line;
 use tokio::runtime::LocalOptions;
 use upstream::{Api, Tokens};
 
-/// What proxies are measured with.
+/// The upstreams and the settings of a run.
 pub(crate) struct Lab {
     /// The API on the load's thread.
     here: Api,
     /// The API on threads of its own.
     elsewhere: Api,
-    /// Who signed its certificate.
+    /// The certificate of the authority that signed the API's, in PEM.
     authority: String,
     tokens: Tokens,
-    /// The proxy's core, where it is pinned.
+    /// The core of a pinned proxy.
     core: usize,
     rounds: usize,
     duration: Duration,
 }
 
 impl Lab {
-    /// Load and upstream on the core that the proxy has not, or everybody everywhere.
+    /// Pins load and upstream to the core next to the proxy's, or lets them use every core.
     fn place(&self, pinned: bool) {
         let everything = format!("0-{}", self.core);
         machine::pin_to(&if pinned { (self.core - 1).to_string() } else { everything });
     }
 }
 
-/// What came out.
+/// Everything that `RESULTS.md` reports.
 #[derive(Default)]
 pub(crate) struct Results {
     machine: String,
@@ -69,7 +71,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// What there is so far.
+    /// Writes the results so far.
     fn write(&mut self, directory: Option<&Path>) {
         let Some(directory) = directory else { return };
         let plot = plot::svg(self);
@@ -117,10 +119,10 @@ fn options() -> Options {
     let mut known: Vec<&str> = rows().iter().map(|row| row.key).collect();
     known.extend(["memory", "refresh", "growth"]);
     if let Some(name) = options.only.iter().find(|name| !known.contains(&name.as_str())) {
-        refuse(&format!("there is no {name}"));
+        refuse(&format!("unknown workload {name}"));
     }
     if !options.ours.is_file() {
-        refuse("--ours names no file");
+        refuse("--ours needs the path of a binary");
     }
     options
 }
@@ -130,7 +132,7 @@ fn refuse(reason: &str) -> ! {
     std::process::exit(2)
 }
 
-/// Wakes the waiting task.
+/// Prints a line at once.
 pub(crate) fn say(text: &str) {
     println!("{text}");
     let _ = std::io::stdout().flush();
@@ -139,7 +141,7 @@ pub(crate) fn say(text: &str) {
 fn main() {
     let options = options();
     if machine::cores() < 2 {
-        refuse("two cores are needed: one for the proxy, one for load and upstream");
+        refuse("two cores are needed: one for the proxy, and one for load and upstream");
     }
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build_local(LocalOptions::default()).unwrap();
@@ -156,14 +158,14 @@ async fn run(options: Options) {
         tokens: Tokens::start(),
         core: machine::cores() - 1,
         rounds: options.rounds,
-        // Short, so that what proxies are compared by lies close together in time.
+        // Short, so that the measurements that are compared lie close together in time.
         duration: Duration::from_millis(400),
     };
     let ours = Kind::Ours("ours", options.ours.clone());
     if options.train {
         return rows::train(&lab, &ours).await;
     }
-    let mut kinds = vec![Kind::Nginx, Kind::Haproxy, ours.clone()];
+    let mut kinds = vec![Kind::Nginx, Kind::Haproxy, Kind::Hyper(hyper()), ours.clone()];
     kinds.extend(options.pgo.clone().map(|path| Kind::Ours("ours, PGO", path)));
     let mut results = Results {
         machine: machine::describe(),
@@ -197,12 +199,21 @@ async fn run(options: Options) {
     if wants("growth") {
         say("\ngrowth: CPU s per 100,000 requests");
         results.connections = steady::connections(&lab, best).await;
-        say("  the same of nginx");
+        say("  nginx");
         results.connections_of_nginx = steady::connections(&lab, &kinds[0]).await;
         results.credentials = steady::credentials(&lab, best).await;
     }
     results.write(options.out.as_deref());
     say(&format!("\ntook {:.0} s", started.elapsed().as_secs_f64()));
+}
+
+/// The plain proxy on hyper, which is built together with this program.
+fn hyper() -> PathBuf {
+    let path = std::env::current_exe().unwrap().with_file_name("hyper-proxy");
+    if !path.is_file() {
+        refuse(&format!("{} is missing; scripts/bench builds it", path.display()));
+    }
+    path
 }
 
 fn commit() -> String {
@@ -212,12 +223,22 @@ fn commit() -> String {
     if changed.is_empty() { hash } else { format!("{hash}, with changes") }
 }
 
+/// Names and versions of these packages in the lock file of this program.
+fn locked(names: &[&str]) -> String {
+    let lock = include_str!("../Cargo.lock");
+    let version = |name: &str| {
+        let (_, rest) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
+        format!("{name} {}", rest.split('"').next().unwrap())
+    };
+    names.iter().map(|name| version(name)).collect::<Vec<_>>().join(" with ")
+}
+
 fn versions(options: &Options) -> Vec<String> {
     let ours = machine::says(&options.ours.to_string_lossy(), &["--version"]);
     let haproxy = machine::says("haproxy", &["-v"]);
     let haproxy = haproxy.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
     let nginx = machine::says("nginx", &["-v"]).replace("nginx version: ", "");
-    let mut all = vec![ours, nginx, haproxy];
+    let mut all = vec![ours, nginx, haproxy, locked(&["hyper", "hyper-util"])];
     if let Ok(compiler) = std::env::var("COMPARE_RUSTC") {
         all.push(compiler);
     }

@@ -1,4 +1,4 @@
-//! Memory: of a quiet process, of a connection, of long bodies, and how soon it is given back.
+//! Memory of an idle process, of a connection and of long bodies, and how soon it is given back.
 
 use std::time::{Duration, Instant};
 
@@ -9,31 +9,32 @@ use crate::proxies::{Kind, Proxy};
 use crate::rows::rows;
 use crate::{Lab, say};
 
-/// How many idle connections.
+/// The number of idle connections.
 const IDLE: usize = 2_000;
-/// How many long bodies at once, each of 64 MiB.
+/// The number of concurrent long bodies, each of 64 MiB.
 const LONG: usize = 50;
-/// How long memory has to come back, and to what part of the quiet figure.
+/// How long a proxy has to give memory back.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Memory is back at this multiple of the quiet figure.
 const BACK: f64 = 1.2;
 
-/// In bytes.
+/// The memory of one proxy, in bytes.
 pub(crate) struct Memory {
-    /// Which proxy.
+    /// The proxy's name.
     pub(crate) name: &'static str,
     /// After one request.
     pub(crate) quiet: f64,
-    /// A connection on which nothing came.
+    /// An open connection before its first request.
     pub(crate) fresh: f64,
-    /// A connection that waits for its second request.
+    /// An idle connection after its first request.
     pub(crate) used: f64,
-    /// The most that long bodies took over the quiet figure.
+    /// The peak with long bodies, less the quiet figure.
     pub(crate) long: f64,
-    /// Right after the load.
+    /// Immediately after the load.
     pub(crate) after: f64,
-    /// After a minute, or as soon as it was back.
+    /// After a minute, or when it was back.
     pub(crate) later: f64,
-    /// How long that took, if it came back.
+    /// How long that took. `None` if it was not back within a minute.
     pub(crate) back: Option<Duration>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     lab.place(true);
     let (mut found, mut running) = (Vec::new(), Vec::new());
     for kind in kinds {
-        // Memory that closed connections leave would hide what is measured next.
+        // A new process: memory left by closed connections would distort the next figure.
         let (quiet, fresh, used) = idle(&Proxy::start(kind, &lab.setting(&row)), &row.request).await;
         let proxy = Proxy::start(kind, &lab.setting(&row));
         let (long, after) = loaded(&proxy, &row.request).await;
@@ -78,7 +79,7 @@ pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     found
 }
 
-/// After one request; and each of many connections, before its first request and after it.
+/// The process after one request, and each of many connections before and after its first request.
 async fn idle(proxy: &Proxy, request: &Request) -> (f64, f64, f64) {
     let meter = &proxy.meter;
     Client::connect(meter.address).await.exchange(request).await;
@@ -97,7 +98,7 @@ async fn idle(proxy: &Proxy, request: &Request) -> (f64, f64, f64) {
     (quiet, fresh, (meter.memory() - quiet) / IDLE as f64)
 }
 
-/// What long bodies take at most, and what there is right after a load of them and of many
+/// The peak with long bodies, and the memory immediately after them and a load from many
 /// connections.
 async fn loaded(proxy: &Proxy, request: &Request) -> (f64, f64) {
     let meter = &proxy.meter;

@@ -7,11 +7,12 @@ use crate::Results;
 const LEFT: f64 = 330.0;
 const WIDTH: f64 = 460.0;
 const BAR: f64 = 13.0;
-/// What the right edge stands for.
+/// The ratio at the right edge. Longer bars end there.
 const MOST: f64 = 1.6;
-const COLOURS: [&str; 3] = ["#9aa5b1", "#2b6cb0", "#63b3ed"];
+/// For HAProxy, hyper, ours, and ours made with a profile.
+const COLOURS: [&str; 4] = ["#9aa5b1", "#dd9a5b", "#2b6cb0", "#63b3ed"];
 
-/// The picture, or nothing if every ratio is too noisy.
+/// The plot. `None` if every ratio is too noisy.
 pub(crate) fn svg(results: &Results) -> Option<String> {
     let names = &results.names[1..];
     let mut bars = String::new();

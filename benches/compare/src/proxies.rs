@@ -11,19 +11,22 @@ use std::time::{Duration, Instant};
 use crate::machine::Meter;
 use crate::upstream::token;
 
-/// Debian has both where only root looks.
+/// Debian installs nginx and HAProxy where only root's path leads.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
-/// Where the training writes, and what to try an allocator with.
+/// Environment variables that proxies inherit: where the training writes its profile, and what an
+/// allocator is tried with.
 const PASSED: [&str; 3] = ["LLVM_PROFILE_FILE", "GLIBC_TUNABLES", "LD_PRELOAD"];
 
 /// A proxy that can be started.
 #[derive(Clone)]
 pub(crate) enum Kind {
-    /// The one that ratios are to.
+    /// The reference: every ratio is to nginx.
     Nginx,
-    /// Another.
+    /// HAProxy.
     Haproxy,
+    /// The plain proxy on hyper, by its binary.
+    Hyper(PathBuf),
     /// Ours, by its name in tables and its binary.
     Ours(&'static str, PathBuf),
 }
@@ -34,34 +37,35 @@ impl Kind {
         match self {
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::Hyper(_) => "hyper",
             Self::Ours(name, _) => name,
         }
     }
 }
 
-/// How it is to run.
+/// How a proxy runs.
 #[derive(Clone)]
 pub(crate) struct Setting<'a> {
-    /// Where the API is.
+    /// The address of the API.
     pub(crate) api: SocketAddr,
     /// Trust roots, if the upstream is reached by https.
     pub(crate) authority: Option<&'a str>,
-    /// The core it is pinned to; `None` leaves it all.
+    /// The core it is pinned to. `None`: it may use all of them.
     pub(crate) core: Option<usize>,
-    /// Whether large bodies are what it is for.
+    /// Whether its buffers are tuned for large bodies.
     pub(crate) bulk: bool,
-    /// Where ours gets its tokens.
+    /// The URL of the token endpoint; only ours uses it.
     pub(crate) token_url: &'a str,
-    /// How many credentials ours has.
+    /// The number of credentials; only ours has any.
     pub(crate) credentials: usize,
 }
 
-/// A proxy that runs. Dropped, it is killed.
+/// A running proxy. Dropping it ends the process.
 pub(crate) struct Proxy {
     child: Child,
-    /// What watches it.
+    /// Measures the process and its core.
     pub(crate) meter: Meter,
-    /// The admin listener of ours.
+    /// The admin listener; only ours has one.
     pub(crate) admin: Option<SocketAddr>,
     _directory: tempfile::TempDir,
 }
@@ -82,6 +86,9 @@ impl Proxy {
                 nginx(folder, listen, setting),
             ),
             Kind::Haproxy => ("haproxy".into(), ["-db", "-f", "conf"].to_vec(), haproxy(listen, setting)),
+            Kind::Hyper(path) => {
+                (fs::canonicalize(path).unwrap(), ["serve", "--config", "conf"].to_vec(), hyper(setting))
+            }
             Kind::Ours(_, path) => {
                 (fs::canonicalize(path).unwrap(), ["serve", "--config", "conf"].to_vec(), ours(setting))
             }
@@ -98,13 +105,14 @@ impl Proxy {
             .env_clear()
             .envs(std::env::vars().filter(|(name, _)| PASSED.contains(&name.as_str())))
             .env("PATH", PATH)
+            .env("BEARER", token(0))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(output)
             .spawn()
             .expect("taskset runs");
         let said = || fs::read_to_string(folder.join("output")).unwrap();
-        let (address, admin) = if let Kind::Ours(..) = kind {
+        let (address, admin) = if let Kind::Ours(..) | Kind::Hyper(_) = kind {
             let mut line = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
             let mut found = line
@@ -125,7 +133,7 @@ impl Proxy {
         Self { child, meter, admin, _directory: directory }
     }
 
-    /// Has it end by itself.
+    /// Asks the process to end, and waits until it has.
     pub(crate) fn terminate(mut self) {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         let _ = self.child.wait();
@@ -137,7 +145,7 @@ impl Drop for Proxy {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        // nginx ends its workers when it is asked to stop. When it is killed, they stay.
+        // A killed nginx leaves its workers running, so it is asked to stop first.
         let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         for _ in 0..100 {
             if let Ok(Some(_)) = self.child.try_wait() {
@@ -235,6 +243,13 @@ fn haproxy(listen: SocketAddr, setting: &Setting) -> String {
     )
 }
 
+/// It has nothing to tune.
+fn hyper(setting: &Setting) -> String {
+    let (scheme, roots) =
+        if setting.authority.is_some() { ("https", "upstream.ca_file = \"ca.pem\"\n") } else { ("http", "") };
+    format!("listen.address = \"127.0.0.1:0\"\nupstream.url = \"{scheme}://{}\"\n{roots}", setting.api)
+}
+
 /// The shipped defaults: everything is on.
 fn ours(setting: &Setting) -> String {
     let (scheme, roots) =
@@ -245,7 +260,7 @@ fn ours(setting: &Setting) -> String {
         setting.api, setting.token_url
     );
     if setting.credentials > 1 {
-        // Ten thousand logins would wait for the disk.
+        // Ten thousand logins would spend their time waiting for the disk.
         text.push_str("store.kind = \"memory\"\n");
     }
     for number in 0..setting.credentials {

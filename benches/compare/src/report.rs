@@ -29,11 +29,12 @@ pub(crate) fn page(results: &Results) -> String {
 fn head(out: &mut String, results: &Results) {
     writeln!(
         out,
-        "# vbc-proxy, nginx and HAProxy side by side\n\n\
-         Written by `scripts/bench`; do not edit. Absolute figures are this machine's; what counts are the ratios, which were\n\
-         taken within each round and are medians over rounds.\n\n\
-         - Machine: {}\n- Commit: {}\n- Versions: {}\n- Rounds: {} of {:.1} s, one proxy after the other in each; up to half as many again where too few were calm\n\
-         - Strangers took {:.0} % of a core (median over all rounds)\n",
+        "# vbc-proxy compared with nginx, HAProxy and hyper\n\n\
+         Written by `scripts/bench`; do not edit. The ratios count: each is taken within one round, and the\n\
+         table has the median over rounds. Absolute figures hold for this machine only.\n\n\
+         - Machine: {}\n- Commit: {}\n- Versions: {}\n\
+         - Rounds: {} of {:.1} s; the proxies take turns within each. Up to half as many more follow if too few were calm\n\
+         - Other processes and the hypervisor took {:.0} % of a core (median over all rounds)\n",
         results.machine,
         results.commit,
         results.versions.join("; "),
@@ -44,15 +45,23 @@ fn head(out: &mut String, results: &Results) {
     .unwrap();
     writeln!(
         out,
-        "nginx and HAProxy have one worker where the proxy is pinned to a core (load and upstream have the other), else one a core;\n\
-         keep-alive towards the upstream, no access log, a token of 1 KB added, buffers tuned for large bodies where bodies are large.\n\
-         vbc-proxy runs with its shipped defaults: everything is on.\n\n\
-         A ratio is not told (*too noisy*) when its standard error (from the median absolute deviation of the rounds' ratios) is over\n\
-         3 % (5 % of a p99), and, for times, when fewer than seven rounds were calm: strangers and the hypervisor had 6 % of a core at most.\n\
-         p99 is the 99th percentile of a twentieth of a second, and of these the median, where that is 500 requests and more: the\n\
-         hypervisor of such a machine stops a core some times a second, and of a whole round it would be that. What comes less often\n\
-         shows in p99.9, which is of the round.\n\
-         † the proxy's core was less than {:.0} % busy: load and upstream, on the other core, were the limit.\n",
+        "How the proxies run:\n\n\
+         - A pinned proxy has one core, and load and upstream share the other. nginx and HAProxy then have one\n  \
+           worker, and hyper has a single-threaded runtime. Unpinned, each has one worker for every core.\n\
+         - All keep connections to the upstream open and add a token of 1 KB.\n\
+         - nginx and HAProxy have no access log. Their buffers are tuned for large bodies where bodies are large.\n\
+         - *hyper* is a plain proxy on hyper's HTTP/1 server and hyper-util's pooled client\n  \
+           (`src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no metrics, no\n  \
+           retries and no limits except hyper's own.\n\
+         - *ours* is vbc-proxy with its shipped defaults, every feature included. *ours, PGO* is built with a profile.\n\n\
+         How to read the tables:\n\n\
+         - *too noisy*: the standard error of the ratio is over 3 % (5 % for p99), or fewer than seven rounds were\n  \
+           calm. It is estimated from the median absolute deviation. In a calm round, other processes and the\n  \
+           hypervisor took at most 6 % of a core. Ratios of CPU time need no calm rounds.\n\
+         - p99: the median over slices of 50 ms of their 99th percentiles, if slices have 500 requests or more. The\n  \
+           hypervisor stops a core some times a second, and over the whole round p99 would measure those stops.\n\
+         - p99.9: over the whole round.\n\
+         - †: the proxy's core was less than {:.0} % busy. Load and upstream were the limit.\n",
         BUSY * 100.0
     )
     .unwrap();
@@ -67,7 +76,7 @@ fn goal(ratio: Option<Ratio>, goal: Option<f64>, most: bool) -> String {
     let sign = if most { "≤" } else { "≥" };
     let verdict = match ratio.value() {
         None => "",
-        // Two digits are what is shown.
+        // The page shows two decimals.
         Some(value) if most && value < goal + 0.005 || !most && value > goal - 0.005 => " ✓",
         Some(_) => " ✗",
     };
@@ -75,7 +84,7 @@ fn goal(ratio: Option<Ratio>, goal: Option<f64>, most: bool) -> String {
 }
 
 fn summary(out: &mut String, results: &Results) {
-    writeln!(out, "## Ratios to nginx, with the goals beside them\n").unwrap();
+    writeln!(out, "## Ratios to nginx, with the goals in parentheses\n").unwrap();
     writeln!(out, "| workload | proxy | CPU per request | requests/s | p99 at a constant rate |\n| --- | --- | --- | --- | --- |").unwrap();
     for measured in &results.rows {
         for (index, name) in results.names.iter().enumerate().skip(1) {
@@ -106,7 +115,7 @@ fn gain(out: &mut String, results: &Results) {
     let (Some(plain), Some(profiled)) = (at("ours"), at("ours, PGO")) else { return };
     writeln!(
         out,
-        "## What the profile gains\n\n| workload | CPU per request, to the plain build |\n| --- | --- |"
+        "## Gain of the profile\n\n| workload | CPU per request, ratio to the plain build |\n| --- | --- |"
     )
     .unwrap();
     for measured in &results.rows {
@@ -116,7 +125,7 @@ fn gain(out: &mut String, results: &Results) {
 }
 
 fn figures(out: &mut String, results: &Results) {
-    writeln!(out, "## Figures, each client asking as soon as it is answered\n").unwrap();
+    writeln!(out, "## Figures: each client sends its next request as soon as it has the response\n").unwrap();
     writeln!(out, "| workload | proxy | CPU s per 100,000 | requests/s | p50, ms | p99, ms | p99.9, ms | core busy |\n| --- | --- | --- | --- | --- | --- | --- | --- |").unwrap();
     for measured in &results.rows {
         for (name, rounds) in results.names.iter().zip(&measured.closed) {
@@ -142,7 +151,7 @@ fn constant(out: &mut String, results: &Results) {
     if results.rows.iter().all(|measured| measured.constant.is_none()) {
         return;
     }
-    writeln!(out, "## At a constant rate, 60 % of nginx's peak\n\nLatency counts from when a request was due (coordinated omission is corrected).\n").unwrap();
+    writeln!(out, "## Figures at a constant rate, 60 % of nginx's peak\n\nLatency counts from the time when a request was due (coordinated omission is corrected).\n").unwrap();
     writeln!(out, "| workload | proxy | requests/s | p50, ms | p99, ms | p99.9, ms | CPU s per 100,000 | CPU to nginx |\n| --- | --- | --- | --- | --- | --- | --- | --- |").unwrap();
     for measured in &results.rows {
         let Some((rate, rounds)) = &measured.constant else { continue };
@@ -165,8 +174,12 @@ fn constant(out: &mut String, results: &Results) {
 }
 
 fn memory(out: &mut String, found: &[Memory]) {
-    writeln!(out, "## Memory\n\nProportional set size, one worker. Goals for ours: quiet under 12 MB, an idle connection under 10 KB, 50 bodies of 64 MiB up and\n50 down at once under 120 MB over that, and back within 20 % of quiet in a minute. `cargo bench --bench endurance -- bodies` does\nthe bodies on every transport.\n").unwrap();
-    writeln!(out, "| proxy | quiet, MB | idle connection (of 2,000), bytes: fresh | after a request | 50 × 64 MiB, MB | after load, MB | within 20 % of quiet |\n| --- | --- | --- | --- | --- | --- | --- |").unwrap();
+    writeln!(out, "## Memory\n\n\
+         Proportional set size with one worker. 50 × 64 MiB: the peak while 50 clients upload and then download\n\
+         64 MiB each, less the quiet figure. `cargo bench --bench endurance -- bodies` does this on every transport.\n\n\
+         Goals for ours: quiet under 12 MB, an idle connection under 10 KB, 50 × 64 MiB under 120 MB, and within\n\
+         20 % of quiet in a minute.\n").unwrap();
+    writeln!(out, "| proxy | quiet, MB | idle connection before its first request, bytes | idle connection after a request, bytes | 50 × 64 MiB, MB | immediately after load, MB | within 20 % of quiet |\n| --- | --- | --- | --- | --- | --- | --- |").unwrap();
     for memory in found {
         writeln!(
             out,
@@ -200,16 +213,20 @@ fn steady(out: &mut String, results: &Results) {
         writeln!(out).unwrap();
     };
     table(
-        "Latency while the token is refreshed (ours, GET 1 KB at the constant rate; a reload of the configuration does not exist yet)",
+        "Latency while the token is refreshed (ours, GET 1 KB at the constant rate)",
         "p99, µs",
         &results.refreshes,
     );
     table(
-        "Growth with connections (ours, GET 1 KB, one request at a time, on one connection after another)",
+        "Growth with connections (ours, GET 1 KB, one request at a time, each on the next connection)",
         "CPU s per 100,000",
         &results.connections,
     );
-    table("The same of nginx", "CPU s per 100,000", &results.connections_of_nginx);
+    table(
+        "Growth with connections (nginx, in the same way)",
+        "CPU s per 100,000",
+        &results.connections_of_nginx,
+    );
     table(
         "Growth with credentials (ours, GET 1 KB, 64 connections)",
         "CPU s per 100,000",

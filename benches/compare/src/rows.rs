@@ -1,4 +1,4 @@
-//! What is asked of the proxies, and the rounds in which they take turns.
+//! The workloads, and the rounds in which the proxies take turns.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use crate::proxies::{Kind, Proxy, Setting};
 use crate::stats::{LEAST, Ratio, median};
 use crate::{Lab, say};
 
-/// How much of a core strangers may take before a round's times do not count.
+/// A round's times count only if other processes and the hypervisor took at most this share of a
+/// core.
 const CALM: f64 = 0.06;
-/// What a proxy's core has to be busy for its requests a second to be the proxy's.
+/// From this share on, a busy core means that the proxy limits the requests a second, not the load.
 pub(crate) const BUSY: f64 = 0.95;
 /// The constant rate, as a share of nginx's peak.
 const SHARE: f64 = 0.6;
 
-/// How large a ratio to nginx may be, or how small; for the plain build and for the one made with a
-/// profile.
+/// Bounds for our ratios to nginx. Of a pair, the first is for the plain build and the second for
+/// the build with a profile.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Goals {
     /// At most.
@@ -28,23 +29,23 @@ pub(crate) struct Goals {
 
 /// A workload.
 pub(crate) struct Row {
-    /// For `--only`.
+    /// The name for `--only`.
     pub(crate) key: &'static str,
-    /// For tables.
+    /// The name in tables.
     pub(crate) name: &'static str,
-    /// What is asked.
+    /// The request that every client sends.
     pub(crate) request: Request,
-    /// How many ask at once.
+    /// The number of concurrent clients.
     pub(crate) clients: usize,
     /// Whether the upstream is reached by https.
     pub(crate) tls: bool,
     /// Whether bodies are large.
     pub(crate) bulk: bool,
-    /// Whether the proxy has one core and everything else the other.
+    /// Whether the proxy is pinned to one core, and everything else to the other.
     pub(crate) pinned: bool,
     /// Whether it is measured at a constant rate as well.
     pub(crate) constant: bool,
-    /// What is wanted of us.
+    /// Bounds for our ratios.
     pub(crate) goals: Goals,
 }
 
@@ -110,16 +111,16 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
-/// By proxy, then by round.
+/// Outcomes by proxy, then by round.
 pub(crate) type Rounds = Vec<Vec<Outcome>>;
 
-/// What a row came to.
+/// The outcome of a workload.
 pub(crate) struct Measured {
-    /// Which row.
+    /// The workload.
     pub(crate) row: Row,
-    /// Each client sends its next request at once.
+    /// Each client sends its next request as soon as it has the response.
     pub(crate) closed: Rounds,
-    /// So many requests a second, and what came of them.
+    /// The constant rate in requests a second, and the outcomes at that rate.
     pub(crate) constant: Option<(f64, Rounds)>,
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn middle(rounds: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f6
 }
 
 impl Measured {
-    /// Measures a row. The first proxy is the one that ratios are to.
+    /// Measures a workload. Ratios are to the first proxy.
     pub(crate) async fn take(lab: &Lab, kinds: &[Kind], row: Row) -> Self {
         let proxies: Vec<Proxy> = kinds.iter().map(|kind| Proxy::start(kind, &lab.setting(&row))).collect();
         lab.place(row.pinned);
@@ -176,7 +177,7 @@ impl Measured {
         measured
     }
 
-    /// CPU per request. What strangers take of the machine is not in it, so every round counts.
+    /// CPU per request. It excludes other processes, so every round counts.
     pub(crate) fn cpu(&self, index: usize) -> Ratio {
         ratio(&self.closed, index, 0, |outcome| outcome.cpu, false, 0.03)
     }
@@ -191,7 +192,7 @@ impl Measured {
         ratio(&self.closed, index, 0, |outcome| outcome.rate, true, 0.03)
     }
 
-    /// Whether the proxy was what kept the requests a second from being more.
+    /// Whether the proxy limited the requests a second, and not the load.
     pub(crate) fn is_bound(&self, index: usize) -> bool {
         !self.row.pinned || middle(&self.closed[index], |outcome| outcome.used.core) >= BUSY
     }
@@ -223,21 +224,21 @@ fn ratio(
     Ratio::of(&ratios, error, LEAST.min(rounds[0].len()))
 }
 
-/// Whether strangers left the machine alone, so that times count.
+/// Whether other processes and the hypervisor took little enough that times count.
 pub(crate) fn is_calm(outcome: &Outcome) -> bool {
     outcome.used.others <= CALM
 }
 
 impl Lab {
-    /// Whether there are as many rounds as are wanted, and enough of them calm; twice as many are
-    /// tried at most.
+    /// Whether there are enough rounds, and enough calm ones among them. At most
+    /// [`most_rounds`](Self::most_rounds) are tried.
     fn enough(&self, all: &Rounds) -> bool {
         let done = all[0].len();
         let calm = (0..done).filter(|round| all.iter().all(|rounds| is_calm(&rounds[*round]))).count();
         done >= self.rounds && (calm >= LEAST.min(self.rounds) || done >= self.most_rounds())
     }
 
-    /// How a row's proxies are to run.
+    /// How the proxies run for this workload.
     pub(crate) fn setting(&self, row: &Row) -> Setting<'_> {
         let api = if row.pinned { self.here } else { self.elsewhere };
         Setting {
@@ -250,13 +251,13 @@ impl Lab {
         }
     }
 
-    /// The rounds that are tried at most.
+    /// The most rounds that are tried: half as many again.
     fn most_rounds(&self) -> usize {
         self.rounds + self.rounds / 2
     }
 }
 
-/// Has a proxy do everything for a while and then end by itself, so that it writes a profile.
+/// Runs every workload for a while and then ends the proxy, so that it writes its profile.
 pub(crate) async fn train(lab: &Lab, kind: &Kind) {
     for row in rows() {
         say(&format!("{} …", row.name));

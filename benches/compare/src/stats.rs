@@ -1,9 +1,9 @@
-//! Medians, and how far they can be trusted.
+//! Medians and their standard errors.
 
-/// How many rounds a ratio needs at least.
+/// The least number of rounds for a ratio.
 pub(crate) const LEAST: usize = 7;
 
-/// The middle value.
+/// The median. Not a number if there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     if values.is_empty() {
         return f64::NAN;
@@ -14,7 +14,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
-/// The value below which this share is.
+/// The value that this share of the sorted values does not exceed.
 pub(crate) fn percentile(sorted: &[u32], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     f64::from(sorted[(last as f64 * share).round() as usize])
@@ -27,14 +27,14 @@ pub(crate) enum Ratio {
     Is(f64, f64),
     /// The rounds differ too much: the standard error as a share of the median.
     Noisy(f64),
-    /// So many rounds were undisturbed: too few.
+    /// Too few rounds were calm: this many.
     Few(usize),
 }
 
 impl Ratio {
-    /// Of ratios that were each taken within one round. The standard error of the median is
-    /// estimated from the median absolute deviation, which one bad round cannot move; `error` is
-    /// how large it may be, as a share of the ratio.
+    /// The median of ratios, each taken within one round. The median absolute deviation gives its
+    /// standard error, since one bad round cannot move it. `error` is the largest standard error
+    /// that counts, as a share of the ratio. `least` is the least number of ratios.
     pub(crate) fn of(ratios: &[f64], error: f64, least: usize) -> Self {
         if ratios.len() < least {
             return Self::Few(ratios.len());

@@ -1,5 +1,5 @@
-//! What must not be noticed: a refresh of the token, a token endpoint that hangs, many connections,
-//! many credentials.
+//! Conditions that must not cost a request anything: refreshes of the token, a token endpoint that
+//! hangs, many connections, many credentials.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -17,17 +17,17 @@ use crate::{Lab, say};
 
 /// One line of a table.
 pub(crate) struct Line {
-    /// What there were, or what went on.
+    /// The condition.
     pub(crate) what: String,
     /// The median.
     pub(crate) figure: f64,
     /// The 99.9th percentile in microseconds, where the figure is a latency.
     pub(crate) tail: Option<f64>,
-    /// To the first line.
+    /// The ratio to the first line.
     pub(crate) ratio: Ratio,
 }
 
-/// With `calm`, rounds in which strangers took time do not count.
+/// The lines of a table. With `calm`, only calm rounds count.
 fn lines(
     names: Vec<String>,
     rounds: &[Vec<Outcome>],
@@ -42,7 +42,7 @@ fn lines(
             .filter(|(one, first)| !calm || is_calm(one) && is_calm(first))
             .map(|(one, first)| of(one) / of(first))
             .collect();
-        // Times are what needs calm.
+        // Only times need calm rounds, and only they have a tail.
         let tail = calm.then(|| middle(taken, |outcome| outcome.p999));
         Line {
             what,
@@ -58,8 +58,8 @@ fn lines(
     lines
 }
 
-/// The 99th percentile at a constant rate, in microseconds: in quiet times, while the token is
-/// refreshed all the time, and while the token endpoint hangs for ten seconds.
+/// The 99th percentile at a constant rate, in microseconds. The conditions are quiet, constant
+/// refreshes of the token, and a token endpoint that hangs for ten seconds.
 pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -74,7 +74,7 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
         let refreshing = tokio::task::spawn_local(async move {
             loop {
                 assert!(refresh(admin, "default").await, "the refresh failed");
-                // One in each slice of time of which a percentile is taken.
+                // At least one refresh in every slice that has a percentile.
                 sleep(Duration::from_millis(40)).await;
             }
         });
@@ -87,7 +87,7 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
     for _ in 0..WINDOWS {
         all[2].push(window().await);
     }
-    assert!(!hanging.is_finished(), "it is to wait for the token endpoint");
+    assert!(!hanging.is_finished(), "the refresh did not wait for the token endpoint");
     lab.tokens.hang(false);
     assert!(hanging.await.unwrap(), "the refresh failed");
     for _ in 0..WINDOWS {
@@ -117,8 +117,8 @@ const WINDOWS: usize = 7;
 const SIZES: [usize; 4] = [1, 100, 1_000, 10_000];
 const ROUNDS: usize = 15;
 
-/// CPU per request with this many open connections that take turns. There is one request at a time,
-/// so that few connections mean no more concurrent work than many.
+/// CPU per request by the number of open connections, which take turns. There is one request at a
+/// time, so that the number of connections does not change the concurrent work.
 pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -137,11 +137,11 @@ pub(crate) async fn connections(lab: &Lab, kind: &Kind) -> Vec<Line> {
     for (_, pool) in running {
         pool.end().await;
     }
-    let names = SIZES.map(|clients| format!("{clients} connections")).to_vec();
+    let names = SIZES.map(|count| counted(count, "connection")).to_vec();
     lines(names, &all, |outcome| outcome.cpu, false, 0.03)
 }
 
-/// CPU per request with this many credentials that have their tokens.
+/// CPU per request by the number of credentials, all of which have tokens.
 pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
     let row = rows().remove(0);
     lab.place(true);
@@ -151,7 +151,7 @@ pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
         let proxy = Proxy::start(kind, &Setting { credentials, ..lab.setting(&row) });
         let admin = proxy.admin.expect("our admin listener");
         for number in 1..credentials {
-            assert!(refresh(admin, &format!("c{number:05}")).await, "no token came");
+            assert!(refresh(admin, &format!("c{number:05}")).await, "the login failed");
         }
         while lab.tokens.given.load(Ordering::Relaxed) - before < credentials as u64 {
             sleep(Duration::from_millis(20)).await;
@@ -164,6 +164,11 @@ pub(crate) async fn credentials(lab: &Lab, kind: &Kind) -> Vec<Line> {
             rounds.push(closed(&proxy.meter, &row.request, row.clients, lab.duration).await);
         }
     }
-    let names = SIZES.map(|count| format!("{count} credentials")).to_vec();
+    let names = SIZES.map(|count| counted(count, "credential")).to_vec();
     lines(names, &all, |outcome| outcome.cpu, false, 0.03)
+}
+
+/// A number with its noun, in the plural where it needs one.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! The API and the token endpoint for the proxies. Responses are prepared bytes.
+//! The API and the token endpoint. Responses are prepared bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,18 +15,18 @@ use tokio_rustls::rustls;
 
 use crate::http::{self, Io, ROOM};
 
-/// How many bytes are given to the kernel at once.
+/// The number of bytes for each write of a large body.
 const PIECE: usize = 256 * 1024;
-/// A body of which the sender may wait for a 100.
+/// A client may wait for a 100 before a body that is longer.
 const WAITED_FOR: u64 = 64 * 1024;
 
-/// The token that every proxy is to add: as large as a JWT of the service, about a kilobyte.
+/// The token that every proxy adds. It is about a kilobyte long, like a JWT of the service.
 pub(crate) fn token(number: u64) -> String {
     let unit = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
     format!("eyJ{number:09}.{}.{}", unit.repeat(14), &unit[..43])
 }
 
-/// The kind and the length of a response body.
+/// A response: the head with the beginning of the body, then this many pieces.
 struct Response {
     first: Vec<u8>,
     pieces: usize,
@@ -70,7 +70,7 @@ impl Responses {
         }
     }
 
-    /// By the end of the target.
+    /// The response for the last segment of the target.
     fn to(&self, head: &[u8]) -> &Response {
         let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
         let target = line.strip_suffix(b" HTTP/1.1").expect("HTTP/1.1");
@@ -106,7 +106,10 @@ async fn converse<S: Io>(mut stream: S, responses: &Responses) -> io::Result<()>
         let bytes = &buffer[..head.end];
         if !checked {
             let bearer = http::field(bytes, b"authorization:").unwrap_or_default().trim_ascii();
-            assert!(bearer.starts_with(b"Bearer eyJ") && bearer.len() > 900, "no token came");
+            assert!(
+                bearer.starts_with(b"Bearer eyJ") && bearer.len() > 900,
+                "the proxy did not add the token"
+            );
             checked = true;
         }
         let response = responses.to(bytes);
@@ -123,7 +126,7 @@ async fn converse<S: Io>(mut stream: S, responses: &Responses) -> io::Result<()>
     Ok(())
 }
 
-/// Runs what `start` gives on a thread of its own, and tells where it listens.
+/// Runs the future that `start` returns on its own thread. Returns the address of its listener.
 fn elsewhere<F: Future<Output = ()>>(start: impl FnOnce(TcpListener) -> F + Send + 'static) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -136,17 +139,17 @@ fn elsewhere<F: Future<Output = ()>>(start: impl FnOnce(TcpListener) -> F + Send
     address
 }
 
-/// Where the API listens.
+/// The addresses of the API.
 #[derive(Clone, Copy)]
 pub(crate) struct Api {
-    /// Without TLS.
+    /// For http.
     pub(crate) plain: SocketAddr,
-    /// With it.
+    /// For https.
     pub(crate) tls: SocketAddr,
 }
 
 impl Api {
-    /// On this thread, where it costs no switch to and from the load.
+    /// Serves on this thread: a switch to and from the load would cost time.
     pub(crate) async fn here(tls: &TlsAcceptor) -> Self {
         let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let secured = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -156,7 +159,7 @@ impl Api {
         api
     }
 
-    /// On threads of their own.
+    /// Serves each address on its own thread.
     pub(crate) fn elsewhere(tls: &TlsAcceptor) -> Self {
         let tls = tls.clone();
         Self {
@@ -166,8 +169,8 @@ impl Api {
     }
 }
 
-/// A certificate of an authority of our own, in PEM, and a server with it that speaks TLS 1.3
-/// alone.
+/// The certificate of a new authority in PEM, and a server whose certificate it signed. The server
+/// speaks only TLS 1.3.
 pub(crate) fn tls() -> (String, TlsAcceptor) {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -189,18 +192,18 @@ pub(crate) fn tls() -> (String, TlsAcceptor) {
     (pem, TlsAcceptor::from(Arc::new(config)))
 }
 
-/// A token endpoint, on a thread of its own.
+/// A token endpoint on its own thread.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     /// Its URL.
     pub(crate) url: String,
-    /// How many it has given.
+    /// The number of tokens that it has issued.
     pub(crate) given: Arc<AtomicU64>,
     hangs: Arc<AtomicBool>,
 }
 
 impl Tokens {
-    /// Starts.
+    /// Starts the endpoint.
     pub(crate) fn start() -> Self {
         let (given, hangs) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counting, hanging) = (Arc::clone(&given), Arc::clone(&hangs));
@@ -215,7 +218,7 @@ impl Tokens {
         Self { url: format!("http://{address}/token"), given, hangs }
     }
 
-    /// Whether requests wait for their response until this is false again.
+    /// While this is set, requests wait for their response.
     pub(crate) fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::Relaxed);
     }

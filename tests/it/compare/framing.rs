@@ -80,6 +80,7 @@ fn codings() -> Vec<Case> {
     const BOTH: &str =
         "RFC 9112 §6.1 lets a server refuse both framings; one of them was meant for somebody else";
     const EXACTLY: &str = "exactly one `chunked`";
+    const LAST: &str = "RFC 9112 §6.1: one `chunked`, and no coding that we do not decode; hyper checks the last coding alone";
     vec![
         passes("chunked in capitals", chunked("5\r\nhello\r\n0\r\n\r\n").replace("chunked", "CHUNKED"))
             .arrives(b"hello"),
@@ -90,17 +91,17 @@ fn codings() -> Vec<Case> {
         refused("a coding and a long length", hides("Transfer-Encoding: chunked\r\nContent-Length: 115"))
             .because(BOTH),
         refused("a coding and a bad length", hides("Transfer-Encoding: chunked\r\nContent-Length: x")).because("RFC 9112 §6.1: both framings are an attack; Caddy looks at the coding alone"),
-        refused("chunked twice", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")),
-        refused("chunked twice on one line", hides("Transfer-Encoding: chunked, chunked")),
+        refused("chunked twice", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")).because(LAST),
+        refused("chunked twice on one line", hides("Transfer-Encoding: chunked, chunked")).because(LAST),
         refused("chunked and identity", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity")),
-        refused("identity and chunked", hides("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked")),
+        refused("identity and chunked", hides("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked")).because(LAST),
         refused("identity", hides("Transfer-Encoding: identity")),
-        refused("gzip and chunked", hides("Transfer-Encoding: gzip, chunked")),
+        refused("gzip and chunked", hides("Transfer-Encoding: gzip, chunked")).because(LAST),
         refused("gzip", hides("Transfer-Encoding: gzip")),
         refused("xchunked", hides("Transfer-Encoding: xchunked")),
         refused("chunked with a parameter", hides("Transfer-Encoding: chunked;a=b")),
         refused("chunked in quotes", hides("Transfer-Encoding: \"chunked\"")),
-        refused("a comma before chunked", hides("Transfer-Encoding: ,chunked")),
+        refused("a comma before chunked", hides("Transfer-Encoding: ,chunked")).because(EXACTLY),
         refused("a comma behind chunked", hides("Transfer-Encoding: chunked,")).because(EXACTLY),
         refused("an empty coding", hides("Transfer-Encoding:")),
         refused("a vertical tab before chunked", hides("Transfer-Encoding: \x0bchunked")),

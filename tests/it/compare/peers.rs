@@ -1,13 +1,16 @@
-//! nginx, HAProxy and Caddy as child processes, each in front of its own upstream. `scripts/test`
-//! installs them.
+//! nginx, HAProxy and Caddy as child processes, and a plain proxy on hyper in this process. Each has
+//! its own upstream. `scripts/test` installs the programs.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use hyper::header::HeaderValue;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
+use super::hyper_proxy::{Proxy, connector};
 use super::wire::Upstream;
 use crate::harness::{reserve, within};
 
@@ -15,8 +18,12 @@ use crate::harness::{reserve, within};
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) upstream: Upstream,
-    child: Child,
-    _directory: TempDir,
+    running: Running,
+}
+
+enum Running {
+    Program { child: Child, _directory: TempDir },
+    Task(JoinHandle<std::io::Result<()>>),
 }
 
 impl Peer {
@@ -40,6 +47,16 @@ impl Peer {
             vec!["run".into(), "--adapter".into(), "caddyfile".into(), "--config".into(), conf]
         })
         .await
+    }
+
+    /// The proxy that `scripts/bench` measures as well.
+    pub(super) async fn hyper(upstream: Upstream) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let uri = format!("http://{}", upstream.address).parse().unwrap();
+        let proxy = Proxy::new(connector(), uri, HeaderValue::from_static("Bearer hyper"));
+        let running = Running::Task(tokio::spawn(proxy.serve(listener)));
+        Self { address, upstream, running }
     }
 
     async fn start(
@@ -75,14 +92,20 @@ impl Peer {
         })
         .await;
         drop(reserved);
-        Self { address, upstream, child, _directory: directory }
+        let running = Running::Program { child, _directory: directory };
+        Self { address, upstream, running }
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.running {
+            Running::Program { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Running::Task(task) => task.abort(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use super::{Outcome, Passed};
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) expected: String,
-    /// This proxy, nginx, HAProxy, Caddy.
-    pub(super) servers: [String; 4],
+    /// This proxy, nginx, HAProxy, Caddy, hyper.
+    pub(super) servers: [String; 5],
     pub(super) why: &'static str,
     pub(super) faults: Vec<String>,
 }
@@ -29,14 +29,16 @@ pub(super) fn conclude(name: &str, rows: &[Row], at_least: usize) {
 }
 
 fn table(rows: &[&Row]) -> String {
-    let mut text = String::from("| case | wanted | vbc-proxy | nginx | HAProxy | Caddy | why we differ |\n");
-    text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
+    let mut text =
+        String::from("| case | wanted | vbc-proxy | nginx | HAProxy | Caddy | hyper | why we differ |\n");
+    text.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for row in rows {
-        let [ours, nginx, haproxy, caddy] = &row.servers;
+        let [ours, nginx, haproxy, caddy, hyper] = &row.servers;
         let (name, expected, why) = (row.name, &row.expected, row.why);
-        writeln!(text, "| {name} | {expected} | {ours} | {nginx} | {haproxy} | {caddy} | {why} |").unwrap();
+        writeln!(text, "| {name} | {expected} | {ours} | {nginx} | {haproxy} | {caddy} | {hyper} | {why} |")
+            .unwrap();
         for fault in &row.faults {
-            writeln!(text, "| | **{fault}** | | | | | |").unwrap();
+            writeln!(text, "| | **{fault}** | | | | | | |").unwrap();
         }
     }
     text
