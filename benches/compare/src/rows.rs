@@ -15,7 +15,7 @@ pub(crate) const BUSY: f64 = 0.95;
 /// The constant rate, as a share of nginx's peak.
 const SHARE: f64 = 0.6;
 
-/// Bounds for our ratios to nginx. Of a pair, the first is for the plain build and the second for
+/// Bounds for our ratios to nginx. The first bound of a pair is for the plain build, the second for
 /// the build with a profile.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Goals {

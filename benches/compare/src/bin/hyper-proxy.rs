@@ -1,7 +1,7 @@
 //! The plain proxy on hyper as a program: `hyper-proxy serve --config FILE`, like `vbc-proxy`.
 //!
-//! Of the configuration it reads `listen.address`, `upstream.url` and, for https,
-//! `upstream.ca_file`; it ignores other lines. The token is in the environment variable `BEARER`.
+//! It reads `listen.address`, `upstream.url` and, for https, `upstream.ca_file`, and ignores every
+//! other line. The token is in the environment variable `BEARER`.
 
 #[path = "../hyper_proxy.rs"]
 mod hyper_proxy;
