@@ -1,5 +1,5 @@
-//! The same bytes are sent through this proxy, nginx, HAProxy, Caddy and a plain proxy on hyper, each
-//! in front of an upstream that counts requests. `target/compare` has the tables of outcomes.
+//! The same bytes are sent through this proxy, nginx, HAProxy, Caddy and a plain proxy on hyper.
+//! Each has its own upstream, which counts requests. `target/compare` has the tables of outcomes.
 //!
 //! This proxy must have the expected outcome in every case. Where another server passes a case that
 //! we refuse, or refuses one that we pass, the case says why.

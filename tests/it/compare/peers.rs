@@ -1,5 +1,5 @@
-//! nginx, HAProxy and Caddy as child processes, and a plain proxy on hyper in this process. Each has
-//! its own upstream. `scripts/test` installs the programs.
+//! nginx, HAProxy and Caddy as child processes, and a plain proxy on hyper in this process. Each
+//! has its own upstream. `scripts/test` installs the programs.
 
 use std::net::SocketAddr;
 use std::path::Path;
