@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             kept &= rate.by_processor >= REQUESTS;
             println!(
                 "{what}, {how}: {:.0} requests for each second of one core ({:.0} a second of the day)",
-                rate.by_processor, rate.by_day
+                rate.by_processor, rate.by_wall_time
             );
         }
     }
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 
 struct Rate {
     by_processor: f64,
-    by_day: f64,
+    by_wall_time: f64,
 }
 
 /// The processor time of a process or of one of its threads, in nanoseconds.
@@ -86,7 +86,7 @@ fn rate(tasks: &str, mut ask: impl FnMut() -> usize) -> Rate {
     let responses = responses as f64;
     Rate {
         by_processor: responses / (processor(tasks) - before).as_secs_f64(),
-        by_day: responses / begun.elapsed().as_secs_f64(),
+        by_wall_time: responses / begun.elapsed().as_secs_f64(),
     }
 }
 

@@ -12,8 +12,8 @@ async fn assert_refused(requests: &[String]) {
         assert_eq!(upstream.connections(), 0);
 
         let mut client = world.connect().await;
-        let behind = format!("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n{request}");
-        client.write(behind.as_bytes()).await;
+        let after = format!("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n{request}");
+        client.write(after.as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");
         client.response().await.assert_problem(400, "http_request_error");
         client.closed().await;

@@ -13,13 +13,13 @@ const ALICE: (&str, &str) = ("alice@vbc.prod", "sim-password");
 const BOB: (&str, &str) = ("bob@vbc.prod", "bob-password");
 
 /// A proxy with an interactive login, and a browser.
-struct Desk {
+struct LoginSetup {
     world: World,
     browser: Chromium,
     _reserved: Socket,
 }
 
-impl Desk {
+impl LoginSetup {
     async fn start() -> Self {
         let (admin, _reserved) = reserve();
         let callback = format!("http://localhost:{}/callback", admin.port());
@@ -70,115 +70,115 @@ impl Desk {
 
 #[tokio::test]
 async fn a_login_in_a_browser_makes_the_proxy_ready() {
-    let desk = Desk::start().await;
-    assert_eq!(desk.world.admin("/ready").await.status, 503);
-    desk.begin().await;
-    desk.browser.screenshot("login-page").await;
-    desk.fill_in(ALICE).await;
-    let words = desk.outcome("logged_in").await;
-    desk.browser.screenshot("logged-in").await;
+    let setup = LoginSetup::start().await;
+    assert_eq!(setup.world.admin("/ready").await.status, 503);
+    setup.begin().await;
+    setup.browser.screenshot("login-page").await;
+    setup.fill_in(ALICE).await;
+    let words = setup.outcome("logged_in").await;
+    setup.browser.screenshot("logged-in").await;
     assert!(words.contains("You are logged in"), "{words}");
-    assert_eq!(desk.user().await, ALICE.0);
-    assert!(desk.browser.url().await.starts_with("http://localhost:"));
-    assert_eq!(desk.browser.cookies().await, [] as [serde_json::Value; 0]);
-    assert_eq!(desk.world.admin("/ready").await.status, 200);
-    assert_eq!(desk.world.get(USERS).await.status, 200);
-    assert_eq!(desk.subject().await, ALICE.0);
+    assert_eq!(setup.user().await, ALICE.0);
+    assert!(setup.browser.url().await.starts_with("http://localhost:"));
+    assert_eq!(setup.browser.cookies().await, [] as [serde_json::Value; 0]);
+    assert_eq!(setup.world.admin("/ready").await.status, 200);
+    assert_eq!(setup.world.get(USERS).await.status, 200);
+    assert_eq!(setup.subject().await, ALICE.0);
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_reported_on_the_login_page_and_can_be_corrected() {
-    let desk = Desk::start().await;
-    desk.log_in((ALICE.0, "wrong")).await;
-    let alert = desk.browser.find("[role=alert]").await.text().await;
-    desk.browser.screenshot("login-page-wrong-password").await;
+    let setup = LoginSetup::start().await;
+    setup.log_in((ALICE.0, "wrong")).await;
+    let alert = setup.browser.find("[role=alert]").await.text().await;
+    setup.browser.screenshot("login-page-wrong-password").await;
     assert!(alert.contains("Login failed"), "{alert}");
     // The user name is still there.
-    desk.browser.find("#password").await.type_in(ALICE.1).await;
-    desk.browser.find("#login").await.click().await;
-    desk.outcome("logged_in").await;
-    assert_eq!(desk.user().await, ALICE.0);
+    setup.browser.find("#password").await.type_in(ALICE.1).await;
+    setup.browser.find("#login").await.click().await;
+    setup.outcome("logged_in").await;
+    assert_eq!(setup.user().await, ALICE.0);
 }
 
 #[tokio::test]
 async fn a_user_who_denies_sees_that_nothing_has_changed() {
-    let desk = Desk::start().await;
-    desk.begin().await;
-    desk.browser.find("button[name=deny]").await.click().await;
-    let words = desk.outcome("refused").await;
-    desk.browser.screenshot("denied").await;
+    let setup = LoginSetup::start().await;
+    setup.begin().await;
+    setup.browser.find("button[name=deny]").await.click().await;
+    let words = setup.outcome("refused").await;
+    setup.browser.screenshot("denied").await;
     assert!(words.contains("The service refused the login") && words.contains("access_denied"), "{words}");
-    assert_eq!(desk.world.admin("/ready").await.status, 503);
+    assert_eq!(setup.world.admin("/ready").await.status, 503);
     // The page links to another attempt.
-    desk.browser.find("#outcome a").await.click().await;
-    desk.fill_in(ALICE).await;
-    desk.outcome("logged_in").await;
-    assert_eq!(desk.world.admin("/ready").await.status, 200);
+    setup.browser.find("#outcome a").await.click().await;
+    setup.fill_in(ALICE).await;
+    setup.outcome("logged_in").await;
+    assert_eq!(setup.world.admin("/ready").await.status, 200);
 }
 
 #[tokio::test]
 async fn another_user_takes_over_only_after_confirmation() {
-    let desk = Desk::start().await;
-    desk.log_in(ALICE).await;
-    desk.outcome("logged_in").await;
+    let setup = LoginSetup::start().await;
+    setup.log_in(ALICE).await;
+    setup.outcome("logged_in").await;
 
-    desk.log_in(BOB).await;
-    let words = desk.outcome("other_user").await;
-    desk.browser.screenshot("other-user").await;
+    setup.log_in(BOB).await;
+    let words = setup.outcome("other_user").await;
+    setup.browser.screenshot("other-user").await;
     assert!(words.contains("Nothing has been replaced yet"), "{words}");
-    assert_eq!(desk.user().await, BOB.0);
-    desk.browser.find("#keep").await.click().await;
-    desk.outcome("kept").await;
-    desk.browser.screenshot("kept").await;
-    assert_eq!(desk.subject().await, ALICE.0);
-    assert_eq!(desk.world.get(USERS).await.status, 200);
+    assert_eq!(setup.user().await, BOB.0);
+    setup.browser.find("#keep").await.click().await;
+    setup.outcome("kept").await;
+    setup.browser.screenshot("kept").await;
+    assert_eq!(setup.subject().await, ALICE.0);
+    assert_eq!(setup.world.get(USERS).await.status, 200);
 
-    desk.log_in(BOB).await;
-    desk.outcome("other_user").await;
-    desk.browser.find("#confirm").await.click().await;
-    desk.outcome("logged_in").await;
-    desk.browser.screenshot("replaced").await;
-    assert_eq!(desk.user().await, BOB.0);
-    assert_eq!(desk.subject().await, BOB.0);
-    assert_eq!(desk.world.get(USERS).await.status, 200);
+    setup.log_in(BOB).await;
+    setup.outcome("other_user").await;
+    setup.browser.find("#confirm").await.click().await;
+    setup.outcome("logged_in").await;
+    setup.browser.screenshot("replaced").await;
+    assert_eq!(setup.user().await, BOB.0);
+    assert_eq!(setup.subject().await, BOB.0);
+    assert_eq!(setup.world.get(USERS).await.status, 200);
 }
 
 #[tokio::test]
 async fn an_authorization_response_that_is_opened_again_does_nothing() {
-    let desk = Desk::start().await;
-    desk.log_in(ALICE).await;
-    desk.outcome("logged_in").await;
-    let callback = desk.browser.url().await;
+    let setup = LoginSetup::start().await;
+    setup.log_in(ALICE).await;
+    setup.outcome("logged_in").await;
+    let callback = setup.browser.url().await;
     assert!(callback.contains("/callback?code="), "{callback}");
     for _ in 0..2 {
-        desk.browser.open(&callback).await;
-        let words = desk.outcome("refused").await;
+        setup.browser.open(&callback).await;
+        let words = setup.outcome("refused").await;
         assert!(words.contains("This login is done already"), "{words}");
     }
-    desk.browser.screenshot("opened-again").await;
-    assert_eq!(desk.world.get(USERS).await.status, 200);
-    assert_eq!(desk.world.sim.stats().codes.ok, 1);
+    setup.browser.screenshot("opened-again").await;
+    assert_eq!(setup.world.get(USERS).await.status, 200);
+    assert_eq!(setup.world.sim.stats().codes.ok, 1);
 }
 
 #[tokio::test]
 async fn a_login_in_a_second_tab_replaces_the_one_in_the_first() {
-    let desk = Desk::start().await;
-    let first = desk.browser.tab().await;
-    desk.begin().await;
-    let second = desk.browser.new_tab().await;
-    desk.begin().await;
+    let setup = LoginSetup::start().await;
+    let first = setup.browser.tab().await;
+    setup.begin().await;
+    let second = setup.browser.new_tab().await;
+    setup.begin().await;
 
-    desk.browser.go_to_tab(&first).await;
-    desk.fill_in(ALICE).await;
-    let words = desk.outcome("refused").await;
-    desk.browser.screenshot("first-tab").await;
+    setup.browser.go_to_tab(&first).await;
+    setup.fill_in(ALICE).await;
+    let words = setup.outcome("refused").await;
+    setup.browser.screenshot("first-tab").await;
     assert!(words.contains("A second login was begun after this one"), "{words}");
-    assert_eq!(desk.world.admin("/ready").await.status, 503);
+    assert_eq!(setup.world.admin("/ready").await.status, 503);
 
-    desk.browser.go_to_tab(&second).await;
-    desk.fill_in(ALICE).await;
-    desk.outcome("logged_in").await;
-    assert_eq!(desk.world.admin("/ready").await.status, 200);
+    setup.browser.go_to_tab(&second).await;
+    setup.fill_in(ALICE).await;
+    setup.outcome("logged_in").await;
+    assert_eq!(setup.world.admin("/ready").await.status, 200);
 }
 
 /// Waits until the text at `selector` contains `text`.

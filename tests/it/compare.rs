@@ -25,7 +25,7 @@ use crate::harness::World;
 use case::{Becomes, Case, Expected, Response};
 use peers::Peer;
 use table::Row;
-use wire::{Got, Seen, Upstream, talk, values};
+use wire::{ReceivedRequest, ReceivedResponse, Upstream, talk, values};
 
 /// The number of cases that run at a server at once.
 const AT_ONCE: usize = 8;
@@ -33,10 +33,10 @@ const AT_ONCE: usize = 8;
 /// The outcome of one case at one server.
 #[derive(Clone, Debug, Default)]
 struct Outcome {
-    got: Vec<Got>,
+    got: Vec<ReceivedResponse>,
     /// Whether the server ended the connection.
     ended: bool,
-    seen: Vec<Seen>,
+    seen: Vec<ReceivedRequest>,
 }
 
 impl Outcome {
@@ -50,9 +50,9 @@ impl Outcome {
         self.ended
             && match expected {
                 Expected::Passes(count) => statuses == vec![200; count] && self.seen.len() == count,
-                Expected::Refused { behind, status } => {
-                    statuses.split_last() == Some((&status, &vec![200; behind][..]))
-                        && self.seen.len() == behind
+                Expected::Refused { after, status } => {
+                    statuses.split_last() == Some((&status, &vec![200; after][..]))
+                        && self.seen.len() == after
                 }
                 // A server may still send a 400.
                 Expected::Silence => statuses.iter().all(|status| *status == 400) && self.seen.is_empty(),
@@ -63,8 +63,8 @@ impl Outcome {
     fn passes_more_than(&self, expected: Expected) -> bool {
         match expected {
             Expected::Passes(_) => false,
-            Expected::Refused { behind, .. } => {
-                self.statuses().iter().filter(|status| **status < 400).count() > behind
+            Expected::Refused { after, .. } => {
+                self.statuses().iter().filter(|status| **status < 400).count() > after
             }
             Expected::Silence => !self.seen.is_empty(),
         }
@@ -104,7 +104,7 @@ async fn send_all(cases: Arc<Vec<Case>>, address: SocketAddr, upstream: &Upstrea
 }
 
 /// The fault of a request that this proxy sent, if any.
-fn fault(seen: &Seen, authority: SocketAddr) -> Option<String> {
+fn fault(seen: &ReceivedRequest, authority: SocketAddr) -> Option<String> {
     let authorizations = values(&seen.head, "authorization");
     let dropped = [
         "connection",
@@ -208,10 +208,10 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
 
 /// The outcome of one response at a client, and of the next request.
 struct Passed {
-    got: Vec<Got>,
+    got: Vec<ReceivedResponse>,
     ended: bool,
     /// The responses of another client, whose request may have used the same upstream connection.
-    behind: Vec<Got>,
+    after: Vec<ReceivedResponse>,
 }
 
 impl Passed {
@@ -229,7 +229,7 @@ impl Passed {
 
     /// Whether the next client got its own response.
     fn leaves_the_next_alone(&self) -> bool {
-        matches!(&self.behind[..], [response] if response.body == b"behind" && response.whole)
+        matches!(&self.after[..], [response] if response.body == b"after" && response.whole)
     }
 }
 
@@ -242,9 +242,9 @@ async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
             "{method} /case-{index:03} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         );
         let (got, ended) = talk(address, request.as_bytes(), false, method).await;
-        let behind = b"GET /behind HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let (behind, _) = talk(address, behind, false, "GET").await;
-        outcomes.push(Passed { got, ended, behind });
+        let after = b"GET /after HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let (after, _) = talk(address, after, false, "GET").await;
+        outcomes.push(Passed { got, ended, after });
     }
     outcomes
 }

@@ -14,7 +14,7 @@ async fn world(upstream: &RawUpstream, hold: &str) -> World {
 }
 
 /// Sends the head of a POST with this framing. Returns the client and the upstream's connection.
-async fn begun(world: &World, upstream: &RawUpstream, head: &str) -> (Client, UpstreamConnection) {
+async fn announce_upload(world: &World, upstream: &RawUpstream, head: &str) -> (Client, UpstreamConnection) {
     let mut client = world.connect().await;
     client.request(&format!("POST /a HTTP/1.1\n{head}"), b"").await;
     let mut connection = upstream.accept().await;
@@ -31,7 +31,7 @@ async fn a_large_body_is_sent_after_a_100_and_not_after_another_1xx() {
     ] {
         let upstream = RawUpstream::by_hand().await;
         let world = world(&upstream, "1h").await;
-        let (mut client, mut connection) = begun(&world, &upstream, head).await;
+        let (mut client, mut connection) = announce_upload(&world, &upstream, head).await;
         connection.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await;
         connection.write(CONTINUE).await;
         if head.starts_with('E') {
@@ -49,7 +49,7 @@ async fn a_large_body_is_sent_after_a_100_and_not_after_another_1xx() {
 async fn a_1xx_other_than_100_does_not_release_the_body() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
-    let (mut client, mut connection) = begun(&world, &upstream, "Content-Length: 5").await;
+    let (mut client, mut connection) = announce_upload(&world, &upstream, "Content-Length: 5").await;
     client.write(b"hello").await;
     connection.write(b"HTTP/1.1 102 Processing\r\n\r\n").await;
     connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
@@ -62,7 +62,7 @@ async fn a_401_before_the_body_is_cured_and_the_body_is_sent_once() {
     for head in ["Content-Length: 5", "Expect: 100-continue\nContent-Length: 5"] {
         let upstream = RawUpstream::by_hand().await;
         let world = world(&upstream, "1h").await;
-        let (mut client, mut first) = begun(&world, &upstream, head).await;
+        let (mut client, mut first) = announce_upload(&world, &upstream, head).await;
         if !head.starts_with('E') {
             client.write(b"hello").await;
         }
@@ -92,7 +92,7 @@ async fn a_final_response_reaches_a_waiting_client_without_its_body() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
     let (mut client, mut connection) =
-        begun(&world, &upstream, "Expect: 100-continue\nContent-Length: 5").await;
+        announce_upload(&world, &upstream, "Expect: 100-continue\nContent-Length: 5").await;
     connection.write(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno").await;
     assert!(client.head().await.starts_with("HTTP/1.1 403 "));
     assert_eq!(connection.gone().await, b"");
@@ -102,7 +102,7 @@ async fn a_final_response_reaches_a_waiting_client_without_its_body() {
 async fn a_silent_upstream_gets_the_body_after_the_timeout_and_is_not_asked_again() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "50ms").await;
-    let (mut client, mut connection) = begun(&world, &upstream, "Content-Length: 5").await;
+    let (mut client, mut connection) = announce_upload(&world, &upstream, "Content-Length: 5").await;
     client.write(b"hello").await;
     connection.expect(b"hello").await;
     connection.write(OK.as_bytes()).await;
@@ -118,7 +118,7 @@ async fn a_silent_upstream_gets_the_body_after_the_timeout_and_is_not_asked_agai
 async fn an_upstream_that_refuses_the_expectation_gets_the_request_without_it() {
     let upstream = RawUpstream::by_hand().await;
     let world = world(&upstream, "1h").await;
-    let (mut client, mut first) = begun(&world, &upstream, "Content-Length: 5").await;
+    let (mut client, mut first) = announce_upload(&world, &upstream, "Content-Length: 5").await;
     client.write(b"hello").await;
     first.write(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n").await;
     let mut second = upstream.accept().await;

@@ -317,9 +317,9 @@ async fn to_the_response(directory: &Path, admin: SocketAddr, user: &str) -> (Pr
 /// Starts a login in the browser. Returns the request with the authorization response.
 async fn begin(browser: &mut Browser, admin: SocketAddr, user: &str) -> String {
     let head = format!("GET /login/default HTTP/1.1\nHost: localhost:{}", admin.port());
-    let begun = browser.send(admin, &head, b"").await;
-    assert_eq!(begun.status, 302, "{begun:?}");
-    let back = sent_back(begun.header("location").unwrap(), user).await;
+    let started = browser.send(admin, &head, b"").await;
+    assert_eq!(started.status, 302, "{started:?}");
+    let back = sent_back(started.header("location").unwrap(), user).await;
     let target = back.strip_prefix(&format!("http://localhost:{}", admin.port())).unwrap();
     format!("GET {target} HTTP/1.1\nHost: localhost:{}", admin.port())
 }

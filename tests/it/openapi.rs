@@ -14,12 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(540);
 
 /// The target of a program's requests.
 #[derive(Clone, Copy, Debug)]
-enum Whom {
+enum Target {
     Simulator,
     Proxy,
 }
 
-const BOTH: [Whom; 2] = [Whom::Simulator, Whom::Proxy];
+const BOTH: [Target; 2] = [Target::Simulator, Target::Proxy];
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -31,11 +31,11 @@ async fn world() -> World {
 }
 
 /// Runs a program in its own world. Returns its output.
-async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
+async fn run(program: &str, target: Target, folder: Option<&Path>) -> String {
     let world = world().await;
-    let (base, how) = match whom {
-        Whom::Simulator => (world.sim.url(), "direct"),
-        Whom::Proxy => (format!("http://{}", world.address), "proxy"),
+    let (base, how) = match target {
+        Target::Simulator => (world.sim.url(), "direct"),
+        Target::Proxy => (format!("http://{}", world.address), "proxy"),
     };
     let python = repository().join("target/python-tools/bin/python");
     let mut command = Command::new(&python);
@@ -54,7 +54,7 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
     let output =
         output.unwrap_or_else(|error| panic!("{}: {error} (scripts/test installs it)", python.display()));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {whom:?}\n{out}\n{err}");
+    assert!(output.status.success(), "{program} {target:?}\n{out}\n{err}");
     out.into_owned()
 }
 
@@ -62,7 +62,7 @@ async fn run(program: &str, whom: Whom, folder: Option<&Path>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_clients_of_the_control_plane_can_inject_every_fault() {
     let folder = tempfile::tempdir().unwrap();
-    let said = run("control_clients.py", Whom::Simulator, Some(folder.path())).await;
+    let said = run("control_clients.py", Target::Simulator, Some(folder.path())).await;
     assert_eq!(said, "Generated 43 faults\nAttributes 43 faults\n");
 }
 
@@ -72,15 +72,15 @@ const OPERATIONS: &str = "account 3 operations\nuser 2 operations\nextension 2 o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_responds_as_its_specification_says() {
-    for whom in BOTH {
-        assert_eq!(run("walk.py", whom, None).await, OPERATIONS);
+    for target in BOTH {
+        assert_eq!(run("walk.py", target, None).await, OPERATIONS);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_generated_request_gets_a_documented_response_and_never_a_server_error() {
-    for whom in BOTH {
-        let said = run("generate.py", whom, None).await;
+    for target in BOTH {
+        let said = run("generate.py", target, None).await;
         assert_eq!(said.lines().filter(|line| line.ends_with("passed")).count(), 7, "{said}");
     }
 }
@@ -88,7 +88,7 @@ async fn every_generated_request_gets_a_documented_response_and_never_a_server_e
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_clients_can_call_every_operation() {
     let folder = tempfile::tempdir().unwrap();
-    for whom in BOTH {
-        assert_eq!(run("clients.py", whom, Some(folder.path())).await, OPERATIONS);
+    for target in BOTH {
+        assert_eq!(run("clients.py", target, Some(folder.path())).await, OPERATIONS);
     }
 }

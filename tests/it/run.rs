@@ -106,7 +106,7 @@ async fn a_run_is_quiet_and_names_its_log_where_the_command_fails() {
         output.stderr
     };
     assert_eq!(run(&[], 0).await, "mine\n");
-    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "it goes where nobody needs it");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "the log of a successful command is removed");
 
     let said = run(&[], 7).await;
     let named =
@@ -144,11 +144,12 @@ async fn a_limit_of_file_sizes_does_not_end_the_run() {
 #[tokio::test]
 async fn signals_are_passed_on_to_the_command() {
     for (signal, caught) in [("TERM", "TERM"), ("INT", "INT"), ("HUP", "HUP"), ("USR1", "USR1")] {
-        let script = format!("trap 'echo caught; exit 3' {caught}; echo begun; while :; do sleep 0.05; done");
+        let script =
+            format!("trap 'echo caught; exit 3' {caught}; echo started; while :; do sleep 0.05; done");
         let directory = tempfile::tempdir().unwrap();
         let arguments = ["run", "--simulate", "--", "/bin/sh", "-c", &script];
         let mut running = Process::start(directory.path(), &arguments, &variables(&directory));
-        assert_eq!(running.line().await, "begun");
+        assert_eq!(running.line().await, "started");
         running.signal(signal);
         assert_eq!(running.line().await, "caught");
         assert_eq!(running.end().await.code, Some(3), "{signal}");

@@ -155,15 +155,15 @@ async fn recording(walk: &mut Walk<'_>, account: &str, user: &str) {
             break;
         }
     }
-    let (somebody, theirs) = theirs.expect("somebody who records on demand");
-    walk.get(&own("/{}"), &[account, &somebody, &theirs], "").await;
+    let (other, theirs) = theirs.expect("another user who records on demand");
+    walk.get(&own("/{}"), &[account, &other, &theirs], "").await;
     let filter = json!({ "call_id": first["call_id"] });
     let jobs = walk.ask(&format!("POST {COMPANY}/export"), &[account], "", Some(filter)).await;
     walk.ask(&format!("POST {}", own("/export")), &[account, "self"], "", Some(json!({}))).await;
     walk.get(&own("/jobs"), &[account, user], "").await;
     walk.get(&own("/jobs/{}"), &[account, "self", &text(&jobs["job_ids"][0])], "").await;
     walk.ask(&format!("DELETE {COMPANY}/{{}}"), &[account, &last], "", None).await;
-    walk.ask(&format!("DELETE {}", own("/{}")), &[account, &somebody, &theirs], "", None).await;
+    walk.ask(&format!("DELETE {}", own("/{}")), &[account, &other, &theirs], "", None).await;
 }
 
 async fn telephony(walk: &mut Walk<'_>, account: &str) {

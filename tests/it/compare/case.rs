@@ -11,7 +11,7 @@ pub(super) enum Expected {
     Passes(usize),
     /// This many good requests get their responses. Then this status follows, and the connection
     /// ends.
-    Refused { behind: usize, status: u16 },
+    Refused { after: usize, status: u16 },
     /// There is no response, because the client has disconnected.
     Silence,
 }
@@ -71,12 +71,12 @@ pub(super) fn refused(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {
 }
 
 pub(super) fn refused_with(name: &'static str, status: u16, bytes: impl AsRef<[u8]>) -> Case {
-    Case::new(name, bytes, Expected::Refused { behind: 0, status })
+    Case::new(name, bytes, Expected::Refused { after: 0, status })
 }
 
 /// A 400 after this many good requests.
-pub(super) fn refused_behind(name: &'static str, behind: usize, bytes: impl AsRef<[u8]>) -> Case {
-    Case::new(name, bytes, Expected::Refused { behind, status: 400 })
+pub(super) fn refused_after(name: &'static str, after: usize, bytes: impl AsRef<[u8]>) -> Case {
+    Case::new(name, bytes, Expected::Refused { after, status: 400 })
 }
 
 pub(super) fn silent(name: &'static str, bytes: impl AsRef<[u8]>) -> Case {

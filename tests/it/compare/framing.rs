@@ -1,6 +1,6 @@
 //! Cases about the end of a request: lengths, codings, chunks, and hidden requests.
 
-use super::case::{Case, all_pass, passes, refused, refused_behind, refused_with, silent};
+use super::case::{Case, all_pass, passes, refused, refused_after, refused_with, silent};
 
 /// The request that a smuggler hides. It also ends the connection of a server that accepts it.
 const HIDDEN: &str = "GET /case-000/hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -68,9 +68,9 @@ fn lengths() -> Vec<Case> {
         refused("a tab before the colon of a length", hides("Content-Length\t: 5")),
         refused("a length on a folded line", hides("X: a\r\n Content-Length: 5")).because("obs-fold is refused"),
         refused("a folded length", hides("Content-Length:\r\n 5")).because("obs-fold is refused"),
-        refused("a length behind a bare LF", hides("X: a\nContent-Length: 5")).because("a bare LF does not end a line"),
-        refused("a length behind a bare CR", hides("X: a\rContent-Length: 5")),
-        refused("a length behind a NUL", hides("X: a\0Content-Length: 5")).because("a NUL is refused wherever it is; HAProxy passes it on"),
+        refused("a length after a bare LF", hides("X: a\nContent-Length: 5")).because("a bare LF does not end a line"),
+        refused("a length after a bare CR", hides("X: a\rContent-Length: 5")),
+        refused("a length after a NUL", hides("X: a\0Content-Length: 5")).because("a NUL is refused wherever it is; HAProxy passes it on"),
         silent("a body cut short", "POST /case-000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
             .then_ends(),
     ]
@@ -78,7 +78,7 @@ fn lengths() -> Vec<Case> {
 
 fn codings() -> Vec<Case> {
     const BOTH: &str =
-        "RFC 9112 §6.1 lets a server refuse both framings; one of them was meant for somebody else";
+        "RFC 9112 §6.1 lets a server refuse both framings; one of them was meant for another reader";
     const EXACTLY: &str = "exactly one `chunked`";
     const LAST: &str = "RFC 9112 §6.1: one `chunked`, and no coding that we do not decode; hyper checks the last coding alone";
     vec![
@@ -102,18 +102,18 @@ fn codings() -> Vec<Case> {
         refused("chunked with a parameter", hides("Transfer-Encoding: chunked;a=b")),
         refused("chunked in quotes", hides("Transfer-Encoding: \"chunked\"")),
         refused("a comma before chunked", hides("Transfer-Encoding: ,chunked")).because(EXACTLY),
-        refused("a comma behind chunked", hides("Transfer-Encoding: chunked,")).because(EXACTLY),
+        refused("a comma after chunked", hides("Transfer-Encoding: chunked,")).because(EXACTLY),
         refused("an empty coding", hides("Transfer-Encoding:")),
         refused("a vertical tab before chunked", hides("Transfer-Encoding: \x0bchunked")),
         refused("a form feed before chunked", hides("Transfer-Encoding: \x0cchunked")),
-        refused("a NUL behind chunked", hides("Transfer-Encoding: chunked\0")),
+        refused("a NUL after chunked", hides("Transfer-Encoding: chunked\0")),
         refused("a space before the colon of a coding", hides("Transfer-Encoding : chunked")),
         refused("a folded coding", hides("Transfer-Encoding:\r\n chunked")).because("obs-fold is refused"),
         refused("a coding on a folded line", hides("X: a\r\n Transfer-Encoding: chunked"))
             .because("obs-fold is refused"),
-        refused("a coding behind a bare LF", hides("X: a\nTransfer-Encoding: chunked"))
+        refused("a coding after a bare LF", hides("X: a\nTransfer-Encoding: chunked"))
             .because("a bare LF does not end a line"),
-        refused("a coding behind a space", hides(" Transfer-Encoding: chunked")).because("obs-fold is refused"),
+        refused("a coding after a space", hides(" Transfer-Encoding: chunked")).because("obs-fold is refused"),
         passes("a coding with an underscore", sized("Transfer_Encoding: chunked\r\nContent-Length: 5", "hello"))
             .arrives(b"hello"),
         refused(
@@ -151,7 +151,7 @@ fn chunks() -> Vec<Case> {
         passes("sizes with zeros before", chunked("0005\r\nhello\r\n0000\r\n\r\n")).arrives(b"hello"),
         passes("a chunk extension", chunked("5;a=b\r\nhello\r\n0\r\n\r\n")).arrives(b"hello"),
         passes("a quoted chunk extension", chunked("5;a=\"b;c\"\r\nhello\r\n0;d\r\n\r\n")).arrives(b"hello"),
-        refused("a space behind a size", chunked_hides("5 \r\nhello\r\n0\r\n\r\n")).because(DIGITS),
+        refused("a space after a size", chunked_hides("5 \r\nhello\r\n0\r\n\r\n")).because(DIGITS),
         refused("a space before an extension", chunked_hides("5 ;a\r\nhello\r\n0\r\n\r\n")).because(DIGITS),
         refused("a space before a size", chunked_hides(" 5\r\nhello\r\n0\r\n\r\n")),
         refused("a plus before a size", chunked_hides("+5\r\nhello\r\n0\r\n\r\n")),
@@ -166,12 +166,12 @@ fn chunks() -> Vec<Case> {
             "a size of 33 digits",
             chunked_hides("100000000000000000000000000000005\r\nhello\r\n0\r\n\r\n"),
         ),
-        refused("a bare LF behind a size", chunked_hides("5\nhello\r\n0\r\n\r\n")).because(LINE_END),
-        refused("a bare LF behind a chunk", chunked_hides("5\r\nhello\n0\r\n\r\n")).because(LINE_END),
-        refused("a bare CR behind a chunk", chunked_hides("5\r\nhello\r0\r\n\r\n")),
-        refused("two other bytes behind a chunk", chunked_hides("5\r\nhelloXX0\r\n\r\n")),
+        refused("a bare LF after a size", chunked_hides("5\nhello\r\n0\r\n\r\n")).because(LINE_END),
+        refused("a bare LF after a chunk", chunked_hides("5\r\nhello\n0\r\n\r\n")).because(LINE_END),
+        refused("a bare CR after a chunk", chunked_hides("5\r\nhello\r0\r\n\r\n")),
+        refused("two other bytes after a chunk", chunked_hides("5\r\nhelloXX0\r\n\r\n")),
         refused("a chunk longer than its size", chunked_hides("5\r\nhello!\r\n0\r\n\r\n")),
-        refused("a bare LF behind the last size", chunked_hides("5\r\nhello\r\n0\n\r\n")).because(LINE_END),
+        refused("a bare LF after the last size", chunked_hides("5\r\nhello\r\n0\n\r\n")).because(LINE_END),
         refused("a bare LF in an extension", chunked_hides("5;a\nhello\r\n0\r\n\r\n")).because(LINE_END),
         refused("a bare CR in an extension", chunked_hides("5;a\rb\r\nhello\r\n0\r\n\r\n"))
             .because("RFC 9112 §2.2: a bare CR is no part of a line"),
@@ -201,8 +201,8 @@ fn trailers() -> Vec<Case> {
         refused("a folded trailer", chunked_hides("5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n")).because(LINES),
         refused("a space before the colon of a trailer", chunked_hides("5\r\nhello\r\n0\r\nX : a\r\n\r\n"))
             .because(LINES),
-        refused("a bare LF behind a trailer", chunked_hides("5\r\nhello\r\n0\r\nX: a\n\r\n")).because(LINES),
-        refused("a bare LF behind the trailers", chunked_hides("5\r\nhello\r\n0\r\nX: a\r\n\n")).because(LINES),
+        refused("a bare LF after a trailer", chunked_hides("5\r\nhello\r\n0\r\nX: a\n\r\n")).because(LINES),
+        refused("a bare LF after the trailers", chunked_hides("5\r\nhello\r\n0\r\nX: a\r\n\n")).because(LINES),
         refused("a NUL in a trailer", chunked_hides("5\r\nhello\r\n0\r\nX: a\0b\r\n\r\n")).because(LINES),
         refused_with(
             "101 trailers",
@@ -228,42 +228,38 @@ fn pipelines() -> Vec<Case> {
             2,
             format!("{}{HIDDEN}", post.replace(": 5", ": 0").replace("hello", "")),
         ),
-        passes("bytes behind a request that ends the connection", format!("{HIDDEN}{a}{b}")),
-        refused_behind(
+        passes("bytes after a request that ends the connection", format!("{HIDDEN}{a}{b}")),
+        refused_after(
             "a bad second request: both framings",
             1,
             format!("{a}{}", hides("Content-Length: 5\r\nTransfer-Encoding: chunked")),
         )
         .because("RFC 9112 §6.1 lets a server refuse both framings"),
-        refused_behind(
+        refused_after(
             "a bad second request: lengths that differ",
             1,
             format!("{a}{}", hides("Content-Length: 5\r\nContent-Length: 6")),
         ),
-        refused_behind(
+        refused_after(
             "a bad second request: a bare LF",
             1,
             format!("{a}GET /case-000 HTTP/1.1\nHost: localhost\nConnection: close\n\n"),
         )
         .because("a bare LF does not end a line"),
-        refused_behind(
+        refused_after(
             "a bad second request: no Host",
             1,
             format!("{a}GET /case-000 HTTP/1.1\r\nConnection: close\r\n\r\n"),
         )
         .because("RFC 9112 §3.2: 400; HAProxy requires none"),
-        refused_behind(
-            "a bad third request",
-            2,
-            format!("{a}{post}GET /case-000\r\nHost: localhost\r\n\r\n"),
-        )
-        .because("a request line has a version; nginx takes it for HTTP/0.9"),
-        refused_behind("rubbish behind a request", 1, format!("{a}\0\0\0\0")),
-        refused_behind("rubbish behind a body", 1, format!("{post} /c HTTP/1.1\r\nHost: localhost\r\n\r\n")),
-        refused_behind("rubbish behind the last chunk", 1, format!("{put}\x01\r\n\r\n")),
+        refused_after("a bad third request", 2, format!("{a}{post}GET /case-000\r\nHost: localhost\r\n\r\n"))
+            .because("a request line has a version; nginx takes it for HTTP/0.9"),
+        refused_after("rubbish after a request", 1, format!("{a}\0\0\0\0")),
+        refused_after("rubbish after a body", 1, format!("{post} /c HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+        refused_after("rubbish after the last chunk", 1, format!("{put}\x01\r\n\r\n")),
         all_pass("a body that continues as a method", 2, format!("{post}GET{}", &HIDDEN[3..])),
-        refused_behind(
-            "a chunked request with a bad chunk behind a good request",
+        refused_after(
+            "a chunked request with a bad chunk after a good request",
             1,
             format!("{a}{}", chunked_hides("zz\r\n")),
         ),

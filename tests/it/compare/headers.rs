@@ -19,7 +19,7 @@ fn lines() -> Vec<Case> {
     const FOLD: &str = "this proxy refuses obs-fold and does not unfold it";
     vec![
         passes("an empty value", with("X:")),
-        passes("no space behind the colon", with("X:y")),
+        passes("no space after the colon", with("X:y")),
         passes("white space around a value", with("X: \t y \t")),
         passes("a tab inside a value", with("X: a\tb")),
         passes("obs-text in a value", with(b"X: \xe4\xf6\xff")),
@@ -64,7 +64,7 @@ fn lines() -> Vec<Case> {
         )
         .because("a bare LF does not end a line"),
         refused(
-            "a bare LF behind the request line",
+            "a bare LF after the request line",
             "GET /case-000 HTTP/1.1\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
         .because("a bare LF does not end a line"),
@@ -112,7 +112,7 @@ fn connections() -> Vec<Case> {
         all_pass("Proxy-Connection: keep-alive", 2, kept("Proxy-Connection: keep-alive")),
         all_pass("Keep-Alive", 2, kept("Keep-Alive: timeout=5, max=100")),
         passes("Connection: Close in capitals", kept("CONNECTION: CLOSE")),
-        passes("close behind another option", kept("Connection: x-y, close")),
+        passes("close after another option", kept("Connection: x-y, close")),
         passes("close on a second line", kept("Connection: x-y\r\nConnection: close")),
         all_pass(
             "an upgrade to h2c",

@@ -89,7 +89,7 @@ fn interim() -> Vec<Response> {
         passes("102 with a length", format!("HTTP/1.1 102 Processing\r\nContent-Length: 2\r\n\r\n{ok}")),
         passes("103 to an HTTP/1.0 client", format!("{early}{ok}")).to("GET", "1.0"),
         bad(
-            "a 101 nobody asked for",
+            "an unrequested 101",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
         )
         .then_ends()
@@ -172,7 +172,7 @@ fn chunks() -> Vec<Response> {
         cut("a size that is no number", chunked("2\r\nok\r\nXX\r\n")),
         cut("a minus before a size", chunked("2\r\nok\r\n-1\r\n")),
         cut("a size above 64 bits", chunked("2\r\nok\r\n10000000000000002\r\nok")),
-        cut("other bytes behind a chunk", chunked("2\r\nokXX0\r\n\r\n")),
+        cut("other bytes after a chunk", chunked("2\r\nokXX0\r\n\r\n")),
         cut("no last chunk", chunked("2\r\nok\r\n")),
         cut("half a chunk", chunked("2\r\nok\r\na\r\nhello")),
         cut("half the end", chunked("2\r\nok\r\n0\r\n")),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::case::{Becomes, Expected};
-use super::wire::Got;
+use super::wire::ReceivedResponse;
 use super::{Outcome, Passed};
 
 /// One case at all servers.
@@ -47,8 +47,8 @@ fn table(rows: &[&Row]) -> String {
 pub(super) fn expected(expected: Expected) -> String {
     match expected {
         Expected::Passes(count) => format!("{count} pass"),
-        Expected::Refused { behind: 0, status } => format!("{status}"),
-        Expected::Refused { behind, status } => format!("{status} behind {behind}"),
+        Expected::Refused { after: 0, status } => format!("{status}"),
+        Expected::Refused { after, status } => format!("{status} after {after}"),
         Expected::Silence => "silence, or 400".into(),
     }
 }
@@ -80,8 +80,8 @@ pub(super) fn passed(passed: &Passed) -> String {
     format!("{}{body}{open}{poisoned}", statuses(&passed.got))
 }
 
-fn statuses(got: &[Got]) -> String {
-    let one = |response: &Got| match (response.status, response.whole) {
+fn statuses(got: &[ReceivedResponse]) -> String {
+    let one = |response: &ReceivedResponse| match (response.status, response.whole) {
         (9, _) => "no head".to_owned(),
         (status, true) => status.to_string(),
         (status, false) => format!("{status} cut"),

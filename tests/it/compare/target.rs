@@ -138,7 +138,7 @@ fn request_lines() -> Vec<Case> {
     vec![
         refused("two spaces before the target", line("GET  /case-000 HTTP/1.1")).because(ONE_SPACE),
         refused("two spaces before the version", line("GET /case-000  HTTP/1.1")).because(ONE_SPACE),
-        refused("a space behind the version", line("GET /case-000 HTTP/1.1 ")).because(ONE_SPACE),
+        refused("a space after the version", line("GET /case-000 HTTP/1.1 ")).because(ONE_SPACE),
         refused("a space before the method", line(" GET /case-000 HTTP/1.1")),
         refused("tabs for spaces", line("GET\t/case-000\tHTTP/1.1")).because(ONE_SPACE),
         refused("no version", line("GET /case-000"))

@@ -19,14 +19,14 @@ const OPEN: Duration = Duration::from_secs(4);
 
 /// A whole request at the upstream.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ReceivedRequest {
     /// The case that it belongs to.
     pub(super) case: Option<usize>,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(super) fn line(&self) -> String {
         let end = find(&self.head, b"\r\n").unwrap_or(self.head.len());
         String::from_utf8_lossy(&self.head[..end]).into_owned()
@@ -34,17 +34,19 @@ impl Seen {
 }
 
 /// The bytes of a response, and whether the upstream closes the connection after them.
-pub(super) type Reply = (Vec<u8>, bool);
+pub(super) type ScriptedResponse = (Vec<u8>, bool);
 
 /// Counts the whole and unambiguous requests that reach it.
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedRequest>>>,
     task: JoinHandle<()>,
 }
 
 impl Upstream {
-    pub(super) async fn start(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        reply: impl Fn(&ReceivedRequest) -> ScriptedResponse + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -79,7 +81,7 @@ impl Upstream {
         .await
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<ReceivedRequest> {
         self.seen.lock().clone()
     }
 }
@@ -97,7 +99,7 @@ struct Reader {
 
 impl Reader {
     /// The next complete request. None if it is cut short or its end is unknown.
-    async fn request(&mut self) -> Option<Seen> {
+    async fn request(&mut self) -> Option<ReceivedRequest> {
         let head = self.through(b"\r\n\r\n").await?;
         let lengths = values(&head, "content-length");
         let codings = values(&head, "transfer-encoding");
@@ -124,7 +126,7 @@ impl Reader {
             }
             _ => return None,
         };
-        Some(Seen { case: number_in(&head), head, body })
+        Some(ReceivedRequest { case: number_in(&head), head, body })
     }
 
     async fn through(&mut self, end: &[u8]) -> Option<Vec<u8>> {
@@ -150,7 +152,7 @@ impl Reader {
 
 /// One response at the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Got {
+pub(super) struct ReceivedResponse {
     /// 9 for a response without a head (HTTP/0.9), 0 if it is not a number.
     pub(super) status: u16,
     pub(super) head: Vec<u8>,
@@ -164,7 +166,7 @@ pub(super) async fn talk(
     bytes: &[u8],
     then_ends: bool,
     method: &str,
-) -> (Vec<Got>, bool) {
+) -> (Vec<ReceivedResponse>, bool) {
     let Ok(mut stream) = TcpStream::connect(address).await else { return (Vec::new(), true) };
     let (mut read, mut write) = stream.split();
     let mut received = Vec::new();
@@ -184,14 +186,14 @@ pub(super) async fn talk(
 }
 
 /// The final responses in the bytes that a client has read.
-fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
+fn responses(mut bytes: &[u8], method: &str) -> Vec<ReceivedResponse> {
     // Only the first request of a pipeline may be a HEAD.
     let mut methods = VecDeque::from([method]);
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let end = find(bytes, b"\r\n\r\n").map(|at| at + 4);
         let (true, Some(end)) = (bytes.starts_with(b"HTTP/"), end) else {
-            found.push(Got { status: 9, head: Vec::new(), body: bytes.to_vec(), whole: false });
+            found.push(ReceivedResponse { status: 9, head: Vec::new(), body: bytes.to_vec(), whole: false });
             break;
         };
         let (head, rest) = bytes.split_at(end);
@@ -203,7 +205,7 @@ fn responses(mut bytes: &[u8], method: &str) -> Vec<Got> {
         }
         let no_body = methods.pop_front() == Some("HEAD") || status == 204 || status == 304;
         let (body, taken, whole) = if no_body { (Vec::new(), 0, true) } else { body(head, bytes) };
-        found.push(Got { status, head: head.to_vec(), body, whole });
+        found.push(ReceivedResponse { status, head: head.to_vec(), body, whole });
         bytes = &bytes[taken..];
     }
     found

@@ -167,8 +167,8 @@ const TARGETS: [Named; 16] = [
         get(format_args!("/t/vbc.prod/reports/accounts/1/call-logs?start:gte={}", case.segments()))
     }),
     ("a segment elsewhere", |case| get(format_args!("{NONE}/{}", case.segments()))),
-    ("a segment behind an operation", |case| get(format_args!("{CALLS}/{CALL}/token/{}", case.segments()))),
-    ("a segment behind token", |case| get(format_args!("/token/{}", case.segments()))),
+    ("a segment after an operation", |case| get(format_args!("{CALLS}/{CALL}/token/{}", case.segments()))),
+    ("a segment after token", |case| get(format_args!("/token/{}", case.segments()))),
     ("an identifier", |case| get(format_args!("{CALLS}/{}", case.segments()))),
     ("an account", |case| {
         get(format_args!("/t/vbc.prod/reports/v1/accounts/{}/call-logs?page=1", case.segments()))
