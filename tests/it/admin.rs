@@ -1,5 +1,6 @@
 //! The admin listener, for operators and monitoring.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -172,6 +173,24 @@ async fn metrics_count_responses_retries_and_exchanges() {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         assert!(line.starts_with("vbc_proxy_"), "{line}");
     }
+}
+
+/// The names of all metrics in an exposition. Counters end in `_total`.
+fn names_of(exposition: &str) -> BTreeSet<String> {
+    let types = exposition.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.into() }).collect()
+}
+
+#[tokio::test]
+async fn the_page_about_operations_has_every_metric() {
+    let world = World::start().await;
+    let mut names = names_of(world.admin("/metrics").await.text());
+    // Those of a recorder, which this world does not have.
+    names.extend(["written", "dropped", "truncated"].map(|what| format!("vbc_proxy_records_{what}_total")));
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `vbc_proxy_")?.split_once('`'));
+    let documented: BTreeSet<String> = rows.map(|(name, _)| format!("vbc_proxy_{name}")).collect();
+    assert_eq!(documented, names);
 }
 
 #[tokio::test]

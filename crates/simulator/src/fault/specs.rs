@@ -287,3 +287,47 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
         Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
     }),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The rows of the tables of faults in `docs/simulator.md`: name, parameters, effect, example.
+    fn rows(page: &str) -> Vec<Vec<&str>> {
+        let (_, faults) = page.split_once("\n## Faults\n").unwrap();
+        let (faults, _) = faults.split_once("\n## ").unwrap();
+        let rows = faults.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>())
+            .filter(|cells| cells.len() == 4)
+            .collect()
+    }
+
+    #[test]
+    fn the_page_about_the_simulator_has_every_fault_with_its_parameters_and_an_example() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/simulator.md");
+        let page = fs::read_to_string(file).unwrap();
+        let rows = rows(&page);
+        for FaultSpec { name, takes, .. } in FAULTS {
+            let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
+            let row = row.unwrap_or_else(|| panic!("docs/simulator.md has no row for {name}"));
+            let own: Vec<&str> = takes.iter().copied().filter(|take| *take != MATCHERS).collect();
+            let like_status = row[1].contains("those of `status`");
+            for parameter in own {
+                let shared = like_status
+                    && ["status", "retry_after", "seconds", "body", "content_type"].contains(&parameter);
+                assert!(shared || row[1].contains(&format!("`{parameter}`")), "{name}: {parameter}");
+            }
+            let example: Value = serde_json::from_str(row[3].trim_matches('`')).unwrap();
+            assert_eq!(example["fault"], *name, "{example}");
+            assert!(Fault::from_json(&example).is_ok(), "{example}");
+        }
+        assert_eq!(rows.len(), FAULTS.len(), "a row of docs/simulator.md is no fault");
+        for parameter in MATCHERS.split(", ") {
+            assert!(page.contains(&format!("\n| `{parameter}` | ")), "{parameter}");
+        }
+    }
+}
