@@ -184,9 +184,14 @@ fn names_of(exposition: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_page_about_operations_has_every_metric() {
     let world = World::start().await;
+    // A metric with labels appears with its first sample.
+    world.ready().await;
+    world.sim.revoke_all_access();
+    assert_eq!(world.get(USERS).await.status, 200);
     let mut names = names_of(world.admin("/metrics").await.text());
-    // Those of a recorder, which this world does not have.
-    names.extend(["written", "dropped", "truncated"].map(|what| format!("vbc_proxy_records_{what}_total")));
+    // This world has neither a recorder nor faults.
+    let others = ["records_written", "records_dropped", "records_truncated", "faults_injected"];
+    names.extend(others.map(|name| format!("vbc_proxy_{name}_total")));
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `vbc_proxy_")?.split_once('`'));
     let documented: BTreeSet<String> = rows.map(|(name, _)| format!("vbc_proxy_{name}")).collect();
