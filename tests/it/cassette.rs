@@ -193,7 +193,7 @@ async fn a_killed_recorder_leaves_whole_records_and_the_next_run_appends() {
         std::fs::write(&path, text).unwrap();
     }
     let mut serve = Process::start(directory.path(), &["serve", "--record", "session.cassette"], &[]);
-    serve.logged("cut short").await;
+    serve.logged("removed an incomplete record").await;
     let (address, _) = serve.listening().await;
     Session::of_users(1).ask(address).await;
     serve.terminate().await;

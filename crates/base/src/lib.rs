@@ -1,6 +1,6 @@
 //! The foundation of the `vbc-proxy` workspace: clock, secrets, random bytes, trusted files, units.
 //!
-//! Use it in the other packages of the workspace, and in tests that hold their clock or secrets. It
+//! Use it in the other packages of the workspace, and in tests that need a movable clock. It
 //! depends on none of them. It has no stable interface for other projects.
 //!
 //! # Example

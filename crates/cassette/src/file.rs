@@ -104,7 +104,7 @@ fn remedy(personal_data: PersonalData) -> &'static str {
 
 /// A cassette that has been read.
 pub struct Cassette {
-    /// The first line.
+    /// The first line of the cassette.
     pub header: Header,
     /// The records, in order.
     pub records: Vec<Record>,

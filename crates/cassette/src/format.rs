@@ -20,7 +20,7 @@ pub const LARGEST_BODY: usize = 16 << 20;
 /// byte.
 pub(crate) type Fields = Vec<(String, String)>;
 
-/// The first line.
+/// The first line of a cassette.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the format. Its name distinguishes a cassette from other files.

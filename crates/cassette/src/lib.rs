@@ -1,9 +1,9 @@
 //! Records exchanges with the VBC API to a file, a cassette, and replays them without the API.
 //!
 //! Use it to capture real traffic once and to test against it offline. A cassette can be shared:
-//! values that a table of the API does not list as harmless are replaced by stable pseudonyms.
-//! Secrets that the process knows are removed everywhere. `vbc-proxy serve --record` and
-//! `vbc-proxy replay` are built on this library.
+//! stable pseudonyms replace all values except those known to be harmless, and secrets that the
+//! process knows are removed everywhere. `vbc-proxy serve --record` and `vbc-proxy replay` use this
+//! library.
 //!
 //! # Example
 //!
@@ -14,7 +14,8 @@
 //! use http::{Request, Response};
 //! use http_body_util::{Empty, Full};
 //! use vbc_base::clock::Clock;
-//! use vbc_cassette::{Cassette, Matching, Order, Outcome, Player, Recorder, Tape, recorded_request};
+//! use vbc_cassette::{Cassette, Matching, Order, Outcome, Player};
+//! use vbc_cassette::{Recorder, Tape, recorded_request};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let directory = tempfile::tempdir()?;
@@ -27,9 +28,10 @@
 //!     .body(Full::new(body.clone()))?;
 //!
 //! let recorder = Recorder::start(&path, Default::default(), [], Clock::system())?;
-//! let mut tap = Tape::begin(&recorder, &request, "http://localhost:8080".into()).response(&response);
-//! tap.data(&body);
-//! drop(tap);
+//! let tape = Tape::begin(&recorder, &request, "http://localhost:8080".into());
+//! let mut response_tap = tape.response(&response);
+//! response_tap.data(&body);
+//! drop(response_tap);
 //! recorder.finish();
 //!
 //! let player = Player::new(Cassette::read(&path)?, Matching::Strict, Order::Any);
@@ -58,8 +60,8 @@
 //!
 //! # What it does not do
 //!
-//! It sends no requests and is no proxy. It records no websockets, and no bodies over
-//! [`LARGEST_BODY`]. Its table knows the VBC API only: of other requests it keeps no values unless
+//! It sends no requests and is no proxy. It does not record websockets, or bodies over
+//! [`LARGEST_BODY`]. It knows the VBC API only: it keeps no values of other requests unless
 //! [`RecordOptions::unknown`] is set.
 
 mod coding;

@@ -174,8 +174,8 @@ pub struct Abort;
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
 
-/// Path and query as received, if they have bytes that [`http::Uri`] rejects. An extension of such
-/// requests; their URI has those bytes percent-encoded.
+/// Path and query as received. A request has this extension if they contain bytes that `http::Uri`
+/// rejects; its URI has those bytes percent-encoded.
 #[derive(Clone, Debug)]
 pub struct RawTarget(pub Bytes);
 

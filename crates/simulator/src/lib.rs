@@ -34,13 +34,11 @@
 //!
 //! 1. [`Simulator`] runs the service and its control plane on two ports. [`Simulator::builder`]
 //!    returns a [`SimulatorBuilder`] for everything that can be configured.
-//! 2. [`Identity`], [`Application`] and [`User`] are who may log in.
-//! 3. [`Fault`] and [`Action`] make something go wrong. [`Scenario`] plays them from a file.
+//! 2. [`Identity`], [`Application`] and [`User`] describe who may log in.
+//! 3. [`Fault`] and [`Action`] make something go wrong. A [`Scenario`] is a file of them.
 //! 4. [`RecordedRequest`], [`Stats`], [`Expectation`] and [`Verdict`] show what the client did.
 //! 5. [`Clock`] is the simulator's time.
 //! 6. [`Service`] is the same simulation without sockets.
-//!
-//! The following sections describe them in this order.
 //!
 //! # Start
 //!
@@ -83,31 +81,6 @@
 //! # }
 //! ```
 //!
-//! # Journal and expectations
-//!
-//! The journal records every request without its secrets: [`Simulator::requests`] returns
-//! [`RecordedRequest`]s, [`Simulator::stats`] counters. Expectations are declared before the code
-//! under test runs; the [`Verdict`] names the nearest requests of those that are not met.
-//!
-//! ```
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> std::io::Result<()> {
-//! # use vbc_simulator::{Expectation, Simulator};
-//! # let sim = Simulator::start().await?;
-//! sim.expect([Expectation::new("POST", "/token").grant("password").times(1)]);
-//! // … the code under test …
-//! let verdict = sim.verdict();
-//! assert!(!verdict.met, "no code under test has run here: {verdict}");
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Clock
-//!
-//! Tokens, locks, quotas and timelines follow the simulator's [`Clock`], never the real time alone.
-//! [`Simulator::advance_clock`] and [`Simulator::set_clock`] move it; [`Clock::tokio`] follows
-//! tokio's paused time.
-//!
 //! # Scenarios
 //!
 //! A [`Scenario`] is a TOML file with options, users and a timeline of faults. With a seed or a
@@ -136,6 +109,31 @@
 //! # }
 //! ```
 //!
+//! # Journal and expectations
+//!
+//! The journal records every request without its secrets: [`Simulator::requests`] returns
+//! [`RecordedRequest`]s, [`Simulator::stats`] counters. Expectations are declared before the code
+//! under test runs; the [`Verdict`] names the nearest requests of those that are not met.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! # use vbc_simulator::{Expectation, Simulator};
+//! # let sim = Simulator::start().await?;
+//! sim.expect([Expectation::new("POST", "/token").grant("password").times(1)]);
+//! // … the code under test …
+//! let verdict = sim.verdict();
+//! assert!(!verdict.met, "no code under test has run here: {verdict}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Clock
+//!
+//! Tokens, locks, quotas and timelines follow the simulator's [`Clock`], never the real time alone.
+//! [`Simulator::advance_clock`] and [`Simulator::set_clock`] move it; [`Clock::tokio`] follows
+//! tokio's paused time.
+//!
 //! # Without sockets
 //!
 //! [`Service`] is the same simulation without sockets: it takes an `http::Request` and returns an
@@ -152,7 +150,7 @@
 //!
 //! # What it does not do
 //!
-//! It connects no real calls, and its recordings are silent. It does not simulate transcriptions of
+//! It makes no real calls, and its recordings are silent. It does not simulate transcriptions of
 //! recordings: they have no public specification, and requests for them get 404. It delivers
 //! webhooks only to this machine unless [`WebhookTargets`] allows more. It starts no threads of its
 //! own.

@@ -37,7 +37,7 @@ pub trait Listener: Sized {
     fn take(&self) -> io::Result<(Self::Stream, Self::Peer)>;
 }
 
-/// Accepts until the drain begins. Then takes the connections that the kernel has already accepted,
+/// Accepts until the drain starts. Then takes the connections that the kernel has already accepted,
 /// and closes the listener.
 ///
 /// `spawn` gets every stream with the peer's address. It must not block.
