@@ -1,8 +1,7 @@
 //! An authenticating proxy for the Vonage Business Communications (VBC) API.
 //!
-//! Use this library to run the proxy inside a Rust program: in its tests, next to a simulated VBC,
-//! or in a service that has its own command line. To run the proxy alone, use the `vbc-proxy`
-//! program.
+//! Use this library to run the proxy inside a Rust program, such as a test with a simulated VBC. To
+//! run the proxy alone, use the `vbc-proxy` program.
 //!
 //! # Example
 //!
