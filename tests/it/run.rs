@@ -239,7 +239,11 @@ async fn a_bad_scenario_is_refused_with_line_and_remedy() {
     let targets = ["simulate", "--webhooks", "http://hooks.test"];
     let output = Process::run(directory.path(), &targets, &[]).await;
     assert_eq!(output.code, Some(64));
-    assert!(output.stderr.contains("write `loopback`, `any`, or a comma-separated list of hosts"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("write `loopback`, `any`, or a comma-separated list of hosts"),
+        "{}",
+        output.stderr
+    );
     let output = Process::run(directory.path(), &["serve", "--webhooks", "any"], &[]).await;
     assert_eq!(output.code, Some(64));
     assert!(output.stderr.contains("add --simulate"), "{}", output.stderr);

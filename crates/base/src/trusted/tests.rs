@@ -145,7 +145,10 @@ fn a_pipe_of_a_stranger_is_refused_without_waiting_for_its_writer() {
     // A thread that waits for a writer ends only with the process.
     std::thread::spawn(move || done.send(read(&path, 10)));
     let error = ended.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "it is not a regular file and belongs to user 54321; use a file of your own");
+    assert_eq!(
+        error.to_string(),
+        "it is not a regular file and belongs to user 54321; use a file of your own"
+    );
 }
 
 #[test]
