@@ -2,7 +2,7 @@
 //!
 //! A fault is an [`Action`] or an [`Effect`]. An action takes effect once and lasts until another
 //! action or a reset. An effect applies to matching requests. To add a fault, add a variant to its
-//! enum, a line to `specs.rs`, and the code that handles it.
+//! enum, a line to `specs.rs`, a row to `docs/simulator.md`, and the code that handles it.
 
 mod action;
 mod active;
