@@ -58,6 +58,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(800);
 
 /// The handle of a credential. It is cheap to clone. Dropping the last clone ends the refresher.
 ///
+/// [`start`](Self::start) makes a handle, and [`close`](Self::close) ends the credential.
 /// Requests use [`reader`](Self::reader), [`bearer`](Self::bearer), [`replace`](Self::replace) and
 /// [`younger`](Self::younger), and report what the gateway thought of a bearer with
 /// [`trust`](Self::trust) and [`distrust`](Self::distrust). Operators use
@@ -327,6 +328,8 @@ impl Credential {
 
     /// Starts using the login of another user that [`redeem_code`](Self::redeem_code) held back.
     ///
+    /// Cancel safe: the refresher finishes without the caller.
+    ///
     /// # Errors
     /// [`LoginError::NothingToConfirm`] if no login with this number is waiting.
     pub async fn confirm(&self, login: u64) -> Result<LoginSummary, LoginError> {
@@ -347,6 +350,8 @@ impl Credential {
 
     /// Ends every block and pause, so that the next exchange is tried at once. Returns whether
     /// there was any.
+    ///
+    /// Cancel safe: the refresher finishes without the caller.
     ///
     /// # Errors
     /// [`Unavailable`] if the refresher has ended, or if the stored record or the login history

@@ -227,7 +227,7 @@ pub(super) async fn set_record_aside(
     if let Some(path) = store.set_aside(key).await? {
         tracing::warn!(
             record = %key.credential, reason, path,
-            "cannot read the record; moved it out of the way, nothing was deleted"
+            "cannot read the record, so it was moved out of the way; nothing was deleted"
         );
     }
     Ok(())

@@ -103,7 +103,8 @@ impl Gate {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
-            // This proxy is used as an http_proxy: other HTTP/1 targets have no authority.
+            // The client uses this proxy as its http_proxy. Other targets of HTTP/1 have no
+            // authority, and that of HTTP/2 has become the `Host`.
             return Err(GateRejection::ForeignTarget);
         }
         // RFC 9110 §4.2.4: a user name may disguise the host.

@@ -65,10 +65,15 @@ impl fmt::Debug for Reservation {
 /// A store of records.
 pub trait TokenStore: Send + Sync + 'static {
     /// Reads the record. Returns an empty one of revision 0 if nothing is stored.
+    ///
+    /// # Errors
+    /// The record cannot be read or used: see [`StoreError`]. Nothing has changed.
     fn load<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Record>;
 
     /// Replaces the record of revision `expected` with `record` (compare-and-set). The new record
     /// is durable on return.
+    ///
+    /// Not cancel safe: after the future is dropped, either record may be the stored one.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the stored revision is not `expected`; nothing was written.

@@ -81,6 +81,7 @@ fn add(fingerprints: &mut Vec<String>, more: &[String]) {
     fingerprints.drain(..surplus);
 }
 
+/// Merges in another history. The restrictions of both apply afterwards.
 pub(super) fn absorb(history: &mut LoginHistory, other: &LoginHistory) {
     add(&mut history.refused, &other.refused);
     add(&mut history.attempted, &other.attempted);

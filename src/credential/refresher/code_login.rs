@@ -89,7 +89,7 @@ impl<R: Redeem> Refresher<R> {
             return Some(known.clone());
         }
         let is_living = self.has_living_tokens();
-        // Dead tokens need no protection from a login that names nobody.
+        // Dead tokens need no protection from a login whose user is unknown.
         if let Some(configured) = self.options.username.as_deref().filter(|_| is_named || is_living) {
             return Some(configured.to_owned());
         }

@@ -77,7 +77,7 @@ impl<R: Redeem> Refresher<R> {
             tracing::warn!(
                 credential = %self.shared.name, login_needed_by = %format_args!("{by:.0}"),
                 trouble = self.trouble.as_deref().unwrap_or_default(),
-                "the refresh token is not being renewed; before that time, run `vbc-proxy login {}`",
+                "the refresh token is not being renewed; before login_needed_by, run `vbc-proxy login {}`",
                 self.shared.name
             );
         }
