@@ -96,7 +96,7 @@ pub mod app;
 #[doc(hidden)]
 pub mod cli;
 
-// The fuzz targets see internals, so they are modules of what they test. Their files are in
+// The fuzz targets use internals, so they are submodules of the tested modules. Their files are in
 // `fuzz/`.
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

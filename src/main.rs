@@ -1,4 +1,4 @@
-//! The binary: hands over to `cli`.
+//! The binary. Everything is in `vbc_proxy::cli`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The private modules, for the tests, benchmarks and fuzz targets of this repository. Their
-//! interface may change at any time.
+//! Re-exports private modules for the tests, benchmarks and fuzz targets of this repository. Not
+//! part of the public interface: it may change at any time.
 
 pub mod admin {
     pub use crate::admin::*;

@@ -19,19 +19,19 @@ use crate::oauth::{AuthorizationError, AuthorizationResponse, AuthorizeOptions};
 use vbc_base::secret::{Secret, fingerprint};
 use vbc_http::host_guard::requested_authority;
 
-/// Binds a login to the browser that started it. A redirect from another site brings the code, so
-/// that a `Strict` cookie would not be sent with it.
+/// Binds a login to the browser that started it. `Lax`, because the code arrives by a redirect from
+/// another site, and browsers send no `Strict` cookie with that.
 const LOGIN_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-login-", path: CALLBACK, same_site: "Lax" };
 /// Binds a confirmation to the browser with the question.
 const CONFIRM_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-confirm-", path: "/login", same_site: "Strict" };
 
 /// The last sentence of every failure.
-const UNCHANGED: &str = "Nothing was replaced: whatever tokens there were are still in use.";
+const UNCHANGED: &str = "Nothing was changed. Tokens that the proxy already has stay in use.";
 const LISTED: usize = 500;
 
 /// `GET /login`: the credentials with an interactive login.
 pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) -> Response {
-    // Under the host of the redirect URI, so that a click on a link stays on the same site.
+    // Redirects to the host of the redirect URI, so that a click on a link stays on the same site.
     let host = requested_authority(request.uri(), request.headers()).ok().flatten();
     let first = inner.options.interactive.iter().next();
     let first = first.map(|(name, options)| (name, inner.reach(name, options, host.as_ref())));
@@ -47,20 +47,19 @@ pub(super) async fn choose(State(inner): State<Arc<Inner>>, request: Request) ->
 fn list(inner: &Inner, page: Page) -> Response {
     if inner.options.interactive.is_empty() {
         return page
-            .text("No credential of this proxy needs a person to log in.")
-            .code(
-                "A person logs in to credentials that have {} in the configuration.",
-                "grant = \"authorization_code\"",
-            )
+            .text("No credential of this proxy needs an interactive login.")
+            .code("Only credentials with {} in the configuration do.", "grant = \"authorization_code\"")
             .response();
     }
     let names = inner.options.interactive.keys().take(LISTED);
     let page = page
-        .text("These credentials are logged in to by a person:")
+        .text("Choose what to log in to:")
         .links(names.map(|name| (login_path(name), format!("Log in to {name}"))));
     match inner.options.interactive.len().saturating_sub(LISTED) {
         0 => page.response(),
-        more => page.code(&format!("And {more} more: visit {{}} with its name."), "/login/NAME").response(),
+        more => {
+            page.code(&format!("And {more} more: visit {{}} with the name of one."), "/login/NAME").response()
+        }
     }
 }
 
@@ -73,12 +72,12 @@ pub(super) async fn login(
     let Some(options) = inner.options.interactive.get(&name) else {
         return no_interactive_login(&inner, &name);
     };
-    // A link on a foreign page must not start a login (login CSRF); a click on our page does.
+    // A link on a foreign page must not start a login (login CSRF). A click on this page may.
     if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
             .code(
-                "You come from another site, or from this one under another name, to log in as {}. Go on only if that is \
-                 what you want.",
+                "A link on another site, or on this one under another name, sent you here to log in to {}. Continue only \
+                 if you want that.",
                 &name,
             )
             .link(&login_path(&name), &format!("Log in to {name}"))
@@ -103,8 +102,8 @@ pub(super) async fn login(
 
 fn no_interactive_login(inner: &Inner, name: &str) -> Response {
     if inner.options.credentials.iter().any(|credential| credential.name() == name) {
-        let page = Page::new(StatusCode::NOT_FOUND, "choose", "Nobody logs in here").code(
-            "The credential {} logs in by itself, with the user name and password of the configuration.",
+        let page = Page::new(StatusCode::NOT_FOUND, "choose", "No login needed").code(
+            "The credential {} logs in automatically, with the user name and password of the configuration.",
             name,
         );
         return list(inner, page);
@@ -114,18 +113,18 @@ fn no_interactive_login(inner: &Inner, name: &str) -> Response {
 }
 
 fn leads_elsewhere(name: &str, options: &AuthorizeOptions) -> Response {
-    let page = Page::new(StatusCode::CONFLICT, "refused", "The answer would not come back here")
+    let page = Page::new(StatusCode::CONFLICT, "refused", "The login would not return here")
         .code(
-            "The redirect URI of this credential is {}, which does not lead to this listener.",
+            "The redirect URI of this credential is {}, which does not point to this listener.",
             &options.redirect_uri,
         )
         .code(
-            "Log in from the command line instead, and paste the answer there: {}",
+            "Log in from the command line instead, and paste the browser's final address there: {}",
             &format!("vbc-proxy login {name} --no-browser"),
         );
     match Url::parse(&options.redirect_uri) {
         Ok(url) if url.path() == CALLBACK => page
-            .text("If that address is forwarded to this listener, begin there:")
+            .text("If that address is forwarded to this listener, start the login there:")
             .link(&login::login_url(&url, name), "Log in there")
             .response(),
         _ => page.response(),
@@ -133,19 +132,19 @@ fn leads_elsewhere(name: &str, options: &AuthorizeOptions) -> Response {
 }
 
 fn no_random_bytes() -> Response {
-    Page::new(StatusCode::SERVICE_UNAVAILABLE, "refused", "No login can begin now")
-        .text("The operating system gives no random bytes, without which a login is not safe. Try again in a moment.")
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, "refused", "The login cannot start now")
+        .text("The operating system provides no random bytes, and a login without them is not safe. Try again in a moment.")
         .text(UNCHANGED)
         .response()
 }
 
 /// `GET /callback`: the authorization server redirects here, with a code or an error.
 pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) -> Response {
-    let answer = AuthorizationResponse::from_query(request.uri().query().unwrap_or_default());
+    let redirected = AuthorizationResponse::from_query(request.uri().query().unwrap_or_default());
     if request.method() != Method::GET {
         return denied(&inner, Denial::Unknown, None);
     }
-    let Some(state) = answer.state else { return denied(&inner, Denial::Unknown, None) };
+    let Some(state) = redirected.state else { return denied(&inner, Denial::Unknown, None) };
     let cookies = LOGIN_COOKIE.values(request.headers());
     let login = match inner.logins.redeem_by_browser(inner.options.clock.now(), &state, &cookies) {
         Ok(login) => login,
@@ -153,7 +152,7 @@ pub(super) async fn callback(State(inner): State<Arc<Inner>>, request: Request) 
     };
     let name = login.credential.clone();
     let key = login.key.clone();
-    let mut response = match answer.outcome {
+    let mut response = match redirected.outcome {
         Err(error) => {
             inner.note_refusal(&login, &error);
             refused_by_server(&login, &error)
@@ -203,8 +202,9 @@ pub(super) async fn confirm(
         }
     } else {
         inner.keep(&key, &name);
+        let kept = inner.find(&name).and_then(|credential| credential.snapshot().subject);
         Page::new(StatusCode::OK, "kept", "Nothing was changed")
-            .text("The other user's login was not taken: the tokens there were are still in use.")
+            .user("Kept {}. The other login was discarded.", kept.as_deref().unwrap_or("the current user"))
             .text("You can close this window.")
             .response()
     };
@@ -216,11 +216,11 @@ fn logged_in(name: &str, done: &LoginSummary) -> Response {
     let page = Page::new(StatusCode::OK, "logged_in", "You are logged in");
     let until = format!("{:.0}", done.expires_at);
     let page = match &done.subject {
-        Some(subject) => page.user("The proxy has tokens of {} now.", subject),
-        None => page.text("The proxy has its tokens now."),
+        Some(subject) => page.user(&format!("The proxy now acts as {{}} (credential {name})."), subject),
+        None => page.code("The proxy now has the tokens of the credential {}.", name),
     };
-    let page = page.code("They are those of the credential {}.", name).text(&format!(
-        "The access token is good until {until}; the proxy refreshes it by itself from now on."
+    let page = page.text(&format!(
+        "The access token is valid until {until}. From now on the proxy refreshes it automatically."
     ));
     let page = if done.unsaved { page.text(login::UNSAVED) } else { page };
     page.text("You can close this window.").response()
@@ -234,14 +234,14 @@ fn ask(
     confirmation: &login::Confirmation,
 ) -> Response {
     let other = found.unwrap_or("an unknown user");
-    let page = Page::new(StatusCode::CONFLICT, "other_user", "This is another user")
-        .code(&format!("Until now the credential {{}} has been {expected}'s."), name)
-        .user("You have logged in as {}.", other)
-        .text("Requests of everybody who uses this credential would be made in the new name. Nothing has been replaced yet.")
+    let page = Page::new(StatusCode::CONFLICT, "other_user", "You logged in as another user")
+        .user("You logged in as {}.", other)
+        .code(&format!("The credential {{}} belongs to {expected}. Nothing has been replaced yet."), name)
+        .text("If you replace the user, all requests that use this credential are made as the new user.")
         .question(
             &format!("{}/confirm", login_path(name)),
             confirmation.token.expose(),
-            &format!("Replace {expected} by {other}"),
+            &format!("Replace {expected} with {other}"),
             &format!("Keep {expected}"),
         );
     let mut response = page.response();
@@ -255,8 +255,8 @@ fn ask(
 
 fn refused_by_server(login: &RedeemableLogin, error: &AuthorizationError) -> Response {
     let title = match error {
-        AuthorizationError::Refused { .. } => "The service refused the login",
-        AuthorizationError::NoCode => "The answer has no code in it",
+        AuthorizationError::Refused { .. } => "The service rejected the login",
+        AuthorizationError::NoCode => "The response contains no code",
     };
     let page = Page::new(StatusCode::BAD_REQUEST, "refused", title)
         .text(&capital(&error.to_string()))
@@ -268,7 +268,7 @@ fn refused_by_server(login: &RedeemableLogin, error: &AuthorizationError) -> Res
 fn not_accepted(name: &str, error: &LoginError) -> Response {
     let (status, title) = match error {
         LoginError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "The login could not be completed"),
-        LoginError::NothingToConfirm => (StatusCode::CONFLICT, "There is nothing to confirm any more"),
+        LoginError::NothingToConfirm => (StatusCode::CONFLICT, "Nothing left to confirm"),
         _ => (StatusCode::BAD_GATEWAY, "The login was not accepted"),
     };
     let page = Page::new(status, "refused", title).text(&capital(&error.to_string())).text(UNCHANGED);
@@ -279,29 +279,29 @@ fn not_accepted(name: &str, error: &LoginError) -> Response {
 fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
     let page = |status, title| Page::new(status, "refused", title);
     let page = match why {
-        Denial::Unknown => page(StatusCode::BAD_REQUEST, "This login is not known")
-            .text("It was not begun here, or so long ago that it is forgotten, or the proxy was restarted meanwhile."),
+        Denial::Unknown => page(StatusCode::BAD_REQUEST, "This login is unknown")
+            .text("It was not started here, it is too old, or the proxy was restarted in the meantime."),
         Denial::Expired => page(StatusCode::BAD_REQUEST, "This login took too long")
-            .text(&format!("It must be finished within {} minutes.", LIFETIME.as_secs() / 60)),
-        Denial::Replaced => page(StatusCode::BAD_REQUEST, "A second login was begun after this one")
-            .text("Finish that one, in the window where it was begun, or begin again."),
+            .text(&format!("A login must be completed within {} minutes.", LIFETIME.as_secs() / 60)),
+        Denial::Replaced => page(StatusCode::BAD_REQUEST, "A newer login replaced this one")
+            .text("Complete the newer login in its own window, or start again."),
         Denial::Used { well: true } => {
-            return page(StatusCode::CONFLICT, "This login is done already")
-                .text("It ended well, and its answer works only once, so nothing was sent again. The tokens it brought are in use.")
+            return page(StatusCode::CONFLICT, "Already logged in")
+                .text("You are already logged in; nothing was changed.")
                 .text("You can close this window.")
                 .response();
         }
-        Denial::Used { well: false } => page(StatusCode::CONFLICT, "This login was used already")
-            .text("Its answer works only once, so nothing was sent again."),
-        Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was begun in another browser")
+        Denial::Used { well: false } => page(StatusCode::CONFLICT, "This login was already used")
+            .text("A login works only once, so nothing was sent again."),
+        Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was started in another browser")
             .text(
-                "Or the cookie that was set when it was begun is gone. A login is finished in the browser it was begun in, \
-                 so that nobody can slip you theirs.",
+                "A login must be completed in the browser that started it, so that nobody can make you use their login. \
+                 If this is that browser, its cookie is missing: log in again.",
             ),
         Denial::CommandLine | Denial::OtherLogin => {
-            return page(StatusCode::BAD_REQUEST, "The command line waits for this answer")
+            return page(StatusCode::BAD_REQUEST, "The command line waits for this login")
                 .text("Copy the whole address of this page from the address bar, and paste it at the prompt of the login command.")
-                .text("Nothing has been done with it here.")
+                .text("This page has changed nothing.")
                 .response();
         }
     };
@@ -338,7 +338,7 @@ fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
     response
 }
 
-/// A kind of cookies, one for each credential.
+/// A kind of cookie. Each credential has its own cookie of the kind.
 struct Cookie {
     prefix: &'static str,
     path: &'static str,
@@ -356,7 +356,8 @@ impl Cookie {
         }
     }
 
-    /// A `Set-Cookie`. The name depends on the redirect URI too: all ports of a host share cookies.
+    /// The value of `Set-Cookie`. The name also depends on the redirect URI, because all ports of a
+    /// host share their cookies.
     fn line(&self, credential: &str, options: &AuthorizeOptions, value: &str, age: u64) -> HeaderValue {
         let Self { prefix, path, same_site } = self;
         let name = &fingerprint(&[credential, &options.redirect_uri])[..8];
@@ -369,7 +370,7 @@ impl Cookie {
         value
     }
 
-    /// The values of at most 16 cookies of this kind.
+    /// The values of the request's cookies of this kind, at most 16.
     fn values(&self, headers: &HeaderMap) -> Vec<Secret> {
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));

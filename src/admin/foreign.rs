@@ -1,5 +1,5 @@
-//! Requests that the admin listener does not serve: foreign hosts, and changes that foreign pages
-//! ask for. The rules are those of [`host_guard`](vbc_http::host_guard), with two exceptions for
+//! Requests that the admin listener rejects: foreign host names, and changes that foreign pages
+//! request. The rules are those of [`host_guard`](vbc_http::host_guard), with two exceptions for
 //! forms.
 
 use axum::body::Body;
@@ -8,7 +8,7 @@ use vbc_http::host_guard::{self, Foreign, HostGuard, SEC_FETCH_SITE};
 
 use super::problem;
 
-/// Decides whether a request may go on. There is no guard on a unix socket: no browser gets there.
+/// Decides whether a request is served. A unix socket has no guard, because no browser reaches it.
 pub(super) fn admit<B>(guard: Option<&HostGuard>, request: &Request<B>) -> Result<(), Foreign> {
     let headers = request.headers();
     if let Some(guard) = guard {
@@ -20,20 +20,20 @@ pub(super) fn admit<B>(guard: Option<&HostGuard>, request: &Request<B>) -> Resul
     host_guard::check_page(request.method(), headers)
 }
 
-/// The response to a request that may not go on.
+/// The response to a request that is not served.
 pub(super) fn response(foreign: Foreign) -> Response<Body> {
     let (status, kind, title, detail) = match foreign {
         Foreign::Host => (
             StatusCode::MISDIRECTED_REQUEST,
             "foreign-host",
             "Not a host of this proxy",
-            "the admin listener does not go by this Host name; use localhost, its address, or a name of listen.hosts",
+            "the admin listener does not accept this Host name; use localhost, its address, or a name in listen.hosts",
         ),
         Foreign::Page => (
             StatusCode::FORBIDDEN,
             "cross-site-request",
             "Cross-site request refused",
-            "a page of another site asked for a change; do it from the command line, or from a page of this listener",
+            "a page of another site requested a change; make it from the command line or a page of this listener",
         ),
     };
     problem(status, kind, title, detail)
@@ -44,15 +44,15 @@ pub(super) fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     !is_own_form(headers) && host_guard::is_from_foreign_page(headers)
 }
 
-/// Whether it is a form of one of our pages. They send no referrer, so the form's origin is `null`
-/// (Fetch §3.2) and the other header decides.
+/// Whether it is a form of a page of this listener. These pages send no referrer, so the form's
+/// origin is `null` (Fetch §3.2) and `Sec-Fetch-Site` decides.
 fn is_own_form(headers: &HeaderMap) -> bool {
     has_null_origin(headers) && headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin")
 }
 
-/// Whether it may be the confirmation form from a browser without Fetch Metadata, whose only hint
-/// is the origin `null`. The form also needs the token of its page and a cookie of
-/// `SameSite=Strict`, which a page of another site does not have.
+/// Whether it may be the confirmation form from a browser without Fetch Metadata. Its only hint is
+/// the origin `null`. The form also needs the token of its page and a cookie with
+/// `SameSite=Strict`, which a page of another site cannot send.
 fn is_confirmation<B>(request: &Request<B>) -> bool {
     let name = request.uri().path().strip_prefix("/login/").and_then(|rest| rest.strip_suffix("/confirm"));
     has_null_origin(request.headers())

@@ -1,5 +1,5 @@
-//! Interactive logins, from a browser or the command line: started, redeemed, confirmed. The pages
-//! are in `browser`, the routes for the command line in `terminal`.
+//! Interactive logins from a browser or the command line: starting, redeeming and confirming them.
+//! The pages are in `browser`, the routes for the command line in `terminal`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::oauth::{AuthorizationError, AuthorizationRequest, AuthorizeOptions, u
 use vbc_base::secret::Secret;
 use vbc_http::host_guard::{is_local_name, normal_host};
 
-/// The path of redirect URIs that lead to this listener.
+/// The path of redirect URIs that point to this listener.
 pub(super) const CALLBACK: &str = "/callback";
 
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -48,7 +48,7 @@ pub(super) struct Confirmation {
 }
 
 impl Inner {
-    /// Starts a login. `None` when the system has no random bytes.
+    /// Starts a login. `None` if the system provides no random bytes.
     pub(super) fn begin(
         &self,
         credential: &str,
@@ -59,7 +59,7 @@ impl Inner {
         let binding = unguessable()?;
         let now = self.options.clock.now();
         self.logins.begin(now, credential, &state, (initiator, &binding), &options.redirect_uri, verifier);
-        tracing::info!(credential, "a person begins to log in");
+        tracing::info!(credential, "interactive login started");
         Some(StartedLogin { url, binding })
     }
 
@@ -67,7 +67,7 @@ impl Inner {
         self.note(&login.key, &login.credential, "refused", None, error.to_string());
     }
 
-    /// Prepares a confirmation. `None` when the system has no random bytes.
+    /// Prepares a confirmation. `None` if the system provides no random bytes.
     pub(super) fn wait(&self, key: &Key, number: u64) -> Option<Confirmation> {
         let token = unguessable()?;
         let cookie = unguessable()?;
@@ -77,11 +77,11 @@ impl Inner {
 
     /// Notes that the login of another user was declined.
     pub(super) fn keep(&self, key: &Key, credential: &str) {
-        self.note(key, credential, "kept", None, "the other user's login was not taken".to_owned());
+        self.note(key, credential, "kept", None, "the other user's login was discarded".to_owned());
     }
 
     fn note(&self, key: &Key, credential: &str, outcome: &str, subject: Option<String>, detail: String) {
-        tracing::info!(credential, outcome, "a person's login ended");
+        tracing::info!(credential, outcome, "interactive login ended");
         let last = LastLogin { at: self.options.clock.now(), outcome: outcome.to_owned(), subject, detail };
         self.logins.note(key, credential, last);
     }
@@ -100,8 +100,8 @@ impl Inner {
         self.note(key, credential, word, subject, detail);
     }
 
-    /// Where the authorization server sends the browser after a login of this credential, as seen
-    /// from a browser that uses `host`.
+    /// Where the authorization server sends the browser after a login to this credential, as seen
+    /// from a browser that uses `host`. `None` stands for a browser that is not here yet.
     pub(super) fn reach(
         &self,
         credential: &str,
@@ -132,14 +132,15 @@ impl Inner {
 }
 
 /// The text for tokens that are only in memory.
-pub(super) const UNSAVED: &str = "The new tokens could not be stored yet and are only in memory: see the log for the reason, \
-                                  and do not restart the proxy before `vbc-proxy status` says that they are stored.";
+pub(super) const UNSAVED: &str = "Could not save the new tokens, so they are only in memory. The log has the reason. \
+                                  Do not restart the proxy while `vbc-proxy status` shows UNSAVED.";
 
-/// The text for a frequent cause of refused logins that users do not know of.
-pub(super) const NO_SSO: &str = "A user whose account signs in through single sign-on (SSO) cannot log in here: the service \
-                                 does not support that. Use a VBC user without SSO.";
+/// The text for a frequent cause of rejected logins that users do not expect.
+pub(super) const NO_SSO: &str = "Users who sign in through single sign-on (SSO) cannot log in here, because the service \
+                                 does not support it. Use a VBC user without SSO.";
 
-/// Whether single sign-on may be the cause: the refusal is not about the application or the server.
+/// Whether single sign-on may be the cause: the error does not concern the application or the
+/// server.
 pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
     let of_others = [
         "invalid_scope",
@@ -156,7 +157,7 @@ pub(super) fn may_be_sso(error: &AuthorizationError) -> bool {
 
 /// Redeems the code of a login and uses its tokens.
 ///
-/// It runs as a task, so that the outcome is noted even if the client disconnects.
+/// Cancel safe: it runs as a task, so that the outcome is noted even if the client disconnects.
 pub(super) async fn redeem(
     inner: &Arc<Inner>,
     login: RedeemableLogin,
@@ -175,7 +176,7 @@ pub(super) async fn redeem(
     task.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// Uses the tokens of another user after the confirmation. Runs as a task, like [`redeem`].
+/// Uses the tokens of another user after the confirmation. A task, like [`redeem`].
 pub(super) async fn confirm(
     inner: &Arc<Inner>,
     key: Key,
@@ -196,17 +197,17 @@ pub(super) async fn confirm(
 }
 
 fn gone() -> LoginError {
-    LoginError::Unavailable("the proxy is shutting down; log in again when it runs".to_owned())
+    LoginError::Unavailable("the proxy is shutting down; log in again when it has restarted".to_owned())
 }
 
-/// Where a login ends: the host that the redirect URI leads to.
+/// Where a login ends: the host of the redirect URI.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// The host that the browser uses, so that it will send its cookies.
+    /// The host that the browser already uses, so that it sends its cookies.
     Here,
-    /// This listener under another name. The login must begin at this URL: cookies are per host.
+    /// This listener under another name. The login must start at this URL: cookies are per host.
     At(String),
-    /// Not this listener, as far as it can know.
+    /// Not this listener. It may still be, if the address is forwarded to this listener.
     Elsewhere,
 }
 
@@ -235,7 +236,7 @@ fn leads_to(redirect: &Url, address: Option<SocketAddr>) -> bool {
     };
     let own = address.ip();
     let same_host = match host {
-        // A local name leads to these loopback addresses only (RFC 6761 §6.3).
+        // A local name resolves to these loopback addresses only (RFC 6761 §6.3).
         None => {
             own.is_unspecified()
                 || own == IpAddr::V4(Ipv4Addr::LOCALHOST)

@@ -1,10 +1,10 @@
-//! The memory of interactive logins, and who may finish each.
+//! The open and recent interactive logins, and the rules for completing them.
 //!
-//! The state of its authorization request identifies a login. A cookie binds it to the browser that
-//! started it, or a number to the command line. Without that binding, an attacker could finish
-//! somebody else's login with a code of their own (RFC 6749 §10.12). Everything that gives access
-//! is kept as a fingerprint. Ended logins are kept for a while, so that a reloaded page still shows
-//! the outcome.
+//! The `state` of its authorization request identifies a login. A cookie binds a login to the
+//! browser that started it; a number binds it to the command line. Without that binding, an
+//! attacker could complete another user's login with their own code (RFC 6749 §10.12). All values
+//! that give access are kept as fingerprints. Ended logins are kept for a while, so that a reloaded
+//! page still shows the outcome.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -16,33 +16,33 @@ use serde::{Deserialize, Serialize};
 use vbc_base::clock::{Timestamp, after};
 use vbc_base::secret::{Secret, fingerprint};
 
-/// The time for a login, from its start to its end.
+/// The time limit of a login, from its start to its end.
 pub const LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// At most this many open logins of one credential.
 const PER_CREDENTIAL: usize = 4;
 /// At most this many logins, open or ended.
 const TOTAL: usize = 256;
 
-/// How the last interactive login of a credential ended.
+/// How the last interactive login to a credential ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastLogin {
     /// When it ended.
     pub at: Timestamp,
-    /// `logged_in`, `refused`, `other_user` (it waits for a confirmation) or `kept` (the other user
-    /// was declined).
+    /// `logged_in`, `refused`, `other_user` (the login waits for a confirmation) or `kept` (the
+    /// other user was declined).
     pub outcome: String,
     /// The user, if the server named one.
     pub subject: Option<String>,
-    /// A sentence about the outcome; may be empty.
+    /// A sentence about the outcome. May be empty.
     pub detail: String,
 }
 
 /// Who started a login.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Initiator {
-    /// A browser, which has a cookie.
+    /// A browser, identified by a cookie.
     Browser,
-    /// The command line, which has a number.
+    /// The command line, identified by a number.
     CommandLine,
 }
 
@@ -59,17 +59,18 @@ struct Login {
 }
 
 enum Stage {
-    /// No code has come yet.
+    /// No code has arrived yet.
     Open,
-    /// Newer logins of the credential replaced it.
+    /// Newer logins to the credential replaced it.
     Replaced,
-    /// Its code has come; `well` says whether it ended in a login.
+    /// Its code has arrived. `well`: the login succeeded.
     Used { well: bool },
     /// Another user logged in. The confirmation must have the secrets with these fingerprints.
     Waiting { number: u64, token: String, cookie: String },
 }
 
-/// A login whose code has come from its initiator, to be redeemed now. It is given out only once.
+/// A login whose code has arrived from its initiator. Each login is handed out only once, for
+/// redeeming the code.
 pub(super) struct RedeemableLogin {
     pub(super) key: Key,
     pub(super) credential: String,
@@ -88,22 +89,23 @@ pub(super) enum Denial {
     Unknown,
     /// It took longer than [`LIFETIME`].
     Expired,
-    /// A newer login of the credential replaced it, from the same browser or beyond the limit.
+    /// A newer login to the credential replaced it: from the same browser, or beyond
+    /// [`PER_CREDENTIAL`].
     Replaced,
-    /// Its code has come before; `well` says whether that ended in a login.
+    /// Its code has already arrived. `well`: that login succeeded.
     Used { well: bool },
     /// The cookie is missing, or is that of another login.
     OtherBrowser,
     /// It was started on the command line, which waits for the code.
     CommandLine,
-    /// What was pasted on the command line belongs to another login.
+    /// The text pasted on the command line belongs to another login.
     OtherLogin,
 }
 
-/// The logins of all credentials.
+/// The logins to all credentials.
 ///
-/// Each goes through [`begin`](Self::begin), then `redeem_by_…`, and then, if another user logged
-/// in, [`wait`](Self::wait) and `confirm_by_…`. [`note`](Self::note) keeps the outcome.
+/// A login goes through [`begin`](Self::begin), then `redeem_by_…`. If another user logged in,
+/// [`wait`](Self::wait) and `confirm_by_…` follow. [`note`](Self::note) keeps the outcome.
 #[derive(Default)]
 pub(super) struct Logins {
     inner: Mutex<Inner>,
@@ -133,7 +135,7 @@ impl Logins {
         for login in logins.iter_mut().filter(is_open).take((open + 1).saturating_sub(PER_CREDENTIAL)) {
             login.end(Stage::Replaced);
         }
-        // Ended logins are dropped before open ones, oldest first.
+        // At the limit the oldest ended login is dropped, or else the oldest of all.
         if logins.len() >= TOTAL {
             let ended =
                 logins.iter().position(|login| !matches!(login.stage, Stage::Open | Stage::Waiting { .. }));
@@ -151,14 +153,14 @@ impl Logins {
         });
     }
 
-    /// The credential of the login with this state, in whatever stage it is.
+    /// The credential of the login with this state, in any stage.
     pub(super) fn credential_of(&self, state: &Secret) -> Option<String> {
         let state = print(state);
         let inner = self.inner.lock();
         inner.logins.iter().find(|login| login.state == state).map(|login| login.credential.clone())
     }
 
-    /// Gives out the login of this state to the browser that has one of these cookies, once.
+    /// Hands out the login with this state, once, to the browser that has one of these cookies.
     pub(super) fn redeem_by_browser(
         &self,
         now: Timestamp,
@@ -185,8 +187,8 @@ impl Logins {
         Ok(login.redeem())
     }
 
-    /// Gives out the login to the command line that has its number, once. A state, if there is one,
-    /// must be that of the login.
+    /// Hands out the login, once, to the command line that has its number. A given state must be
+    /// that of the login.
     pub(super) fn redeem_by_command_line(
         &self,
         now: Timestamp,
@@ -203,7 +205,7 @@ impl Logins {
         Ok(login.redeem())
     }
 
-    /// Notes that another user logged in, and the secrets that confirm the login: a token in the
+    /// Notes that another user logged in, with the secrets that confirm the login: a token in the
     /// form and a cookie. Only the page with the question has both.
     pub(super) fn wait(&self, now: Timestamp, key: &Key, number: u64, token: &Secret, cookie: &Secret) {
         let mut inner = self.inner.lock();
@@ -213,8 +215,8 @@ impl Logins {
         }
     }
 
-    /// Gives out the number to confirm to the browser that has the token and one of these cookies,
-    /// once.
+    /// Hands out the number to confirm, once, to the browser that has the token and one of these
+    /// cookies.
     pub(super) fn confirm_by_browser(
         &self,
         now: Timestamp,

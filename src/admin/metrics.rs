@@ -1,5 +1,5 @@
-//! The metrics of credentials. They are read at each scrape, so that ten thousand credentials keep
-//! no label sets.
+//! The metrics of credentials. They are computed at each scrape, so that ten thousand credentials
+//! need no label sets in memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,32 +30,33 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A gauge of every credential: its name, its help text, and its value, if it has one.
+/// A gauge of every credential: its name, its help text, and its value. A credential without a
+/// value has no sample.
 type Gauge = (&'static str, &'static str, fn(&Snapshot) -> Option<i64>);
 
 const GAUGES: [Gauge; 8] = [
     (
         "token_expiry_timestamp_seconds",
-        "When the current access token ends, in seconds since 1970; 0 without one",
+        "When the current access token expires, in seconds since 1970; 0 without a token",
         |snapshot| Some(seconds(snapshot.expires_at)),
     ),
-    ("token_usable", "1 while there is a token that lives and is not refused", |snapshot| {
+    ("token_usable", "1 while there is a token that is neither expired nor rejected", |snapshot| {
         flag(snapshot.usable)
     }),
-    ("brake_engaged", "1 while logins are held back to protect the account", |snapshot| flag(snapshot.brake)),
-    ("login_needed", "1 while a person has to log in", |snapshot| flag(snapshot.login_needed)),
+    ("brake_engaged", "1 while logins are blocked to protect the account", |snapshot| flag(snapshot.brake)),
+    ("login_needed", "1 while an interactive login is needed", |snapshot| flag(snapshot.login_needed)),
     (
         "login_needed_by_timestamp_seconds",
-        "When a person has to log in at the latest, unless the refresh token is renewed before, in seconds since 1970",
+        "Latest time for an interactive login, in seconds since 1970, unless the refresh token is renewed before",
         |snapshot| snapshot.login_needed_by.map(|by| seconds(Some(by))),
     ),
-    ("other_user", "1 while the tokens of another user, brought by a refresh, are not used", |snapshot| {
+    ("other_user", "1 while a refresh has returned tokens of another user, which are not used", |snapshot| {
         flag(snapshot.other_user.is_some())
     }),
-    ("token_unsaved", "1 while the latest token set could not be stored", |snapshot| flag(snapshot.unsaved)),
+    ("token_unsaved", "1 while the latest token set is only in memory", |snapshot| flag(snapshot.unsaved)),
     (
         "refused_paths",
-        "Paths whose 401s pass for a minute, since a fresh token was refused there too",
+        "Paths whose 401s are passed on for a minute, because a fresh token was rejected there too",
         |snapshot| i64::try_from(snapshot.refused_paths).ok(),
     ),
 ];
@@ -72,10 +73,10 @@ fn seconds(at: Option<Timestamp>) -> i64 {
 type Total = (&'static str, &'static str, fn(&Credential) -> u64);
 
 const TOTALS: [Total; 2] = [
-    ("forced_refreshes", "Refreshes that a 401 forced, whatever came of them", Credential::forced_refreshes),
+    ("forced_refreshes", "Refreshes caused by a 401, successful or not", Credential::forced_refreshes),
     (
         "new_tokens_refused",
-        "401s that name a token which a refresh had just brought, or which may not be replaced yet",
+        "401s that reject a token that is brand-new or may not be replaced yet",
         Credential::new_tokens_refused,
     ),
 ];

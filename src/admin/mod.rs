@@ -1,4 +1,4 @@
-//! The admin routes: liveness, readiness, metrics and status; what operators do to credentials; and
+//! The admin routes: liveness, readiness, metrics and status; operations on credentials; and
 //! interactive logins.
 
 mod browser;
@@ -50,7 +50,8 @@ pub struct Admin {
 pub struct AdminOptions {
     /// All credentials.
     pub credentials: Vec<Credential>,
-    /// The authorization requests of the credentials with an interactive login, by name.
+    /// The settings of authorization requests, by the name of the credential. Only credentials with
+    /// an interactive login have them.
     pub interactive: BTreeMap<String, AuthorizeOptions>,
     /// The metrics of the proxy.
     pub metrics: Arc<Metrics>,
@@ -95,7 +96,7 @@ impl Admin {
         Self { inner, router }
     }
 
-    /// Makes `/ready` report that the proxy drains.
+    /// Makes `/ready` report that the proxy is draining. There is no way back.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
@@ -120,14 +121,14 @@ impl Handler for Admin {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Abort> {
         let (head, body) = request.into_parts();
-        // Not read by axum, which would keep a list of pieces, however small they are.
+        // Not read by axum, which would keep a list of all pieces, even of tiny ones.
         match read_all(body, routes::BODY_BYTES).await {
             Ok(Some(body)) => Ok(self.respond(Request::from_parts(head, body.into())).await),
             Ok(None) => Ok(problem(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body-too-large",
                 "Body too large",
-                "no request to these routes has a body of this size",
+                "request bodies are limited to 64 KiB here",
             )),
             Err(BodyError::Rejected(rejection)) => Ok(self.reject(rejection)),
             Err(_) => Err(Abort),
@@ -138,17 +139,17 @@ impl Handler for Admin {
         let status = match rejection {
             RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             RequestRejection::TooManyConnections => {
-                let detail = "the admin listener has reached its limit of connections; close some of them";
+                let detail = "the admin listener has reached its connection limit; close some connections";
                 let wait = Duration::from_secs(1);
                 return retry_later("too-many-connections", "Too many connections", detail, wait);
             }
             _ => StatusCode::BAD_REQUEST,
         };
-        problem(status, "malformed-request", "Malformed request", "the request breaks the rules of HTTP/1.1")
+        problem(status, "malformed-request", "Malformed request", "the request is not valid HTTP/1.1")
     }
 }
 
-/// A 503 with the time after which a retry makes sense.
+/// A 503 with `Retry-After`.
 fn retry_later(
     kind: &'static str,
     title: &'static str,

@@ -1,4 +1,4 @@
-//! Operations on a credential: refresh it, lift its brake, examine it.
+//! Operations on a credential: refreshing it, releasing its login brake, examining it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Refreshed {
     pub credential: String,
     /// The revision of its new token set.
     pub revision: u64,
-    /// When the new access token ends.
+    /// When the new access token expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -31,9 +31,10 @@ pub struct Refreshed {
 pub struct Unlocked {
     /// The name of the credential.
     pub credential: String,
-    /// Whether its brake was on.
+    /// Whether its login brake was on.
     pub was_on: bool,
-    /// The error of the token store, if there was one: the brake is lifted in this process only.
+    /// The error of the token store, if there was one. The brake is then released in this process
+    /// only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_trouble: Option<String>,
 }
@@ -42,7 +43,7 @@ pub(super) async fn refresh(State(inner): State<Arc<Inner>>, Path(name): Path<St
     let Some(credential) = inner.find(&name) else { return inner.no_such_credential() };
     match credential.refresh().await {
         Ok(()) => {
-            tracing::info!(credential = name, "refreshed, as an operator asked for");
+            tracing::info!(credential = name, "credential refreshed on request");
             let snapshot = credential.snapshot();
             json(&Refreshed {
                 credential: name,
@@ -65,8 +66,8 @@ pub(super) async fn unlock(State(inner): State<Arc<Inner>>, Path(name): Path<Str
     }
 }
 
-/// Examines the credential of this name with these suites, or with all if there are none. Returns a
-/// report in JSON.
+/// Examines the credential of this name with these suites; an empty list stands for all suites.
+/// Returns a report in JSON.
 pub type Examiner =
     Arc<dyn Fn(String, Vec<String>) -> BoxFuture<'static, Result<Bytes, NoReport>> + Send + Sync>;
 
@@ -75,11 +76,11 @@ pub type Examiner =
 pub enum NoReport {
     /// There is no credential of this name.
     NoSuchCredential,
-    /// The request is wrong; the text says why.
+    /// The request is wrong. The text states the reason.
     Question(String),
 }
 
-/// Takes `?suite=…`, any number of times. A POST, because it may log in.
+/// Accepts `?suite=…`, any number of times. A POST, because it may log in.
 pub(super) async fn examine(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
@@ -110,12 +111,12 @@ impl Inner {
     /// The response for an unknown name.
     pub(super) fn no_such_credential(&self) -> Response {
         let known = list(self.options.credentials.iter().map(Credential::name));
-        let detail = format!("there is no credential of this name; there is {known}");
+        let detail = format!("there is no credential of this name; the credentials are: {known}");
         problem(StatusCode::NOT_FOUND, "no-such-credential", "No such credential", detail)
     }
 }
 
-/// Names for a sentence: all, or the first of many.
+/// The names as part of a sentence: all, the first of many, or `none`.
 pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<_> = names.collect();
@@ -128,7 +129,7 @@ pub fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn unavailable(error: Unavailable) -> Response {
-    // Without a known time: soon, but not in a loop.
+    // Without a known time, clients retry soon, but not in a busy loop.
     let wait = error.retry_after.unwrap_or(Duration::from_secs(60));
     retry_later("no-usable-token", "No usable token", error.detail, wait)
 }

@@ -1,4 +1,4 @@
-//! The pages of a login: plain, without scripts, and without anything from the request.
+//! The pages of a login. They are plain, without scripts, and repeat nothing from the request.
 
 use std::fmt::Write;
 
@@ -41,13 +41,13 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page with this heading; `outcome` is for programs, in `data-outcome` of the element
-    /// `#outcome`.
+    /// A page with this heading. `outcome` is for programs: it becomes the attribute `data-outcome`
+    /// of the element `#outcome`.
     pub(super) fn new(status: StatusCode, outcome: &'static str, title: &'static str) -> Self {
         Self { status, outcome, title, body: String::new() }
     }
 
-    /// A paragraph of plain text; any text is safe.
+    /// A paragraph of plain text. Like all methods, it escapes its arguments.
     pub(super) fn text(mut self, text: &str) -> Self {
         let _ = write!(self.body, "<p>{}</p>", escape(text));
         self

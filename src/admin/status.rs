@@ -1,4 +1,4 @@
-//! `/ready`, and `/status.json`, which `vbc-proxy status` reads too.
+//! `/ready` and `/status.json`. `vbc-proxy status` shows the latter.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,11 +16,12 @@ use vbc_cassette::RecordingCounts;
 pub struct Status {
     /// The program's version.
     pub version: String,
-    /// Whether requests can be served now.
+    /// Whether requests can be served now: the proxy is not draining, and at least one credential
+    /// has a usable token.
     pub ready: bool,
-    /// Why not; empty when they can.
+    /// Why the proxy is not ready. Empty if it is.
     pub reasons: Vec<String>,
-    /// The credentials whose requests get 503, and why, while others have a token.
+    /// The credentials whose requests get 503, and why. Empty unless others have a token.
     #[serde(default)]
     pub degraded: Vec<String>,
     /// When the process started to serve.
@@ -31,10 +32,10 @@ pub struct Status {
     pub upstream: String,
     /// Open client connections.
     pub connections: i64,
-    /// Requests with an injected fault of `[faults]`.
+    /// Requests that got an injected fault of `[faults]`.
     #[serde(default)]
     pub faults_injected: u64,
-    /// The recording, with `--record`.
+    /// The recording. `None` without `--record`.
     #[serde(default)]
     pub recording: Option<RecordingStatus>,
     /// Every credential.
@@ -73,23 +74,25 @@ pub struct CredentialStatus {
     pub revision: u64,
     /// When the access token was received.
     pub issued_at: Option<Timestamp>,
-    /// When the access token ends.
+    /// When the access token expires.
     pub expires_at: Option<Timestamp>,
     /// When the next exchange is planned.
     pub next_attempt: Option<Timestamp>,
     /// Exchanges with the token endpoint since the start.
     pub exchanges: u64,
-    /// Whether logins are held back to protect the account.
+    /// Whether logins are blocked to protect the account.
     pub brake: bool,
     /// Whether an interactive login is needed now.
     pub login_needed: bool,
-    /// Whether logins are interactive: one at first, and one whenever the refresh token is lost.
+    /// Whether logins are interactive. One is needed at first, and whenever the refresh token is
+    /// lost.
     #[serde(default)]
     pub by_person: bool,
-    /// The login page, if a browser on this machine can finish a login here.
+    /// The login page, if a browser on this machine can complete a login here.
     #[serde(default)]
     pub login_url: Option<String>,
-    /// The latest time for an interactive login, unless the refresh token is renewed before.
+    /// When an interactive login is needed at the latest, unless the refresh token is renewed
+    /// before.
     #[serde(default)]
     pub login_needed_by: Option<Timestamp>,
     /// How the last interactive login since the start ended.
@@ -98,25 +101,25 @@ pub struct CredentialStatus {
     /// The user of the tokens, if the server named one.
     #[serde(default)]
     pub subject: Option<String>,
-    /// The other user whose tokens a refresh brought, if it did; they are not used.
+    /// The other user whose tokens a refresh returned, if it did. Those tokens are not used.
     #[serde(default)]
     pub other_user: Option<String>,
     /// The granted scope, if the server named it.
     #[serde(default)]
     pub scope: Option<String>,
-    /// The effect of a second login: `reuse`, `renew_revoke`, `renew_keep`; `None` until it is
+    /// The effect of a second login: `reuse`, `renew_revoke` or `renew_keep`. `None` until it is
     /// known.
     #[serde(default)]
     pub issuance: Option<String>,
-    /// Whether the latest token set could not be stored.
+    /// Whether the latest token set could not be stored and is only in memory.
     pub unsaved: bool,
-    /// Whether a note of a login could not be stored.
+    /// Whether a note of a login could not be stored and is only in memory.
     #[serde(default)]
     pub note_unsaved: bool,
-    /// The latest error of the token store, if it has not recovered.
+    /// The latest error of the token store, unless it has recovered.
     #[serde(default)]
     pub store_trouble: Option<String>,
-    /// What is wrong, and the remedy.
+    /// The current problem and its remedy.
     pub trouble: Option<String>,
 }
 
@@ -161,17 +164,18 @@ fn issuance(mode: Issuance) -> &'static str {
 #[derive(Debug, Serialize)]
 pub(super) struct Readiness {
     pub(super) ready: bool,
-    /// Why it is not ready; empty when it is.
+    /// Why the proxy is not ready. Empty if it is.
     pub(super) reasons: Vec<String>,
-    /// The credentials whose requests get 503, and why, while others have a token.
+    /// The credentials whose requests get 503, and why. Empty unless others have a token.
     pub(super) degraded: Vec<String>,
-    /// The credentials that have a token but cannot be refreshed: a refresh brought another user's.
+    /// The credentials that have a token but cannot be refreshed, because a refresh returned
+    /// another user's tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) warnings: Vec<String>,
 }
 
-/// Ready means: not draining, and at least one of these credentials has a usable token. Without any
-/// credential, when a cassette is replayed, there is nothing to wait for.
+/// Ready means: not draining, and at least one of these credentials has a usable token. An empty
+/// list of credentials is ready too.
 pub(super) fn readiness(inner: &Inner, credentials: &[Credential]) -> Readiness {
     let mut unusable = Vec::new();
     let mut warnings = Vec::new();
@@ -197,7 +201,7 @@ fn explain(inner: &Inner, name: &str, snapshot: Snapshot) -> String {
     let why = snapshot.trouble.unwrap_or_else(|| {
         let why = match snapshot.revision {
             0 => "the first token has not been issued yet",
-            _ => "the token has ended, and the next one has not been issued yet",
+            _ => "the token has expired, and the next one has not been issued yet",
         };
         why.to_owned()
     });

@@ -1,4 +1,5 @@
-//! Interactive logins on the command line: started here, finished by what the user pastes.
+//! Interactive logins on the command line: started here, completed by the text that the user
+//! pastes.
 
 use std::sync::Arc;
 
@@ -24,12 +25,12 @@ pub enum LoginOutcome {
     LoggedIn {
         /// The user, if the server named one.
         subject: Option<String>,
-        /// When the access token ends.
+        /// When the access token expires.
         expires_at: Timestamp,
-        /// Whether they are only in memory.
+        /// Whether the tokens are only in memory.
         unsaved: bool,
     },
-    /// Another user logged in; nothing is replaced until that is confirmed.
+    /// Another user logged in. Nothing is replaced until that is confirmed.
     OtherUser {
         /// The user of the current tokens.
         expected: String,
@@ -48,9 +49,10 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
     let Some(options) = inner.options.interactive.get(&name) else {
         let names = super::operate::list(inner.options.interactive.keys().map(String::as_str));
         let detail = format!(
-            "this credential logs in by itself, with its user name and password; a person logs in to: {names}"
+            "this credential logs in automatically with its user name and password; credentials with an interactive \
+             login: {names}"
         );
-        return problem(StatusCode::CONFLICT, "not-for-people", "Nobody logs in to this credential", detail);
+        return problem(StatusCode::CONFLICT, "not-for-people", "No interactive login", detail);
     };
     match inner.begin(&name, options, Initiator::CommandLine) {
         Some(started) => json(&serde_json::json!({
@@ -61,13 +63,13 @@ pub(super) async fn begin(State(inner): State<Arc<Inner>>, Path(name): Path<Stri
             "pkce": options.pkce,
         })),
         None => {
-            let detail = "the operating system gives no random bytes; try again in a moment";
-            problem(StatusCode::SERVICE_UNAVAILABLE, "no-random-bytes", "No login can begin now", detail)
+            let detail = "the operating system provides no random bytes; try again in a moment";
+            problem(StatusCode::SERVICE_UNAVAILABLE, "no-random-bytes", "The login cannot start now", detail)
         }
     }
 }
 
-/// The body of [`submit`]. It has secrets, so it is not `Debug`.
+/// The body of [`submit`]. Not `Debug`, because it holds secrets.
 #[derive(Deserialize)]
 struct LoginSubmission {
     login: String,
@@ -75,15 +77,14 @@ struct LoginSubmission {
     confirm: Option<u64>,
 }
 
-/// `POST /credentials/{name}/login/answer`: finishes a login, or confirms another user's.
+/// `POST /credentials/{name}/login/answer`: completes a login, or confirms that of another user.
 pub(super) async fn submit(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // A form cannot have this type, so that a foreign page cannot send one without a CORS
-    // preflight.
+    // Forms cannot send this type, so a foreign page cannot either without a CORS preflight.
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
@@ -103,7 +104,7 @@ pub(super) async fn submit(
     }
     let AuthorizationResponse { state, outcome: code } =
         AuthorizationResponse::from_pasted(&answer.unwrap_or_default());
-    // Without a code, something else was pasted: the login stays open for a second try.
+    // Without a code the wrong text was pasted. The login stays open for another try.
     if code == Err(AuthorizationError::NoCode) {
         let detail = AuthorizationError::NoCode.to_string();
         return problem(StatusCode::BAD_REQUEST, "no-code", "No code", detail);
@@ -152,18 +153,19 @@ fn outcome(outcome: Result<LoginSummary, LoginError>) -> Response {
 fn denied(why: Denial) -> Response {
     // With `other-login` the login stays open, so that the user can paste again.
     let (kind, title) = match why {
-        Denial::OtherLogin => ("other-login", "The answer to another login"),
+        Denial::OtherLogin => ("other-login", "Another login"),
         _ => ("login-not-open", "This login is not open"),
     };
     let detail = match why {
-        Denial::Expired => "it took more than ten minutes; begin again",
-        Denial::Replaced => "several other logins to this credential were begun after it; begin again",
-        Denial::Used { .. } => "it was answered already, and works only once; begin again",
+        Denial::Expired => "the login took more than ten minutes; start again",
+        Denial::Replaced => "newer logins to this credential replaced this one; start again",
+        Denial::Used { .. } => "the login was already used, and works only once; start again",
         Denial::OtherLogin => {
-            "this is the answer to another login: paste the one that the printed address leads to, or the code alone"
+            "the pasted address belongs to another login; paste the one that the printed address leads to, or the code \
+             alone"
         }
         Denial::Unknown | Denial::OtherBrowser | Denial::CommandLine => {
-            "it is not known, or not any more; begin again"
+            "the login is unknown or too old; start again"
         }
     };
     problem(StatusCode::CONFLICT, kind, title, detail)

@@ -21,10 +21,10 @@ use vbc_http::{Admission, DrainSignal, Limits, Peer, Stream};
 /// The callback port that the documentation tells operators to register.
 const USUAL_PORT: u16 = 8081;
 
-/// The time for responses under way after the drain has begun.
+/// After the start of the drain, responses under way have this long to complete.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The limits of a connection. Admin requests are small and come from near.
+/// The limits of a connection. Admin requests are small and come from this machine.
 fn limits() -> Limits {
     Limits {
         first_byte_timeout: Duration::from_secs(10),
@@ -34,7 +34,8 @@ fn limits() -> Limits {
     }
 }
 
-/// At most this many connections over the limit get a 503 at the same time; others are just closed.
+/// At most this many connections over the limit get a 503 at the same time; others are closed
+/// without a response.
 const REJECTED_WITH_RESPONSE: usize = 8;
 
 #[derive(Clone)]
@@ -50,14 +51,14 @@ impl AdminAdmission {
     }
 }
 
-/// The admin listener, bound and not yet served.
+/// The admin listener, bound but not yet serving.
 pub(super) struct AdminListener(Socket);
 
 impl AdminListener {
-    /// Binds the configured address; `None` without one.
+    /// Binds the configured address. `None` without an address.
     pub(super) fn bind(address: Option<&ListenAddress>) -> Result<Option<Self>, StartError> {
         let Some(address) = address else { return Ok(None) };
-        // A unix socket is for its owner only: there is no other access control.
+        // Only its owner may use a unix socket: there is no other access control.
         let mut sockets = Socket::bind(address, 1, 0o600, "admin.address")?;
         Ok(sockets.pop().map(Self))
     }
@@ -70,20 +71,20 @@ impl AdminListener {
         }
     }
 
-    /// The address as messages show it: `http://127.0.0.1:8081`, `unix:/run/vbc-proxy/admin.sock`.
+    /// The address for messages: `http://127.0.0.1:8081`, `unix:/run/vbc-proxy/admin.sock`.
     pub(super) fn name(&self) -> String {
         self.0.address().map_or_else(|| "off".to_owned(), |address| names(&[address], false))
     }
 
-    /// Serves until the drain begins, then completes the responses under way, within [`GRACE`].
+    /// Serves until the drain starts, then completes the responses under way, within [`GRACE`].
     pub(super) async fn serve(self, admin: Admin, signal: DrainSignal, admission: AdminAdmission) {
         let (open, mut closed) = mpsc::channel::<()>(1);
         let connector = Connector { signal: signal.clone(), admin, admission, open };
         let accepted = self.0.accept(signal, move |connection| connector.begin(connection)).await;
         if let Err(error) = accepted {
-            tracing::error!(%error, "the admin listener ended");
+            tracing::error!(%error, "the admin listener failed; restart the proxy to use it again");
         }
-        // For instance, the page with the outcome of a login.
+        // Responses under way include the page with the outcome of a login.
         let _ = tokio::time::timeout(GRACE, closed.recv()).await;
     }
 }
@@ -92,7 +93,7 @@ struct Connector {
     signal: DrainSignal,
     admin: Admin,
     admission: AdminAdmission,
-    /// Each connection holds a clone; the channel ends with the last of them.
+    /// Each connection holds a clone. The channel closes with the last of them.
     open: mpsc::Sender<()>,
 }
 
@@ -124,7 +125,7 @@ impl Connector {
     }
 }
 
-/// The admin routes for these credentials; `address` is the listener's, if it is on TCP.
+/// The admin routes for these credentials. `address` is that of the listener, if it is on TCP.
 pub(super) fn routes(
     config: &Config,
     credentials: Vec<Credential>,
@@ -147,7 +148,8 @@ pub(super) fn routes(
     })
 }
 
-/// The authorization requests of the credentials with an interactive login, by name.
+/// The settings of authorization requests, by the name of the credential. Only credentials with an
+/// interactive login have them.
 fn interactive(config: &Config, address: Option<SocketAddr>) -> BTreeMap<String, AuthorizeOptions> {
     let port = address.map(|address| address.port()).or_else(|| match &config.admin.address {
         Some(ListenAddress::Tcp(address)) if address.port() != 0 => Some(address.port()),

@@ -1,13 +1,13 @@
-//! Which thread serves a connection.
+//! Decides which thread serves a connection.
 //!
-//! The kernel spreads connections over the threads' listeners by a hash. Of 64 long-lived
-//! connections, two threads may get 38 and 26, and keep them. So a thread that accepts a connection
-//! and has more than another hands it over, before a byte of it is read. A few connections are
-//! collected on one thread instead ([`SMALL_POOL`]).
+//! The kernel spreads connections over the threads' listeners by a hash. Two threads may get 38 and
+//! 26 of 64 long-lived connections, and keep them. Therefore a thread hands an accepted connection
+//! over if another thread has fewer, before any byte is read. A few connections are collected on
+//! one thread instead ([`SMALL_POOL`]).
 //!
-//! This costs nothing per request: a connection moves once, at its beginning. A thread knows two
-//! numbers of each other thread, which may be slightly out of date. Two threads that hand over at
-//! the same time may choose the same one; the next connection corrects that.
+//! This costs nothing per request: a connection moves once, at its beginning. A thread reads two
+//! numbers of each other thread, which may be slightly out of date. Two threads may choose the same
+//! one at the same time; the next connection corrects that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,24 +29,27 @@ const SMALL_POOL: i64 = 6;
 /// [`MOST_SLACK`].
 ///
 /// With few connections every one counts: 64 on two threads are at worst 33 and 31. Without slack,
-/// half of new connections would be handed over where thousands come and go.
+/// thousands of connections that come and go would cause a handover for every second one.
 const SLACK: i64 = 16;
 
-/// The cap: with thousands of idle connections, a hundred new ones must not all be on one thread.
+/// The cap of the slack. With thousands of idle connections, a hundred new ones must not all be on
+/// one thread.
 const MOST_SLACK: i64 = 16;
 
-/// Connections are short-lived if within a [`WINDOW`] this many times more end than are open. They
-/// live for less than 25 ms then, as with one connection per request and a near upstream.
+/// Connections are short-lived if, within a [`WINDOW`], this many times more end than are open.
+/// Then they live for less than 25 ms, as with one connection per request and a near upstream.
 ///
-/// The hash spreads them evenly over time, and a handover is a large part of their cost. So a
-/// thread hands one over only if it has more than twice as many as another, plus two: one in nine
-/// at worst. The limit for long-lived ones would hand over half of them on two threads.
+/// The hash spreads short-lived connections evenly over time, and a handover is a large part of
+/// their cost. A thread hands one over only if it has more than twice as many as another, plus two.
+/// That is one in nine at worst; the limit for long-lived ones would hand over half of them on two
+/// threads.
 const SHORT_LIVED_RATIO: u64 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// One thread's view of all threads.
 ///
-/// A clone keeps all inboxes open, so a thread drops its last one when it accepts no more.
+/// A clone keeps all inboxes open. A thread must drop its last clone when it accepts no more
+/// connections.
 pub(super) struct Balance<T> {
     own: usize,
     workers: Arc<[WorkerHandle<T>]>,
@@ -54,9 +57,9 @@ pub(super) struct Balance<T> {
     turnover: Turnover,
 }
 
-/// What other threads know of a thread. Read-only, except for the counts.
+/// The part of a thread that other threads see. Read-only, except for the counts.
 struct WorkerHandle<T> {
-    /// The count of `open`, without the indirection.
+    /// The count in `open`, without the indirection.
     load: Load,
     open: Arc<OpenConnections>,
     inbox: UnboundedSender<T>,
@@ -82,7 +85,7 @@ impl<T> Balance<T> {
         for worker in 0..workers {
             let load = metrics.load(worker);
             let open = OpenConnections::new(load.clone(), metrics.connections.clone());
-            // Unbounded: what is in it has been counted and admitted.
+            // Unbounded: admission limits the connections in it.
             let (inbox, receiver) = unbounded_channel();
             handles.push(WorkerHandle { load, open, inbox });
             inboxes.push(receiver);
@@ -102,10 +105,11 @@ impl<T> Balance<T> {
         &self.workers[self.own].open
     }
 
-    /// The other thread that should serve a connection that this one has accepted; `None` where
-    /// this one keeps it.
+    /// The other thread that should serve a connection that this one has accepted. `None` if this
+    /// one keeps it.
     pub(super) fn less_loaded(&mut self) -> Option<OtherWorker<'_, T>> {
-        // The sums of all threads: a thread that hands over everything would see no connection end.
+        // Sums over all threads, because a thread that hands over everything sees no connection
+        // end.
         let mut open = self.workers.len() as i64;
         let mut ended = 0_u64;
         for worker in self.workers.iter() {
@@ -124,9 +128,9 @@ impl<T> Balance<T> {
 struct Turnover {
     /// The beginning of the window.
     since: Instant,
-    /// How many had ended at the beginning.
+    /// The connections that had ended at the beginning of the window.
     ended: u64,
-    /// How many ended in the previous window.
+    /// The connections that ended in the previous window.
     before: u64,
 }
 
@@ -176,7 +180,7 @@ fn less_loaded_than(
     load: impl Fn(usize) -> i64,
 ) -> Option<usize> {
     let here = load(own);
-    // Beginning after `own`: among equals, different threads choose different ones.
+    // Starts after `own`, so that different threads choose different ones among equals.
     let others = || (1..workers).map(|step| (own + step) % workers).map(|worker| (load(worker), worker));
     let all = here + others().map(|(load, _)| load).sum::<i64>();
     // Short-lived connections are never collected: one ends before the next arrives.
@@ -270,7 +274,7 @@ mod tests {
     #[test]
     fn a_few_are_brought_together() {
         for (loads, expected) in [
-            // No other thread has more, or there are none yet.
+            // No other thread has more connections, or there are no connections yet.
             ([0, 0, 0], None),
             ([2, 0, 2], None),
             ([3, 2, 0], None),

@@ -1,5 +1,5 @@
-//! A client's connection before a byte of it is read: owned by a thread's runtime, or on its way
-//! from one to another. And the count of a thread's connections.
+//! A client's connection before any byte is read: owned by the runtime of a thread, or moving from
+//! one to another. Also counts the connections of a thread.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub(super) enum DetachedConnection {
 
 /// The resources that a connection holds until it ends.
 pub(super) struct Slot {
-    /// Dropped first: admission is free before the connection is seen to have ended.
+    /// Dropped first, so that the permit is free before the connection counts as ended.
     _permit: ConnectionPermit,
     open: OpenGuard,
 }
@@ -42,7 +42,7 @@ impl Slot {
     }
 }
 
-/// A connection on its way to the thread that will serve it, admitted, and counted there.
+/// An admitted connection on its way to the thread that will serve it. It already counts there.
 pub(super) struct Handover {
     pub(super) connection: DetachedConnection,
     pub(super) slot: Slot,
@@ -103,12 +103,13 @@ impl OpenConnections {
         self.here.get()
     }
 
-    /// How many have ended since the start.
+    /// The number of connections that have ended since the start.
     pub(super) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Waits until none is open. Reliable only once no other thread hands over connections.
+    /// Waits until no connection is open. Reliable only after all other threads have stopped to
+    /// hand over connections.
     pub(super) async fn none(&self) {
         while self.here.get() > 0 {
             self.changed.notified().await;

@@ -1,4 +1,4 @@
-//! Starts and closes the configured credentials, and inspects their store for `check`.
+//! Starts and closes the configured credentials. Inspects their token store for `check`.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -20,19 +20,19 @@ use crate::tls;
 use vbc_base::clock::Clock;
 use vbc_base::secret::fingerprint;
 
-/// At most this many exchanges that no request waits for are under way at once.
+/// At most this many exchanges without a waiting request are under way at the same time.
 const UNREQUESTED_EXCHANGES: usize = 16;
 
-/// Credentials that are all due at the start begin one after the other, `SPREAD_STEP` apart but
-/// all within `SPREAD`.
+/// Credentials that are due at the start make their exchanges one after the other, `SPREAD_STEP`
+/// apart but all within `SPREAD`.
 const SPREAD: Duration = Duration::from_secs(5 * 60);
 const SPREAD_STEP: Duration = Duration::from_millis(10);
 
-/// Many credentials share few applications. An application is compared with this many others
-/// before it is stored once more.
+/// Many credentials share few applications, so equal applications share their memory. An
+/// application is compared with this many recent ones.
 const KNOWN_CLIENTS: usize = 16;
 
-/// The TLS settings for the token endpoint: with `oauth.ca_file`, or the upstream's.
+/// The TLS settings for the token endpoint: those of `oauth.ca_file`, or the upstream's without it.
 pub(super) fn token_tls(
     config: &Config,
     upstream_tls: &Arc<ClientConfig>,
@@ -43,7 +43,7 @@ pub(super) fn token_tls(
     })
 }
 
-/// Starts all credentials. `passive` ones make only the exchanges that are requested.
+/// Starts all credentials. If `passive`, they make only requested exchanges.
 pub(super) async fn start(
     config: &Config,
     upstream_tls: &Arc<ClientConfig>,
@@ -58,7 +58,7 @@ pub(super) async fn start(
     let server = Arc::new(server);
     let guards = LoginGuards::new(Arc::clone(&store), clock.clone());
     let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
-    // Before the first login: what is learnt of a password counts for all credentials that have it.
+    // Before the first login: the outcome for a password applies to all credentials that have it.
     options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| guards.announce(login));
     let unasked = Arc::new(Semaphore::new(UNREQUESTED_EXCHANGES));
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
@@ -75,8 +75,7 @@ pub(super) async fn start(
     Ok(credentials)
 }
 
-/// The application of this credential, shared with one of the last [`KNOWN_CLIENTS`] if they are
-/// equal.
+/// The application of this credential. Shares one of the last [`KNOWN_CLIENTS`] if it is equal.
 fn client_identity(
     credential: &config::Credential,
     known: &mut VecDeque<Arc<ClientIdentity>>,
@@ -130,8 +129,8 @@ fn open_store(config: &Config) -> Result<SharedStore, StoreError> {
     })
 }
 
-/// Closes the credentials: each finishes and stores an exchange under way. Returns whether each
-/// ended within `timeout`.
+/// Closes the credentials. Each finishes an exchange under way and stores its tokens. Returns
+/// whether each ended within `timeout`.
 pub(super) async fn close(
     credentials: Vec<(Credential, JoinHandle<()>)>,
     timeout: Duration,
@@ -148,7 +147,7 @@ pub(super) async fn close(
     closed
 }
 
-/// Whether something of a credential was not stored and ends with this process. Logs an error then.
+/// Whether tokens or a note of a login are lost when this process ends. Logs an error then.
 pub(super) fn is_lost(credential: &Credential) -> bool {
     let snapshot = credential.snapshot();
     let reason = snapshot.store_trouble.unwrap_or_default();
@@ -157,29 +156,29 @@ pub(super) fn is_lost(credential: &Credential) -> bool {
         tracing::error!(
             credential,
             reason,
-            "the latest token set could not be stored and ends with this process; a refresh token that is stored may be used \
-             up, so that a login is needed"
+            "could not save the latest token set, so it is lost when this process ends; if the stored refresh token is \
+             already used up, a login is needed"
         );
     } else if snapshot.note_unsaved {
         tracing::error!(
             credential,
             reason,
-            "a note of a login could not be stored and ends with this process"
+            "could not save a note of a login, so it is lost when this process ends"
         );
     }
     snapshot.unsaved || snapshot.note_unsaved
 }
 
-/// What a start with the configured store would find.
+/// The problems of the configured token store.
 #[derive(Debug, Default)]
 pub struct StoreFindings {
-    /// The start would fail with this error.
+    /// The error with which a start would fail.
     pub fatal: Option<StoreError>,
-    /// A sentence for each credential that would be held, or log in.
+    /// One sentence for each unusable record: its credential could not be used, or would log in.
     pub records: Vec<String>,
 }
 
-/// Inspects the token store without changing it: a proxy may be using it.
+/// Inspects the token store without changing it, because a proxy may be using it.
 pub fn examine_store(config: &Config) -> StoreFindings {
     let config::Store::File { path, key_file } = &config.store else { return StoreFindings::default() };
     let keys = match key_file.as_ref().map(|file| Keys::new(&file.keys)).transpose() {

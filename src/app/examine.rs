@@ -1,4 +1,5 @@
-//! The doctor: in the running proxy by its admin listener, or in a command while no proxy runs.
+//! Runs the doctor: in the running proxy through its admin listener, or in a command if no proxy is
+//! running.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,19 +20,21 @@ use vbc_base::clock::Clock;
 /// The outcome of an examination in this process.
 #[derive(Debug)]
 pub struct Examined {
-    /// The report; `None` when the examination was stopped.
+    /// The report. `None` if the examination was stopped.
     pub report: Option<Report>,
     /// A check for each credential whose tokens were not stored and are lost.
     pub lost: Vec<Check>,
 }
 
-/// Examines one credential in this process, with the token store of a proxy that does not run.
-/// Makes only the exchanges that the examination needs. `stop` ends it early; in either case an
-/// exchange under way is finished and stored first.
+/// Examines one credential in this process, with the token store of the proxy, which must not be
+/// running. Makes only the exchanges that the examination needs.
+///
+/// `stop` ends the examination early. In either case an exchange under way is finished and its
+/// tokens are stored first.
 ///
 /// # Errors
-/// [`StartError`], in particular when the store is in use; [`StartError::NoCredential`] when there
-/// is none of this name.
+/// [`StartError`], in particular if the store is in use. [`StartError::NoCredential`] if there is
+/// no credential of this name.
 pub async fn examine(
     mut config: Config,
     name: &str,
@@ -39,10 +42,10 @@ pub async fn examine(
     clock: Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<Examined, StartError> {
-    // Long enough for every exchange of an acquisition: its outcome is what the report is about.
+    // Long enough for every exchange of an acquisition, so that the report has its outcome.
     config.oauth.max_wait = config.oauth.timeout * 3;
     let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
-    // All credentials: what is learnt of a login counts for each that would send the same.
+    // Starts all credentials: the outcome of a login applies to each with the same password.
     let credentials = start(&config, &tls, &clock, true).await?;
     let handles: Vec<_> = credentials.iter().map(|(credential, _)| credential.clone()).collect();
     let keeps_tokens = !matches!(config.store, Store::Memory);
@@ -60,22 +63,27 @@ pub async fn examine(
 fn check_lost(credential: &Credential, ended: bool) -> Option<Check> {
     let name = credential.name();
     if !ended {
-        let found = format!("an exchange of credential {name} with the token endpoint did not end in time");
-        return Some(Check::fail("store", "unfinished", found, "run doctor again: what it brought is lost"));
+        let found = format!("the token endpoint did not respond to credential {name} in time");
+        return Some(Check::fail(
+            "store",
+            "unfinished",
+            found,
+            "run doctor again; tokens that it still issues are lost",
+        ));
     }
     let snapshot = credential.snapshot();
     snapshot.unsaved.then(|| {
         let reason = snapshot.store_trouble.unwrap_or_default();
         let found = format!(
-            "the new tokens of credential {name} could not be stored, and end with this command: {reason}"
+            "could not save the new tokens of credential {name}, so they are lost when this command ends: {reason}"
         );
-        let remedy = "free space or make store.path writable. The refresh token that is stored may be used up: the \
-                      next login shows";
+        let remedy = "free space or make store.path writable, then run doctor again. If the stored refresh token is \
+                      already used up, that needs a login";
         Check::fail("store", "unsaved", found, remedy)
     })
 }
 
-/// The doctor for the admin routes, which do not depend on it.
+/// The doctor as a closure for the admin routes, which do not depend on the doctor's module.
 pub(super) fn examiner(doctor: Doctor) -> Examiner {
     Arc::new(move |name, suites| {
         let doctor = doctor.clone();

@@ -1,4 +1,4 @@
-//! The limits of connections, divided from the limit of file descriptors.
+//! The connection limits, derived from the limit of file descriptors.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use vbc_http::descriptors::{Descriptors, Division};
 /// With fewer file descriptors a warning is logged.
 const FEW_DESCRIPTORS: u64 = 4096;
 
-/// The most connections without `listen.max_connections`.
+/// The maximum number of connections for `listen.max_connections = "auto"`.
 const AUTO_CONNECTIONS: usize = 50_000;
 
 pub(super) struct ConnectionLimits {
     pub(super) clients: Arc<Admission>,
     pub(super) admin: AdminAdmission,
-    /// The file descriptors that clients, the upstream and bodies in files share.
+    /// The file descriptors that clients, upstream connections and bodies on disk share.
     pub(super) descriptors: Arc<Descriptors>,
 }
 
@@ -30,7 +30,7 @@ impl ConnectionLimits {
             tracing::warn!(
                 descriptors = limit,
                 connections = clients,
-                "the limit of file descriptors is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+                "the file descriptor limit is low; raise it (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
             );
         }
         if asked.is_some_and(|asked| asked > clients) {
@@ -38,7 +38,7 @@ impl ConnectionLimits {
                 descriptors = limit,
                 asked,
                 connections = clients,
-                "listen.max_connections is more than the file descriptors allow, and is lowered; raise their limit"
+                "lowered listen.max_connections, which exceeds the file descriptor limit; raise that limit"
             );
         }
         let shared = Descriptors::new(division.shared);

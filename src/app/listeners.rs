@@ -1,4 +1,4 @@
-//! The listeners for clients: every address of `listen.address`, for every thread.
+//! The listeners for clients: one socket per address of `listen.address` and thread.
 
 use std::io;
 use std::net::TcpListener;
@@ -15,8 +15,8 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Binds an address for `count` threads. On TCP they get separate sockets; a unix socket, whose
-    /// file gets `mode`, is shared. `key` is where the address comes from.
+    /// Binds an address for `count` threads. On TCP each gets a separate socket. A unix socket is
+    /// shared, and its file gets `mode`. `key` is the key of the address in the configuration.
     pub(super) fn bind(
         address: &ListenAddress,
         count: usize,
@@ -38,7 +38,7 @@ impl Socket {
         }
     }
 
-    /// The real address, if the system tells it.
+    /// The real address, if the system reports it.
     pub(super) fn address(&self) -> Option<ListenAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(ListenAddress::Tcp),
@@ -81,7 +81,7 @@ pub(super) fn bind(
     Ok((addresses, bound))
 }
 
-/// The addresses as messages show them: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
+/// The addresses for messages: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
 pub(super) fn names(addresses: &[ListenAddress], tls: bool) -> String {
     let name = |address: &ListenAddress| match address {
         ListenAddress::Tcp(address) => format!("{}://{address}", if tls { "https" } else { "http" }),

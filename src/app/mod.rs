@@ -1,11 +1,11 @@
 //! The proxy as a whole: bind it, then run it.
 //!
-//! [`App::bind`] does everything that can fail for a reason the operator must know: trust roots,
-//! the token store, the credentials' records, the listeners. After it the addresses are known.
-//! [`App::run`] serves until its shutdown future ends, then drains.
+//! [`App::bind`] does everything that can fail for a reason that concerns the operator: trust
+//! roots, the token store, the credentials' records, the listeners. Afterwards the addresses are
+//! known. [`App::run`] serves until its shutdown future resolves, then drains.
 //!
-//! The data plane has its own threads, one runtime each. Credentials and the admin listener run
-//! on the runtime that called `bind`, and cannot delay a request.
+//! The data plane has its own threads, with one runtime each. Credentials and the admin listener
+//! run on the runtime that called `bind`, so they cannot delay a request.
 
 mod admin_listener;
 mod balance;
@@ -47,8 +47,8 @@ pub use examine::{Examined, examine};
 pub use offline_admin::{Closed, OfflineAdmin};
 pub use start_error::StartError;
 
-/// The time for a credential to finish an exchange after the drain, on top of the exchange's own
-/// timeout.
+/// After the drain, a credential has this long to finish an exchange, in addition to the timeout of
+/// the exchange.
 const CREDENTIAL_GRACE: Duration = Duration::from_secs(5);
 
 /// How a run ended.
@@ -58,12 +58,12 @@ pub enum Ended {
     Drained,
     /// `listen.drain_timeout` passed first; some responses were cut short.
     CutShort,
-    /// The latest tokens of a credential, or a note of a login, could not be stored; the log names
-    /// them.
+    /// The latest tokens of a credential, or a note of a login, could not be stored. The log names
+    /// the credential.
     Unsaved,
 }
 
-/// A proxy that is bound and not yet serving.
+/// A proxy that is bound but not yet serving.
 ///
 /// Constructors: [`bind`](Self::bind) and [`bind_with_clock`](Self::bind_with_clock). Then
 /// [`with_hooks`](Self::with_hooks), at most once, and the accessors, in any order.
@@ -79,11 +79,11 @@ pub struct App {
 }
 
 impl App {
-    /// Binds all listeners and begins to fetch tokens. Must be called on a tokio runtime, which
+    /// Binds all listeners and starts to fetch tokens. Must be called on a tokio runtime, which
     /// then also runs the credentials and the admin listener.
     ///
     /// # Errors
-    /// [`StartError`]. An unreachable token endpoint or upstream is no error.
+    /// [`StartError`]. An unreachable token endpoint or upstream is not an error.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         Self::bind_with_clock(config, Clock::system()).await
     }
@@ -99,7 +99,8 @@ impl App {
             config.listen.tls.clone().map(|files| Tls::load(Box::new(move || Ok(files.load()?))));
         let listen_tls = listen_tls.transpose()?.map(Arc::new);
         let limit = descriptors::raise();
-        // Listeners first: a second proxy on the same address fails before it touches the store.
+        // Listeners come first, so that a second proxy on the same address fails before it touches
+        // the store.
         let (addresses, sockets) = listeners::bind(&config.listen, workers(&config.listen, limit))?;
         let admin = AdminListener::bind(config.admin.address.as_ref())?;
         let credentials = credentials::start(&config, &tls, &clock, false).await?;
@@ -115,10 +116,10 @@ impl App {
             }
             None => None,
         };
-        // The configuration has a credential, and one called `default` where there are several.
+        // The configuration has at least one credential. If there are several, one is `default`.
         let default = handles.iter().find(|credential| credential.name() == "default");
         let credential = default.or(handles.first()).cloned().ok_or(StartError::NoCredential)?;
-        // The other credentials have been started; their configuration is not used again.
+        // The configuration of the other credentials is not used again: they have been started.
         config.credentials.retain(|configured| configured.name == credential.name());
         config.credentials.shrink_to_fit();
         let workers = sockets.len();
@@ -159,41 +160,44 @@ impl App {
         })
     }
 
-    /// The addresses as messages show them: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
+    /// The addresses for messages: `http://127.0.0.1:8080 and unix:/run/vbc-proxy.sock`.
     pub fn name(&self) -> String {
         listeners::names(self.addresses(), self.tls.is_some())
     }
 
-    /// The certificate that clients see, if they connect by TLS.
+    /// The certificate of the listeners. `None` without TLS.
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
     }
 
-    /// The address of the admin listener; `None` if it is off or a unix socket.
+    /// The address of the admin listener. `None` if it is off or a unix socket.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|(listener, _)| listener.address())
     }
 
-    /// The admin listener as messages show it: its URL, `unix:` and its path, or `off`.
+    /// The admin listener for messages: its URL, `unix:` and its path, or `off`.
     pub fn admin_name(&self) -> String {
         self.admin.as_ref().map_or_else(|| "off".to_owned(), |(listener, _)| listener.name())
     }
 
-    /// The metrics, as `/metrics` shows them.
+    /// The metrics that `/metrics` shows.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.metrics)
     }
 
-    /// The credential whose bearer is sent.
+    /// The credential whose tokens are sent to the upstream.
     pub fn credential(&self) -> Credential {
         self.shared.credential.clone()
     }
 
-    /// Serves until `shutdown` resolves, then drains: accepts no new connections, completes the
-    /// requests in flight, and finishes and stores an exchange with the token endpoint.
+    /// Serves until `shutdown` resolves, then drains: it accepts no new connections and completes
+    /// the requests in flight. It finishes an exchange with the token endpoint and stores its
+    /// tokens.
+    ///
+    /// Not cancel safe: dropping the future skips the drain.
     ///
     /// # Errors
-    /// When the threads of the data plane cannot be started.
+    /// [`StartError::Thread`] if the threads of the data plane cannot be started.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
         let (drain, signal) = Drain::new();
         let mut threads = Vec::new();
@@ -220,11 +224,12 @@ impl App {
         let mut failed = false;
         tokio::select! {
             () = shutdown => {}
-            // A thread ends by itself only if it failed; the others are not left running unnoticed.
-            _ = select_all(&mut threads) => tracing::error!("a worker thread ended"),
+            // A thread ends before the drain only if it failed. The whole proxy then stops, so that
+            // the failure is noticed.
+            _ = select_all(&mut threads) => tracing::error!("a worker thread failed; the proxy stops"),
             // Without its refresher, the tokens of a credential are no longer kept fresh.
             _ = select_all(self.credentials.iter_mut().map(|(_, task)| task)) => {
-                tracing::error!("the refresher of a credential ended");
+                tracing::error!("the refresher of a credential failed; the proxy stops");
                 failed = true;
             }
         }
@@ -238,7 +243,10 @@ impl App {
         let mut ended = if drained { Ended::Drained } else { Ended::CutShort };
         for (credential, in_time) in credentials::close(self.credentials, timeout).await {
             if !in_time {
-                tracing::error!(credential = credential.name(), "an exchange did not end in time");
+                tracing::error!(
+                    credential = credential.name(),
+                    "the token endpoint did not respond in time; tokens that it still issues are lost"
+                );
                 ended = Ended::CutShort;
             }
             if credentials::is_lost(&credential) {
@@ -261,13 +269,13 @@ impl App {
 async fn join(threads: Vec<oneshot::Receiver<Ended>>) -> bool {
     let mut drained = true;
     for thread in threads {
-        // A thread that panicked has cut its responses short.
+        // A thread that panicked did not complete its responses.
         drained &= !thread.is_terminated() && thread.await == Ok(Ended::Drained);
     }
     drained
 }
 
-/// The number of threads that serve connections, under this limit of file descriptors.
+/// The number of threads that serve connections, given the limit of file descriptors.
 fn workers(listen: &config::Listen, limit: u64) -> usize {
     match listen.workers {
         0 => {

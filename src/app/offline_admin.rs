@@ -1,4 +1,4 @@
-//! The admin routes while no proxy runs.
+//! The admin routes in a command, while no proxy is running.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::tls;
 use vbc_base::clock::Clock;
 use vbc_http::Drain;
 
-/// At most this many connections to the listener.
+/// The maximum number of connections to the listener.
 const CONNECTIONS: usize = 64;
 
 /// How an [`OfflineAdmin`] ended.
@@ -29,17 +29,18 @@ const CONNECTIONS: usize = 64;
 pub struct Closed {
     /// Whether an exchange under way ended in time.
     pub in_time: bool,
-    /// Whether new tokens came in meanwhile.
+    /// Whether new tokens were received since the start.
     pub renewed: bool,
     /// Whether the new tokens could not be stored and are lost.
     pub unsaved: bool,
-    /// The token store's latest error, if it has not recovered.
+    /// The latest error of the token store, unless it has recovered.
     pub store_trouble: Option<String>,
 }
 
-/// One credential and the admin routes, without a data plane: for a login while no proxy runs.
+/// One credential and the admin routes, without a data plane. For a login while no proxy is
+/// running.
 ///
-/// It holds the token store until [`close`](Self::close), so that no proxy can start on the store.
+/// Holds the token store until [`close`](Self::close), so that no proxy can start with that store.
 pub struct OfflineAdmin {
     admin: Admin,
     address: Option<SocketAddr>,
@@ -53,11 +54,12 @@ pub struct OfflineAdmin {
 }
 
 impl OfflineAdmin {
-    /// Opens the store for the credential of this name and, if asked to `listen`, the admin
+    /// Opens the store for the credential of this name. If `listen` is set, also opens the admin
     /// listener.
     ///
-    /// # Errors [`StartError`]; it contains [`StoreError::InUse`](crate::store::StoreError::InUse)
-    /// when a proxy runs.
+    /// # Errors
+    /// [`StartError`]. It contains [`StoreError::InUse`](crate::store::StoreError::InUse) if a
+    /// proxy is running.
     pub async fn open(mut config: Config, credential: &str, listen: bool) -> Result<Self, StartError> {
         config.credentials.retain(|configured| configured.name == credential);
         let metrics = Arc::new(Metrics::new());
@@ -79,17 +81,17 @@ impl OfflineAdmin {
         Ok(Self { admin, address, served, drain, credential, refresher, timeout, revision })
     }
 
-    /// The address of the listener, if there is one.
+    /// The address of the listener. `None` without a listener.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Handles a request of this process as if it came over the listener.
+    /// Handles a request of this process as if the listener had received it.
     pub async fn respond(&self, request: Request<Body>) -> Response<Body> {
         self.admin.respond(request).await
     }
 
-    /// Ends it; an exchange under way is finished and stored first.
+    /// Ends the routes. An exchange under way is finished and its tokens are stored first.
     pub async fn close(self) -> Closed {
         self.drain.begin();
         if let Some(served) = self.served {
@@ -97,7 +99,7 @@ impl OfflineAdmin {
         }
         self.credential.close();
         let in_time = tokio::time::timeout(self.timeout, self.refresher).await.is_ok();
-        // Not earlier: the refresher has just tried once more to store unsaved tokens.
+        // Taken last, because the refresher tries again to store unsaved tokens when it ends.
         let snapshot = self.credential.snapshot();
         Closed {
             in_time,

@@ -14,22 +14,22 @@ use vbc_http::{ListenTlsError, bind_advice, unix_bind_advice};
 /// Why the proxy cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// The proxy cannot listen on an address.
     #[error("cannot listen on {address} ({key}): {source}{}", bind_advice(source, address.port()))]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// The configuration key it comes from.
+        /// The key of the address in the configuration.
         key: &'static str,
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A unix socket cannot be made.
+    /// The proxy cannot create a unix socket.
     #[error("cannot listen on unix:{} ({key}): {source}{}", path.display(), unix_bind_advice(source))]
     BindUnix {
         /// Its path.
         path: PathBuf,
-        /// The configuration key it comes from.
+        /// The key of the path in the configuration.
         key: &'static str,
         /// The error of the operating system.
         source: std::io::Error,
@@ -52,23 +52,23 @@ pub enum StartError {
     #[error("listen.tls: {0}")]
     ListenTls(#[from] ListenTlsError),
     /// The client for the token endpoint cannot be built.
-    #[error("the client for the token endpoint cannot be set up: {0}")]
+    #[error("cannot set up the client for the token endpoint: {0}")]
     TokenClient(#[from] EndpointError),
     /// No credential is configured.
     #[error("no credential is configured; add [credentials.default]")]
     NoCredential,
     /// A thread cannot be started.
-    #[error("a thread cannot be started: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
 }
 
-/// The remedy where the directory of the token store cannot be used.
+/// The remedy if the directory of the token store cannot be used.
 fn store_advice(error: &StoreError) -> &'static str {
     let StoreError::Io { source, .. } = error else { return "" };
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space, or change store.path",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
-            "; store.path must be a directory that this user may write to"
+            "; store.path must be a directory that this user can write to"
         }
         _ => " (store.path)",
     }

@@ -21,7 +21,7 @@ use vbc_http::descriptors::Descriptors;
 use vbc_http::{Admission, DrainSignal, Limits, Peer, Stream, Tls};
 
 /// At most this many connections over the limit get a 503 at the same time, per thread. Others are
-/// just closed, and so is one for which there is no spare file descriptor.
+/// closed without a response, as is a connection without a spare file descriptor.
 const REJECTED_WITH_RESPONSE: i64 = 256;
 
 /// One thread of the data plane.
@@ -36,7 +36,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. The receiver gets the way it ended, and fails if it panicked.
+    /// Starts the thread. The receiver gets the outcome when the thread ends. It fails if the
+    /// thread panicked.
     pub(super) fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
         let (done, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("worker-{index}"));
@@ -49,11 +50,11 @@ impl Worker {
         match builder.enable_all().build_local(LocalOptions::default()) {
             Ok(runtime) => {
                 let ended = runtime.block_on(self.serve());
-                // Cuts connections that outlived the drain, and does not wait for name look-ups.
+                // Closes connections that outlived the drain. Does not wait for name lookups.
                 runtime.shutdown_background();
                 let _ = done.send(ended);
             }
-            Err(error) => tracing::error!(%error, "a worker has no runtime"),
+            Err(error) => tracing::error!(%error, "cannot start the runtime of a worker thread"),
         }
     }
 
@@ -76,7 +77,8 @@ impl Worker {
         for socket in sockets {
             accepting.push(tokio::task::spawn_local(connector.clone().accept(socket, balance.clone())));
         }
-        // Only the accepting tasks hand over now. Inboxes end when no thread accepts any more.
+        // From now on only the accepting tasks hand over. Inboxes close when no thread accepts any
+        // more.
         drop(balance);
         connector.signal.begun().await;
         let drained = async {
@@ -113,12 +115,12 @@ impl Connector {
         let signal = self.signal.clone();
         let accepted = socket.accept(signal, |connection| self.begin(connection, &mut balance)).await;
         if let Err(error) = accepted {
-            tracing::error!(%error, "a listener ended");
+            tracing::error!(%error, "a listener failed; restart the proxy to use it again");
         }
     }
 
-    /// Serves what other threads hand over, for as long as any of them accepts. This includes
-    /// connections that they accept from the kernel's queue during a drain.
+    /// Serves the connections that other threads hand over, as long as any of them accepts. This
+    /// includes connections that they accept from the kernel's queue during a drain.
     async fn receive(self, mut inbox: UnboundedReceiver<Handover>) {
         while let Some(handover) = inbox.recv().await {
             self.attach(handover);
@@ -128,7 +130,7 @@ impl Connector {
     fn attach(&self, Handover { connection, slot }: Handover) {
         match connection.attach() {
             Ok(connection) => self.serve(connection, slot),
-            Err(error) => tracing::warn!(%error, "a connection could not be handed over"),
+            Err(error) => tracing::warn!(%error, "cannot hand over a connection; it is closed"),
         }
     }
 
@@ -144,13 +146,13 @@ impl Connector {
         let handover = match connection.detach() {
             Ok(connection) => Handover { connection, slot },
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be handed over");
+                tracing::warn!(%error, "cannot hand over a connection; it is closed");
                 return;
             }
         };
         if let Err(mut handover) = other.hand_over(handover) {
-            // The other thread has failed. The drain that follows must wait for this connection
-            // here.
+            // The other thread has failed. This thread serves the connection, so that the drain
+            // that follows waits for it.
             handover.slot.move_to(self.open.count());
             self.attach(handover);
         }
@@ -188,7 +190,7 @@ impl Connector {
         self.turned_away.inc();
         let peer = connection.peer();
         match connection {
-            // A response would take a handshake, which costs more than a request.
+            // Closed without a response: a TLS handshake costs more than a request.
             Connection::Tcp(..) if self.tls.is_some() => {}
             Connection::Tcp(stream, _) => self.reject_with_response(stream, peer),
             Connection::Unix(stream) => self.reject_with_response(stream, peer),
@@ -196,7 +198,7 @@ impl Connector {
     }
 
     fn reject_with_response(&self, stream: impl Stream, peer: Peer) {
-        // More responses would use up what the limit saves.
+        // Without this limit, the responses would consume the resources that the rejection saves.
         if self.rejected_with_response.get() >= REJECTED_WITH_RESPONSE {
             return;
         }

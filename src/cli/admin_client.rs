@@ -1,4 +1,5 @@
-//! The admin routes, as commands use them: in a running proxy or, while none runs, in this process.
+//! A client of the admin routes for commands. The routes are in a running proxy or, if none is
+//! running, in this process.
 
 use std::time::Duration;
 
@@ -17,37 +18,46 @@ use crate::app::{Closed, OfflineAdmin};
 use crate::config::{Config, ListenAddress};
 use vbc_http::client::{self, ClientError, Target};
 
-/// The timeout of a request that needs only the proxy itself.
+/// The timeout of a request that only the proxy itself handles.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The timeout of a request that needs the token endpoint: one exchange, and those queued before
-/// it.
+/// The timeout of a request that needs the token endpoint. Covers one exchange and those queued
+/// before it.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(180);
 const RESPONSE_BYTES: usize = 1 << 20;
 
 /// Sends requests to the admin routes.
+///
+/// Construct it with [`running`](Self::running) or [`of_running`](Self::of_running), or with
+/// [`OfflineAdmin`]; then [`send`](Self::send) any number of times; [`close`](Self::close) last.
 pub(super) enum AdminClient {
-    /// Over the admin listener of a running proxy.
+    /// To the admin listener of a running proxy.
     Remote(Target),
-    /// To the routes in this process; they end with it.
+    /// To the routes in this process, which end with it.
     InProcess(Box<OfflineAdmin>),
 }
 
-/// A response of the admin routes: its JSON, or the problem it describes.
+/// A response of the admin routes: JSON, or a problem (RFC 9457).
 pub(super) struct AdminResponse {
     pub(super) status: StatusCode,
     body: Bytes,
 }
 
 impl AdminClient {
-    /// The admin listener that the configuration names, if a proxy responds there. Fails if
-    /// another program listens there.
+    /// The admin listener that the configuration names. `None` if nothing listens there, or if the
+    /// configuration names no address that can be reached.
+    ///
+    /// # Errors
+    /// [`Exit::Unavailable`] if another program listens there, or if nothing responds in time.
     pub(super) async fn running(config: &Config) -> Result<Option<Self>, Exit> {
         let Some(target) = target(config) else { return Ok(None) };
         let request = Request::get("/live").body(Bytes::new()).map_err(|_| Exit::Failed)?;
         match client::send(&target, request, TIMEOUT).await {
             Ok(response) if is_live(&response) => Ok(Some(Self::Remote(target))),
             Ok(_) => {
-                let reason = format!("another program answers on admin.address ({})", name(&target));
+                let reason = format!(
+                    "another program listens on {} (admin.address); give this command the proxy's own file",
+                    name(&target)
+                );
                 Err(fail(Exit::Unavailable, reason))
             }
             Err(ClientError::Refused(_)) => Ok(None),
@@ -55,7 +65,11 @@ impl AdminClient {
         }
     }
 
-    /// The running proxy, and the credential of it that [`choose`] finds.
+    /// The running proxy, and the one of its credentials that [`choose`] selects.
+    ///
+    /// # Errors
+    /// [`Exit::Unavailable`] if no proxy is running; otherwise as [`running`](Self::running) and
+    /// [`choose`].
     pub(super) async fn of_running(config: &Config, wanted: Option<&str>) -> Result<(Self, String), Exit> {
         let target = admin_target(config)?;
         let Some(client) = Self::running(config).await? else { return Err(no_proxy(&target)) };
@@ -77,7 +91,7 @@ impl AdminClient {
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let request = request
             .body(Bytes::from(bytes))
-            .map_err(|error| fail(Exit::Failed, format_args!("the request cannot be made: {error}")))?;
+            .map_err(|error| fail(Exit::Failed, format_args!("cannot build the request: {error}")))?;
         match self {
             Self::Remote(target) => {
                 let timeout = if method == "GET" { TIMEOUT } else { EXCHANGE_TIMEOUT };
@@ -97,20 +111,23 @@ impl AdminClient {
         matches!(self, Self::InProcess(_))
     }
 
-    /// Ends what runs in this process; an exchange under way is finished and stored first.
-    /// `None` for a running proxy, which goes on. Fails if tokens are lost with this process.
+    /// Ends the routes in this process; first, a token exchange under way is finished and its
+    /// tokens are stored. Returns `None` for a running proxy, which is not affected.
+    ///
+    /// # Errors
+    /// [`Exit::Failed`] if tokens are lost when this process ends.
     pub(super) async fn close(self) -> Result<Option<Closed>, Exit> {
         let Self::InProcess(admin) = self else { return Ok(None) };
         let closed = admin.close().await;
         if !closed.in_time {
-            let reason = "an exchange with the token endpoint did not end in time; what it brings is lost";
+            let reason = "the token endpoint did not respond in time; tokens that it still issues are lost";
             return Err(fail(Exit::Failed, reason));
         }
         if closed.unsaved {
             let reason = closed.store_trouble.unwrap_or_default();
             let reason = format!(
-                "the new tokens could not be stored and end with this command: {reason}; free space or make \
-                 store.path writable, then log in again"
+                "could not save the new tokens, so they are lost when this command ends: {reason}; free space or \
+                 make store.path writable, then log in again"
             );
             return Err(fail(Exit::Failed, reason));
         }
@@ -119,25 +136,30 @@ impl AdminClient {
 }
 
 impl AdminResponse {
-    /// Its JSON. Fails if it is a problem, or no such JSON.
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// Reports a problem's `detail`: [`Exit::Usage`] for a 404, otherwise [`Exit::Failed`]. JSON of
+    /// another shape is [`Exit::Unavailable`].
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Exit> {
         if self.status.is_success() {
             return serde_json::from_slice(&self.body).map_err(|error| {
                 // The body is not quoted: it may hold a secret.
                 let at = format!("{}:{}", error.line(), error.column());
-                let reason =
-                    format!("the answer cannot be read (at {at}); is it another program or version?");
+                let reason = format!(
+                    "cannot parse the response (at {at}); another program or version may be listening there"
+                );
                 fail(Exit::Unavailable, reason)
             });
         }
         let exit = if self.status == StatusCode::NOT_FOUND { Exit::Usage } else { Exit::Failed };
-        let detail = self
-            .member("detail")
-            .unwrap_or_else(|| format!("it answered {}; is it another program?", self.status));
+        let detail = self.member("detail").unwrap_or_else(|| {
+            format!("unexpected status {}; another program may be listening there", self.status)
+        });
         Err(fail(exit, detail))
     }
 
-    /// The kind of the problem it describes.
+    /// The kind of a problem: its `type` without the prefix of this program.
     pub(super) fn kind(&self) -> Option<String> {
         let kind = self.member("type")?;
         kind.strip_prefix("urn:vbc-proxy:").map(str::to_owned)
@@ -149,12 +171,12 @@ impl AdminResponse {
     }
 }
 
-/// Whether it is the response of `/live`, and not another program's.
+/// Whether this is the response of `/live`. Another program's response is not.
 fn is_live(response: &Response<Bytes>) -> bool {
     response.status() == StatusCode::OK && response.body() == "live\n"
 }
 
-/// The address of the admin listener; `None` where it is off or has port 0.
+/// The address of the admin listener; `None` if it is off or has port 0.
 pub(super) fn target(config: &Config) -> Option<Target> {
     match config.admin.address.clone()? {
         ListenAddress::Tcp(address) if address.port() == 0 => None,
@@ -167,9 +189,11 @@ pub(super) fn target(config: &Config) -> Option<Target> {
 pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
     target(config).ok_or_else(|| {
         let reason = if config.admin.address.is_none() {
-            "the admin listener is off (admin.address = \"off\"), so a running proxy cannot be asked"
+            "the admin listener is off (admin.address = \"off\"), so a running proxy cannot be reached; set \
+             admin.address"
         } else {
-            "admin.address has port 0, so the port of a running proxy is not known; give its real port"
+            "admin.address has port 0, so the port of the running proxy is unknown; set the real port, for example \
+             with VBC_PROXY_ADMIN_ADDRESS"
         };
         fail(Exit::Config, reason)
     })
@@ -177,8 +201,7 @@ pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
 
 pub(super) fn no_proxy(target: &Target) -> Exit {
     let reason = format!(
-        "no proxy is running at {} (admin.address); start it with `vbc-proxy serve`, or name its \
-         configuration file with --config",
+        "no proxy is running at {}. Start it with `vbc-proxy serve`, or name its file with --config.",
         name(target)
     );
     fail(Exit::Unavailable, reason)
@@ -194,5 +217,6 @@ pub(super) fn name(target: &Target) -> String {
 }
 
 fn unreachable(target: &Target, error: &ClientError) -> Exit {
-    fail(Exit::Unavailable, format_args!("the admin listener {} does not answer: {error}", name(target)))
+    let name = name(target);
+    fail(Exit::Unavailable, format_args!("the admin listener {name} does not respond: {error}"))
 }

@@ -14,9 +14,9 @@ use vbc_base::{encoding, trusted};
 use vbc_cassette::Cassette as Tape;
 use vbc_cassette::har::{self, HarError, ImportCounts};
 
-/// Turn a cassette into a HAR, or a HAR into a cassette
+/// Convert a cassette to a HAR file, or a HAR file to a cassette
 ///
-/// HAR 1.2 is what the network panels of browsers export and show.
+/// HAR 1.2 is the format that the network panels of browsers export and import.
 #[derive(Debug, Args)]
 pub(crate) struct Cassette {
     #[command(subcommand)]
@@ -25,28 +25,29 @@ pub(crate) struct Cassette {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write the records of a cassette as a HAR
+    /// Write the records of a cassette to a HAR file
     Export {
         /// The cassette
         #[arg(value_name = "CASSETTE")]
         cassette: PathBuf,
-        /// The HAR, readable by you alone; `-` is standard output. Replaces a file, refuses a link
+        /// The HAR file, readable by you alone; `-` is standard output. An existing file is
+        /// replaced; a symbolic link is refused
         #[arg(long, value_name = "FILE")]
         har: PathBuf,
     },
-    /// Append the entries of a HAR to a cassette, which is created if needed
+    /// Append the entries of a HAR file to a cassette, which is created if needed
     ///
-    /// Every body is kept. Credentials and cookies are replaced, wherever the archive repeats them.
-    /// So are phone numbers, names and e-mail addresses in fields with such a name. Entries that
-    /// `cassette export` wrote, and that are unchanged since, stay as they are.
+    /// Keeps every body. Replaces credentials and cookies wherever the file repeats them. Replaces
+    /// phone numbers, names and e-mail addresses in fields with such a name. Entries that `cassette
+    /// export` wrote are kept as they are, unless they were changed since.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]
         cassette: PathBuf,
-        /// The HAR; `-` is standard input
+        /// The HAR file; `-` is standard input
         #[arg(long, value_name = "FILE")]
         har: PathBuf,
-        /// Keep phone numbers, names and e-mail addresses as they are
+        /// Do not replace phone numbers, names and e-mail addresses
         #[arg(long)]
         keep_personal: bool,
     },
@@ -84,7 +85,7 @@ fn import(cassette: &Path, har: &Path, keep_personal: bool) -> Result<(), Exit> 
         HarError::Malformed(_) => fail(Exit::Failed, format_args!("{name}: {error}")),
     })?;
     report(format_args!(
-        "{records} entries taken in, {skipped} left out: without an answer, of another protocol, or unreadable"
+        "imported {records} entries; skipped {skipped} (without a response, of another protocol, or unreadable)"
     ));
     Ok(())
 }

@@ -9,11 +9,13 @@ use crate::app::examine_store;
 
 /// Check the configuration and print the effective settings
 ///
-/// Prints the effective configuration, defaults and environment included, with every secret as
-/// [redacted]. If anything is wrong, prints all findings at once, each with its line, its key and a
-/// remedy, and exits with status 78. Reads the files and variables that hold secrets, but sends
-/// nothing anywhere. Inspects the token store without changing it: a stored record that cannot be
-/// used is a warning, a directory that cannot be written to a finding.
+/// Prints the effective configuration, including defaults and environment variables, with every
+/// secret shown as [redacted]. If anything is wrong, reports all problems at once, each with its
+/// line, key and remedy, and exits with status 78.
+///
+/// Reads the files and variables that hold secrets, but connects to nothing. Inspects the token
+/// store without changing it. A stored record that cannot be used is a warning; a directory that
+/// cannot be written to is an error.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     #[command(flatten)]
@@ -21,7 +23,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Every line of the output is TOML, so that it can be kept as a file.
+    /// The output is valid TOML, so that it can be saved as a configuration file.
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let loaded = self.config.load(false)?;
         let store = examine_store(&loaded.config);
@@ -34,11 +36,11 @@ impl Check {
         print(format_args!("# The effective configuration, from {}.\n", loaded.origin))?;
         print(loaded.config.redacted().trim_end())?;
         match loaded.warnings.len() + store.records.len() {
-            0 => print("\n# The configuration is good."),
-            1 => print("\n# The configuration can be used; standard error has 1 warning."),
-            count => {
-                print(format_args!("\n# The configuration can be used; standard error has {count} warnings."))
-            }
+            0 => print("\n# The configuration is valid."),
+            1 => print("\n# The configuration is valid, with 1 warning (see standard error)."),
+            count => print(format_args!(
+                "\n# The configuration is valid, with {count} warnings (see standard error)."
+            )),
         }
     }
 }

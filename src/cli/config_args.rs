@@ -14,17 +14,17 @@ use crate::config::{Config, Findings, LoadOptions, Loaded};
 pub(crate) struct ConfigArgs {
     /// The configuration file
     ///
-    /// Without it, proxy.toml in the working directory is read, if there is one. With no file at
-    /// all, the variables VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD make a
-    /// credential called `default`. Any key of the file can be overridden by a variable, such as
-    /// VBC_PROXY_LISTEN_ADDRESS.
+    /// Without this option, proxy.toml in the working directory is used if it exists. Without any
+    /// file, VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD define one credential,
+    /// called `default`. An environment variable overrides each key of the file: for example,
+    /// VBC_PROXY_LISTEN_ADDRESS overrides listen.address.
     #[arg(long, short, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 
 impl ConfigArgs {
-    /// Loads the configuration without its secrets, to find a running proxy. They may not be
-    /// readable from this shell. Warnings are left to the proxy.
+    /// Loads the configuration without its secrets, to find a running proxy. The secrets may not be
+    /// readable from this shell. Warnings are not reported: the running proxy reports them.
     pub(super) fn find(&self) -> Result<Loaded, Exit> {
         let privacy = Privacy::begin();
         let loaded = Config::find(self.config.as_deref()).map_err(|findings| refuse_config(&findings))?;
@@ -53,11 +53,11 @@ impl ConfigArgs {
 pub(super) fn refuse_config(findings: &Findings) -> Exit {
     report(findings);
     let count = findings.iter().count();
-    let plural = if count == 1 { "" } else { "s" };
-    fail(Exit::Config, format_args!("{count} finding{plural} in the configuration; it cannot be used"))
+    let problems = if count == 1 { "the problem".to_owned() } else { format!("the {count} problems") };
+    fail(Exit::Config, format_args!("the configuration cannot be used; fix {problems} above"))
 }
 
-/// The wanted credential; without one, the only one or the one called `default`.
+/// The wanted credential. Without one: the only credential, or the one called `default`.
 pub(super) fn choose<'a>(wanted: Option<&str>, names: impl Iterator<Item = &'a str>) -> Result<String, Exit> {
     let names: Vec<_> = names.collect();
     let chosen = match (wanted, names.as_slice()) {
@@ -68,12 +68,12 @@ pub(super) fn choose<'a>(wanted: Option<&str>, names: impl Iterator<Item = &'a s
     if let Some(name) = chosen {
         return Ok((*name).to_owned());
     }
-    let what = match wanted {
-        Some(wanted) => format!("there is no credential {wanted:?}"),
-        None => "say which credential".to_owned(),
-    };
     let known = crate::admin::list(names.into_iter());
-    Err(fail(Exit::Usage, format_args!("{what}; there is {known}")))
+    let reason = match wanted {
+        Some(wanted) => format!("there is no credential {wanted:?}; the credentials are: {known}"),
+        None => format!("no credential was named; name one of: {known}"),
+    };
+    Err(fail(Exit::Usage, reason))
 }
 
 pub(super) fn choose_of(wanted: Option<&str>, config: &Config) -> Result<String, Exit> {

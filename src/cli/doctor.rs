@@ -20,22 +20,22 @@ use vbc_http::client::{self, Target};
 /// Find out what is wrong with a credential, and what to do about it
 ///
 /// Checks the configuration, the token host, the clocks, the login, the scope and the upstream.
-/// Sends each API suite one harmless request, which counts towards the application's quota. A
-/// running proxy does all this itself; without one, the command uses its token store. A token that
-/// the gateway refuses is replaced, as it would be for a request. Makes at most one login, and none
-/// while a usable token lives or the login brake is on. With store.kind = "memory", whose token
-/// would end with the command, only a running proxy logs in.
+/// Sends each API suite one harmless request, which counts towards the application's quota.
 ///
-/// Exits with 0 when there are at most warnings, 1 when a check fails or the command is
-/// interrupted, 69 when the token store is in use by a process that cannot be asked, 78 when the
-/// configuration has findings.
+/// A running proxy makes the checks. If none is running, this command makes them with the proxy's
+/// token store. A token that the gateway rejects is replaced, as for any request. There is at most
+/// one login, and none while a token is usable or logins are blocked to protect the account. With
+/// store.kind = "memory", only a running proxy logs in: this command could not keep the token.
+///
+/// Exits with 0 if no check fails, 1 if a check fails or the command is interrupted, 69 if the
+/// token store is in use by a process that does not respond, 78 if the configuration is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// The credential; without it the one called `default`, or the only one
+    /// Name of the credential [default: the only one, or the one called `default`]
     credential: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask only these suites: provisioning, telephony, reports, call_recording, vis
+    /// Check only these suites: provisioning, telephony, reports, call_recording, vis
     #[arg(long = "suite", value_name = "SUITE", value_delimiter = ',')]
     suites: Vec<Suite>,
     /// Print the report as JSON
@@ -43,11 +43,11 @@ pub(crate) struct Doctor {
     json: bool,
 }
 
-/// A report, and how to end where the report alone does not decide that.
 struct Outcome {
     report: Report,
-    /// Who examined, as the first line shows it.
+    /// The process that made the checks, as the first line shows it.
     examiner: String,
+    /// The exit status. If `None`, the report decides.
     exit: Option<Exit>,
 }
 
@@ -57,8 +57,8 @@ impl Doctor {
     }
 
     async fn examine(&self) -> Result<Outcome, Exit> {
-        // Where a proxy would be is known without secrets, which may not be readable from this
-        // shell.
+        // The address of a running proxy is known without secrets, which may not be readable from
+        // this shell.
         let bare = Config::find(self.config.config.as_deref());
         let loaded = self.config.read(false);
         if let Ok(Loaded { config, .. }) = &bare
@@ -76,7 +76,7 @@ impl Doctor {
         }
     }
 
-    /// In the running proxy, which has the token.
+    /// Examines in the running proxy, which has the token.
     async fn examine_there(
         &self,
         target: Target,
@@ -101,14 +101,14 @@ impl Doctor {
         Ok(Outcome { report, examiner, exit })
     }
 
-    /// In this process, with the token store of the proxy that does not run.
+    /// Examines in this process, with the token store of the proxy.
     async fn examine_here(&self, loaded: Loaded) -> Result<Outcome, Exit> {
         let Loaded { config, warnings, origin, .. } = loaded;
         let checks = doctor::accepted(&origin, &warnings);
         let name = choose_of(self.credential.as_deref(), &config)?;
         let no_proxy = match admin_client::target(&config) {
-            Some(target) => format!("no proxy answers on {}", admin_client::name(&target)),
-            None => "the admin listener is off, or its port is not known".to_owned(),
+            Some(target) => format!("no proxy responds on {} (admin.address)", admin_client::name(&target)),
+            None => "the admin listener is off or its port is unknown (admin.address)".to_owned(),
         };
         let stop = Signals::for_command()?;
         let (report, exit) = match app::examine(config, &name, &self.suites(), Clock::system(), stop).await {
@@ -127,8 +127,8 @@ impl Doctor {
                 let exit = Exit::of_start(&error);
                 let remedy = if exit == Exit::Unavailable {
                     format!(
-                        "{no_proxy} (admin.address), yet a process uses the store; give this command the admin.address \
-                         of that process"
+                        "{no_proxy}, but another process uses the store; give this command the admin.address of that \
+                         process"
                     )
                 } else {
                     String::new()
@@ -142,7 +142,7 @@ impl Doctor {
         Ok(Outcome { report, examiner, exit })
     }
 
-    /// The suites to ask, each once: every question counts towards a quota.
+    /// The suites to check, each once, because every request counts towards a quota.
     fn suites(&self) -> Vec<Suite> {
         let mut suites = Vec::new();
         for suite in if self.suites.is_empty() { &Suite::ALL[..] } else { &self.suites } {
@@ -153,7 +153,7 @@ impl Doctor {
         suites
     }
 
-    /// A report of `checks` that need no token.
+    /// A report with only `checks`: none of them needs a token.
     fn report_of(&self, checks: Vec<Check>) -> Report {
         Report {
             credential: self.credential.clone().unwrap_or_else(|| "default".to_owned()),
@@ -168,7 +168,7 @@ impl Doctor {
     fn show(&self, Outcome { report, examiner, exit }: &Outcome) -> Result<(), Exit> {
         if self.json {
             let json = serde_json::to_string_pretty(report)
-                .map_err(|error| fail(Exit::Failed, format_args!("the report cannot be written: {error}")))?;
+                .map_err(|error| fail(Exit::Failed, format_args!("cannot write the report: {error}")))?;
             print(json)?;
         } else {
             print(doctor::render(report, examiner, Style { colour: is_colourful(&std::io::stdout()) }))?;
@@ -178,7 +178,7 @@ impl Doctor {
     }
 }
 
-/// The proxy whose admin listener is where the configuration says, if it responds there.
+/// The proxy at `admin.address`, if it responds.
 async fn running_proxy(config: &Config) -> Option<(Target, Status)> {
     let target = admin_client::target(config)?;
     let request = Request::get("/status.json").body(Bytes::new()).ok()?;

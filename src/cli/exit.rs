@@ -1,4 +1,4 @@
-//! How the program ends: the exit statuses, and which of them an error leads to.
+//! The exit statuses of the program, and the status of each error.
 
 use std::io::{Error, ErrorKind};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::app::StartError;
 use crate::store::StoreError;
 
-/// Why the program does not end with status 0. Scripts rely on the numbers.
+/// Why the program does not exit with status 0. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// The command was tried and failed.
@@ -38,7 +38,8 @@ impl Exit {
         }
     }
 
-    /// For a file that cannot be used. Waiting does not help where it is missing or unreadable.
+    /// The status for a file that cannot be used. Never [`Exit::Unavailable`]: waiting does not
+    /// help if the file is missing or unreadable.
     pub(super) fn of_file(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::Interrupted => Self::Failed,
@@ -46,10 +47,10 @@ impl Exit {
         }
     }
 
-    /// For an address or a directory that the system refuses. [`Exit::Unavailable`] is for reasons
-    /// that pass by themselves; every other reason, known or not, needs a change.
+    /// The status for an address or a directory that the system refuses. [`Exit::Unavailable`]
+    /// means that the cause is temporary. Every other cause, known or not, needs a change.
     pub(super) fn of_system(error: &Error) -> Self {
-        /// Passing reasons that the standard library has no kind for.
+        /// Temporary causes that the standard library has no kind for.
         const PASSING: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EIO];
         match error.kind() {
             ErrorKind::AddrInUse
@@ -69,14 +70,14 @@ impl Exit {
         }
     }
 
-    /// For a proxy that cannot start.
+    /// The status for a proxy that cannot start.
     pub(super) fn of_start(error: &StartError) -> Self {
         match error {
             StartError::Store { source: StoreError::InUse { .. } } => Self::Unavailable,
             StartError::Store { source: StoreError::Io { source, .. } }
             | StartError::Bind { source, .. }
             | StartError::BindUnix { source, .. } => Self::of_system(source),
-            // Other faults of a store do not pass by themselves.
+            // Other errors of a store are permanent.
             StartError::Store { .. }
             | StartError::Tls { .. }
             | StartError::ListenTls(_)

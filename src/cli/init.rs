@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::exit::Exit;
-use super::output::{print, report};
+use super::output::{fail, print};
 use crate::config::EXAMPLE;
 
 const FILE: &str = "proxy.toml";
@@ -16,13 +16,13 @@ const FILE: &str = "proxy.toml";
 const NEXT: &str = "\
 wrote proxy.toml
 Next, export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file.
-Then run `vbc-proxy check`, which says what is missing.";
+Then run `vbc-proxy check`, which reports what is missing.";
 
 /// Write a commented proxy.toml into the working directory
 ///
-/// The file shows every key with its default, can be read by you alone, and takes the credentials
-/// from the variables VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. An existing
-/// file is left alone.
+/// The file shows every key with its default. Only you can read it. It takes the credentials from
+/// the variables VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD. An existing file
+/// is not changed.
 #[derive(Debug, Args)]
 pub(crate) struct Init {}
 
@@ -30,19 +30,17 @@ impl Init {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         write(Path::new(FILE)).map_err(|error| {
             if error.kind() == ErrorKind::AlreadyExists {
-                report(format_args!(
-                    "{FILE}: it is there already and was left alone; move it away to start again"
-                ));
-                return Exit::Config;
+                let reason =
+                    format!("{FILE} already exists and was not changed; move it away to start again");
+                return fail(Exit::Config, reason);
             }
-            report(format_args!("{FILE}: cannot write it: {error}"));
-            Exit::Failed
+            fail(Exit::Failed, format_args!("cannot write {FILE}: {error}"))
         })?;
         print(NEXT)
     }
 }
 
-/// Writes the file for its owner only; an existing file is an error.
+/// Creates the file, readable by its owner only. An existing file is an error.
 fn write(path: &Path) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(EXAMPLE.as_bytes())

@@ -1,7 +1,7 @@
-//! The log: which lines, in which format, and where to.
+//! The log: its filter, its format and its destination.
 //!
-//! A thread of its own writes them: a standard error that is not read must not stop a request.
-//! Lines that do not fit its queue are dropped; their number is reported.
+//! A separate thread writes the lines, so that a blocked standard error does not stop requests.
+//! Lines that do not fit the thread's queue are dropped. The log states how many.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -16,10 +16,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::output::{is_colourful, report};
 use crate::config::{Log, LogFormat};
 
-/// Lines that may wait to be written.
+/// At most this many lines wait to be written.
 const QUEUE: usize = 8192;
 
-/// How long the end of the program waits for the last lines.
+/// The program waits at most this long for the last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -27,7 +27,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The writer of log lines: hands each to the writing thread.
+/// Hands each log line to the writing thread.
 #[derive(Clone)]
 struct Queue {
     sender: SyncSender<Message>,
@@ -53,7 +53,7 @@ fn write_lines(mut out: Box<dyn Write + Send>, receiver: &Receiver<Message>, dro
         };
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let _ = writeln!(out, "vbc-proxy: {lost} log lines were dropped: they are not taken fast enough");
+            let _ = writeln!(out, "vbc-proxy: dropped {lost} log lines, because they are read too slowly");
         }
     }
 }
@@ -80,7 +80,7 @@ impl Write for Queue {
     }
 }
 
-/// Holds the log open. Dropping it waits until the lines so far are written.
+/// Keeps the log open. Dropping it waits until all lines are written, for at most [`FLUSH`].
 pub(super) struct Logging(Option<Queue>);
 
 impl Drop for Logging {
@@ -93,11 +93,11 @@ impl Drop for Logging {
     }
 }
 
-/// Logs to standard error. Called once, by the subcommands that serve; they hold the result to
-/// their end.
+/// Starts to log to standard error. Called once per process. The caller holds the result until its
+/// end.
 ///
-/// A bare level applies to this program alone. Libraries stay at warnings, so that no level makes
-/// them log the bytes that pass through them.
+/// A level without a target applies to this program alone. Libraries log warnings only, so that no
+/// level makes them log the bytes that pass through them.
 pub(super) fn start(log: &Log) -> Logging {
     let stderr = std::io::stderr();
     let is_terminal = stderr.is_terminal();
@@ -105,23 +105,24 @@ pub(super) fn start(log: &Log) -> Logging {
     start_with(log, Box::new(stderr), is_terminal, is_colourful)
 }
 
-/// Logs to a file, in the format for people. Otherwise like [`start`].
+/// Starts to log to a file, as text by default. Otherwise like [`start`].
 pub(super) fn start_in(log: &Log, file: File) -> Logging {
     start_with(log, Box::new(file), true, false)
 }
 
 /// `for_people` decides what `log.format = "auto"` means.
 fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: bool) -> Logging {
-    // The configuration has checked it.
+    // The configuration has already checked the filter.
     let filter = EnvFilter::try_new(directives(&log.level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = match Queue::start(out) {
         Ok(queue) => queue,
         Err(error) => {
-            report(format_args!("vbc-proxy: nothing will be logged: {error}"));
+            report(format_args!("vbc-proxy: cannot start the log, so nothing is logged: {error}"));
             return Logging(None);
         }
     };
-    // The subscriber reports a failed write on the same stream, by a macro that panics then.
+    // Otherwise the subscriber reports a failed write on the same stream, with a macro that panics
+    // if that fails too.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
@@ -138,7 +139,7 @@ fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: boo
         builder.with_target(false).try_init()
     };
     if outcome.is_err() {
-        report("vbc-proxy: logging was set up before");
+        report("vbc-proxy: the log was already started; its settings stay");
     }
     Logging(Some(queue))
 }

@@ -29,17 +29,18 @@ use vbc_base::secret::Secret;
 /// The interval at which the outcome of a login in the browser is polled.
 const POLL: Duration = Duration::from_millis(300);
 
-const UNNAMED: &str = "a user whose name the service does not tell";
+/// The name in messages for a user that the service does not name.
+const UNNAMED: &str = "a user without a name";
 
 /// Log in through the browser (credentials with grant = "authorization_code")
 ///
-/// Opens the login page in a browser and waits for the outcome. A running proxy uses the tokens
-/// immediately; without one, they are written to its token store.
+/// Opens the login page in a browser and waits until the login has ended. A running proxy uses the
+/// new tokens immediately. If no proxy is running, the tokens are written to its token store.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The credential; without it the one called `default`, or the only one
+    /// Name of the credential [default: the only one, or the one called `default`]
     credential: Option<String>,
-    /// Open no browser: print the address, then read the address that the login ends at, or its
+    /// Open no browser: print the login address, then read the browser's final address, or the
     /// code, from standard input
     #[arg(long, conflicts_with = "code")]
     no_browser: bool,
@@ -57,7 +58,7 @@ impl Login {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let pasted = self.no_browser || self.code.is_some();
         if self.replace_user.is_some() && !pasted {
-            let reason = "--replace-user goes with --no-browser or --code; a browser asks by itself";
+            let reason = "--replace-user needs --no-browser or --code; in a browser, the page asks instead";
             return Err(fail(Exit::Usage, reason));
         }
         let Loaded { config, secret_variables, .. } = self.config.find()?;
@@ -87,7 +88,7 @@ impl Login {
         })
     }
 
-    /// Opens the token store in this process, where no proxy runs.
+    /// Opens the token store in this process, because no proxy is running.
     async fn open(&self, name: &str, listen: bool) -> Result<AdminClient, Exit> {
         let config = self.config.load(false)?.config;
         let credentials = config.credentials.iter();
@@ -96,31 +97,31 @@ impl Login {
         if !names.contains(&name) {
             let names = crate::admin::list(names.into_iter());
             let reason = format!(
-                "credential {name} logs in by itself, with its user name and password; a person logs in to: {names}"
+                "credential {name} logs in automatically with its user name and password; credentials with an \
+                 interactive login: {names}"
             );
             return Err(fail(Exit::Failed, reason));
         }
         if matches!(config.store, Store::Memory) {
-            let reason = "no proxy runs, and with store.kind = \"memory\" the login would end with this command; start \
-                          the proxy, then log in";
+            let reason = "no proxy is running, and with store.kind = \"memory\" the tokens would be lost when this \
+                          command ends; start the proxy, then log in";
             return Err(fail(Exit::Failed, reason));
         }
         if listen && !matches!(config.admin.address, Some(ListenAddress::Tcp(_))) {
             let reason =
-                "no browser can come to admin.address, which is off or a unix socket; use --no-browser";
+                "a browser cannot reach admin.address, which is off or a unix socket; use --no-browser";
             return Err(fail(Exit::Failed, reason));
         }
         match OfflineAdmin::open(config, name, listen).await {
             Ok(admin) => {
-                report("No proxy runs; the tokens go into its store.");
+                report("No proxy is running; the tokens will be saved in its store.");
                 Ok(AdminClient::InProcess(Box::new(admin)))
             }
             Err(error) => {
                 let exit = fail(Exit::of_start(&error), &error);
                 if let StartError::Store { source: StoreError::InUse { .. } } = &error {
                     report(
-                        "A proxy that runs on it is reached by its admin listener; give this command the same \
-                         admin.address.",
+                        "If a running proxy uses the store, give this command that proxy's admin.address.",
                     );
                 }
                 Err(exit)
@@ -128,35 +129,36 @@ impl Login {
         }
     }
 
-    /// The login without a browser here: the user pastes the result, an address or a code.
+    /// Logs in with a browser elsewhere: the user pastes its final address, or the code.
     async fn paste(&self, client: &AdminClient, name: &str) -> Result<(), Exit> {
-        let begun: BegunLogin = client.send("POST", &credential_path(name, "login"), None).await?.json()?;
+        let started: StartedLogin =
+            client.send("POST", &credential_path(name, "login"), None).await?.json()?;
         if self.code.is_some() {
-            if begun.pkce {
+            if started.pkce {
                 let reason = format!(
-                    "credential {name} has pkce = true: a code is good only together with the challenge it was \
-                     asked for with; use --no-browser"
+                    "credential {name} has pkce = true, so a code works only for the login that requested it; use \
+                     --no-browser"
                 );
                 return Err(fail(Exit::Failed, reason));
             }
         } else {
             report("Open this address in any browser and log in:");
-            print(&begun.url)?;
+            print(&started.url)?;
         }
         let path = credential_path(name, "login/answer");
         let response = loop {
             if self.code.is_none() {
                 prompt(format_args!(
-                    "Then paste the address the browser ends at ({}?…), even if no page is shown there, or the code: ",
-                    begun.redirect_uri
+                    "Then paste the browser's final address ({}?…), even if that page does not load, or the code: ",
+                    started.redirect_uri
                 ));
             }
             let pasted = read_line().await?;
-            let body = json!({ "login": begun.login, "answer": pasted.expose() });
+            let body = json!({ "login": started.login, "answer": pasted.expose() });
             let response = client.send("POST", &path, Some(&body)).await?;
             let why = match response.kind().as_deref() {
-                Some("no-code") => "There is no code in that.",
-                Some("other-login") => "This is the answer to another login.",
+                Some("no-code") => "The pasted text contains no code.",
+                Some("other-login") => "The pasted address belongs to another login.",
                 _ => break response,
             };
             if !std::io::stdin().is_terminal() {
@@ -167,7 +169,7 @@ impl Login {
         let mut outcome = response.json()?;
         if let LoginOutcome::OtherUser { expected, found, confirm } = outcome {
             self.check_other_user(name, &expected, found.as_deref()).await?;
-            let body = json!({ "login": begun.login, "confirm": confirm });
+            let body = json!({ "login": started.login, "confirm": confirm });
             outcome = client.send("POST", &path, Some(&body)).await?.json()?;
         }
         match outcome {
@@ -182,27 +184,29 @@ impl Login {
     async fn check_other_user(&self, name: &str, expected: &str, found: Option<&str>) -> Result<(), Exit> {
         let other = found.unwrap_or(UNNAMED);
         report(format_args!(
-            "This is the login of {other}, and credential {name} is {expected}'s until now. Nothing has been replaced yet."
+            "You logged in as {other}, but credential {name} belongs to {expected}. Nothing has been replaced yet."
         ));
         match &self.replace_user {
             Some(named) if is_same_user(named, found) => return Ok(()),
             Some(named) => {
-                let reason = format!("--replace-user names {named}, not {other}; nothing was changed");
+                let reason = format!(
+                    "the login is that of {other}, not of {named} (--replace-user); nothing was changed"
+                );
                 return Err(fail(Exit::Failed, reason));
             }
             None => {}
         }
         if !std::io::stdin().is_terminal() {
             let how = match found {
-                Some(found) => format!("with --replace-user {found} it takes {expected}'s place"),
-                None => "do this at a terminal, which can ask".to_owned(),
+                Some(found) => format!("add --replace-user {found} to replace that user"),
+                None => "run this command at a terminal to confirm the replacement".to_owned(),
             };
             let reason = format!("nothing was changed; log in as {expected}, or {how}");
             return Err(fail(Exit::Failed, reason));
         }
         let word = found.unwrap_or("replace");
         prompt(format_args!(
-            "Type {word} to put {other} in {expected}'s place, anything else to keep {expected}: "
+            "Type {word} to replace {expected} with {other}, or anything else to keep {expected}: "
         ));
         if read_line().await?.expose() == word {
             return Ok(());
@@ -211,9 +215,9 @@ impl Login {
     }
 }
 
-/// A login that has begun. It has secrets, so it is not `Debug`.
+/// A started login. Not `Debug`, because it holds secrets.
 #[derive(Deserialize)]
-struct BegunLogin {
+struct StartedLogin {
     url: String,
     login: String,
     redirect_uri: String,
@@ -226,18 +230,22 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
     let Some(url) = before.login_url else {
         let reason = if before.by_person {
             format!(
-                "the answer to a login in the browser would not come to the proxy, since the redirect URI of \
-                 credential {name} does not lead to its admin listener; use `vbc-proxy login {name} --no-browser`"
+                "a login in the browser cannot return to the proxy, because the redirect URI of credential {name} \
+                 does not point to its admin listener; use `vbc-proxy login {name} --no-browser`"
             )
         } else {
-            format!("credential {name} logs in by itself, with its user name and password")
+            format!(
+                "credential {name} logs in automatically with its user name and password; no login is needed"
+            )
         };
         return Err(fail(Exit::Failed, reason));
     };
     report("Log in here, within ten minutes:");
     print(&url)?;
     if !open_browser(&url, secret_variables) {
-        report("No browser could be opened; open the address yourself, or stop this and use --no-browser.");
+        report(
+            "No browser could be started. Open the address yourself, or press Ctrl-C and use --no-browser.",
+        );
     }
     let end = Instant::now() + LOGIN_LIFETIME;
     let mut last_login = before.last_login;
@@ -255,21 +263,22 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
                 return done(client, name, subject.as_deref(), until, now.unsaved);
             }
             "other_user" => report(format_args!("{detail}; decide in the browser")),
-            // The page's link "log in again" leads to this process, which therefore goes on.
+            // The page's link "log in again" leads to this process, so it must continue.
             "refused" if client.is_in_process() => {
                 report(format_args!("vbc-proxy: the login failed: {detail}; log in again in the browser"));
             }
             _ => return Err(fail(Exit::Failed, format_args!("the login failed: {detail}"))),
         }
     }
-    Err(fail(Exit::Failed, "nobody has logged in within ten minutes; nothing was changed"))
+    Err(fail(Exit::Failed, "no login was completed within ten minutes; nothing was changed"))
 }
 
 async fn credential_status(client: &AdminClient, name: &str) -> Result<CredentialStatus, Exit> {
     let path = format!("/status.json?credential={}", encode(name));
     let status: Status = client.send("GET", &path, None).await?.json()?;
     status.credentials.into_iter().find(|credential| credential.name == name).ok_or_else(|| {
-        let reason = format!("the running proxy has no credential {name}; was it started with this file?");
+        let reason =
+            format!("the running proxy has no credential {name}; give this command the proxy's own file");
         fail(Exit::Usage, reason)
     })
 }
@@ -277,10 +286,11 @@ async fn credential_status(client: &AdminClient, name: &str) -> Result<Credentia
 fn report_interrupted(closed: Option<Closed>, name: &str) {
     report(match closed {
         Some(Closed { renewed: true, .. }) => {
-            format!("vbc-proxy: credential {name} was logged in all the same; its tokens are stored")
+            format!("vbc-proxy: the login to credential {name} had succeeded; its tokens are stored")
         }
-        Some(_) => "vbc-proxy: no login was finished; the stored tokens are as they were".to_owned(),
-        None => "vbc-proxy: the running proxy finishes what it has begun: see `vbc-proxy status`".to_owned(),
+        Some(_) => "vbc-proxy: no login was completed; the stored tokens are unchanged".to_owned(),
+        None => "vbc-proxy: a login that had reached the proxy is still completed; see `vbc-proxy status`"
+            .to_owned(),
     });
 }
 
@@ -292,12 +302,12 @@ fn done(
     unsaved: bool,
 ) -> Result<(), Exit> {
     let subject = subject.unwrap_or(UNNAMED);
-    let until = until.map(|until| format!("; the access token is good until {until}")).unwrap_or_default();
+    let until = until.map(|until| format!("; the access token is valid until {until}")).unwrap_or_default();
     let shown = print(format_args!("credential {name}: logged in as {subject}{until}"));
-    // In this process, closing tries once more to store them, and reports a failure itself.
+    // In this process, closing the store tries again to save them, and reports a failure itself.
     if unsaved && !client.is_in_process() {
         report(
-            "vbc-proxy: the tokens could not be stored yet and are only in memory; see the log of the proxy for the reason",
+            "vbc-proxy: could not save the tokens; the proxy uses them from memory and will retry. Its log has the reason",
         );
     }
     shown
@@ -322,18 +332,18 @@ async fn read_line() -> Result<Secret, Exit> {
     match read.await {
         Ok(Ok(Some(line))) => Ok(line),
         Ok(Ok(None)) => {
-            Err(fail(Exit::Failed, "standard input ended before an answer came; nothing was changed"))
+            Err(fail(Exit::Failed, "standard input ended before a line was read; nothing was changed"))
         }
-        Ok(Err(error)) => Err(fail(Exit::Failed, format_args!("standard input cannot be read: {error}"))),
+        Ok(Err(error)) => Err(fail(Exit::Failed, format_args!("cannot read standard input: {error}"))),
         Err(_) => Err(Exit::Failed),
     }
 }
 
 /// Opens `url` and returns whether a browser was started.
 ///
-/// The URL must hold no secret: other users see it among the arguments. `$BROWSER` comes first.
-/// Without it the desktop's own command is used, so that no text browser takes the terminal.
-/// The browser inherits no secret; `secret_variables` are those that the configuration names.
+/// The URL must hold no secret, because other users can see the arguments of a process. `$BROWSER`
+/// takes precedence. Without it the desktop's own command is used: a text browser would take over
+/// the terminal. The browser inherits neither the credentials nor `secret_variables`.
 fn open_browser(url: &str, secret_variables: &[String]) -> bool {
     if let Some(browsers) = variable("BROWSER") {
         let browsers = browsers.to_string_lossy();
@@ -356,6 +366,6 @@ fn start_browser(program: &str, url: &str, secret_variables: &[String]) -> bool 
     let mut command = Command::new(program);
     privacy::without_secrets(&mut command, secret_variables);
     let child = command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    // Not waited for: it may be the browser itself. The system adopts it when this process ends.
+    // Not waited for: it may be the browser itself, which outlives this process.
     child.is_ok()
 }

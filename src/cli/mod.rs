@@ -1,8 +1,8 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per subcommand.
 //!
 //! To add one: a file with a `clap::Args` struct and a `run` that fails with an `Exit`, a variant
-//! in `Command`, an arm in `run`. A subcommand takes no secret as an argument. Its result goes to
-//! standard output, everything else to standard error.
+//! in `Command`, an arm in `run`. A subcommand takes no secret as an argument: other users see the
+//! arguments of a process. Its result goes to standard output, everything else to standard error.
 
 mod admin_client;
 mod cassette;
@@ -46,14 +46,15 @@ struct Cli {
 const HELP: &str = "\
 To try it, run `vbc-proxy serve --simulate`.
 
-To begin, run `vbc-proxy init`, give your credentials, and let `vbc-proxy check` say what is missing.
+To set it up, run `vbc-proxy init`, add your credentials, and run `vbc-proxy check`.
 
-Exit status: 0 done, 1 failed, 64 wrong usage, 69 something needed is unreachable, 78 configuration.";
+Exit status: 0 success, 1 failure, 64 wrong usage, 69 unavailable (address in use, no proxy running,
+store in use), 78 wrong configuration.";
 
-/// The widest line of a help text, also on a wider terminal.
+/// The maximum width of help texts, even on a wider terminal.
 const WIDEST: usize = 100;
 
-/// The narrowest line that `COLUMNS` can ask for.
+/// The minimum width of help texts, even if `COLUMNS` is smaller.
 const NARROWEST: usize = 20;
 
 #[derive(Debug, Subcommand)]
@@ -98,8 +99,8 @@ pub fn main() -> ExitCode {
     outcome.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
 }
 
-/// Parses the arguments. `Err` has the outcome of a command line that only shows a text: help,
-/// the version, or what is wrong with it.
+/// Parses the arguments. `Err` has the outcome of a command line that only shows a text: the help,
+/// the version, or a usage error.
 fn parse() -> Result<Cli, Result<(), Exit>> {
     let command = match help_width(std::env::var("COLUMNS").ok().as_deref()) {
         Some(width) => Cli::command().term_width(width),
@@ -112,8 +113,8 @@ fn parse() -> Result<Cli, Result<(), Exit>> {
     })
 }
 
-/// The width that `COLUMNS` asks for. It takes precedence over the terminal's own, as in other
-/// programs.
+/// The width that `COLUMNS` requests. It takes precedence over the width of the terminal, as in
+/// other programs.
 fn help_width(columns: Option<&str>) -> Option<usize> {
     let columns = columns?.trim().parse::<usize>().ok().filter(|columns| *columns > 0)?;
     Some(columns.clamp(NARROWEST, WIDEST))

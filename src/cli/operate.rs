@@ -12,10 +12,10 @@ use crate::admin::{Refreshed, Unlocked, credential_path};
 
 /// Make a running proxy refresh its tokens now
 ///
-/// Use it after the application was subscribed to another suite, or was given another scope. The
-/// current tokens stay in use until the new ones have been saved.
+/// Use it after the application was subscribed to another suite, or got another scope. The current
+/// tokens stay in use until the new ones have been saved.
 ///
-/// Exits with 0 when there is a new token, 1 when not, 69 when no proxy runs.
+/// Exits with 0 if there is a new token, 1 if not, 69 if no proxy is running.
 #[derive(Debug, Args)]
 pub(crate) struct Refresh {
     #[command(flatten)]
@@ -24,11 +24,11 @@ pub(crate) struct Refresh {
 
 /// Allow a running proxy to try logging in again
 ///
-/// The proxy does not repeat a refused login, because that could lock the account. Run this command
-/// once the account is in order, for instance after an administrator has unlocked it. A changed
-/// secret is tried without it when the proxy starts.
+/// The proxy does not repeat a rejected login, because that could lock the account. Run this
+/// command when the account is in order, for example after an administrator has unlocked it. It is
+/// not needed after a password change: a restarted proxy tries a changed secret by itself.
 ///
-/// Exits with 0 when it is done, 69 when no proxy runs.
+/// Exits with 0 on success, 69 if no proxy is running.
 #[derive(Debug, Args)]
 pub(crate) struct Unlock {
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct Unlock {
 /// A credential of a running proxy.
 #[derive(Debug, Args)]
 struct CredentialArgs {
-    /// The credential; without it the one called `default`, or the only one
+    /// Name of the credential [default: the only one, or the one called `default`]
     credential: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -57,9 +57,9 @@ impl Unlock {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let Unlocked { credential, was_on, store_trouble } = self.target.post("unlock")?;
         print(if was_on {
-            format!("credential {credential}: the brake is lifted; the next login is tried at once")
+            format!("credential {credential}: logins are allowed again; the next one is tried immediately")
         } else {
-            format!("credential {credential}: nothing was held back")
+            format!("credential {credential}: logins were not blocked; nothing was changed")
         })?;
         if let Some(trouble) = store_trouble {
             report(format_args!("vbc-proxy: {trouble}"));
@@ -69,7 +69,7 @@ impl Unlock {
 }
 
 impl CredentialArgs {
-    /// Lets the running proxy do `operation` with the credential.
+    /// Makes the running proxy perform `operation` on the credential.
     fn post<T: DeserializeOwned>(&self, operation: &str) -> Result<T, Exit> {
         let config = self.config.find()?.config;
         runtime::run_to_end(async {

@@ -1,4 +1,4 @@
-//! What a command writes to standard output and standard error, and whether it has colours.
+//! Writing to standard output and standard error, and whether with colours.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -6,21 +6,21 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::exit::Exit;
 
-/// Writes a line to standard output. A reader that went away is no error.
+/// Writes a line to standard output. A closed pipe is no error.
 ///
 /// # Errors
-/// [`Exit::Failed`] when the line cannot be written; standard error says why.
+/// [`Exit::Failed`] if the line cannot be written; the reason is on standard error.
 pub(super) fn print(line: impl Display) -> Result<(), Exit> {
     print_bytes(format!("{line}\n").as_bytes())
 }
 
-/// Writes bytes to standard output as they are. Errors as [`print`].
+/// Writes bytes to standard output, unchanged. Errors as [`print`].
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Exit> {
     let mut out = std::io::stdout().lock();
     printed(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// Judges the outcome of writing to standard output. Errors as [`print`].
+/// Turns the outcome of a write to standard output into the command's. Errors as [`print`].
 pub(super) fn printed(outcome: std::io::Result<()>) -> Result<(), Exit> {
     match outcome {
         Ok(()) => Ok(()),
@@ -30,7 +30,7 @@ pub(super) fn printed(outcome: std::io::Result<()>) -> Result<(), Exit> {
     }
 }
 
-/// Writes a line to standard error. A standard error that takes nothing is no error.
+/// Writes a line to standard error. A failed write is ignored.
 pub(super) fn report(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -41,7 +41,7 @@ pub(super) fn fail(exit: Exit, reason: impl Display) -> Exit {
     exit
 }
 
-/// Whether a stream is a terminal that shows colours, and they are not declined (no-color.org).
+/// Whether a stream is a terminal with colours and `NO_COLOR` is not set (no-color.org).
 pub(super) fn is_colourful(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && takes_colours(|name| std::env::var_os(name))
 }

@@ -19,53 +19,53 @@ use vbc_cassette::{Cassette, CassetteError, Matching, Order, Player, RecordOptio
 pub(crate) struct HookArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
-    /// In operations of the VBC API, values that are known to be harmless are kept: identifiers,
-    /// extensions, times, counts, states, and links. Everything else is replaced by pseudonyms.
-    /// Other bodies are recorded as length and hash. The key of the pseudonyms is written to
-    /// FILE.key; without it, the cassette can be shared.
+    /// In operations of the VBC API, only harmless values are kept: identifiers, extensions, times,
+    /// counts, states, and links. All other values are replaced by pseudonyms. Of other bodies,
+    /// only the length and a hash are recorded. The key of the pseudonyms is written to FILE.key.
+    /// You can share the cassette, but keep the key.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Whether requests that match a record are replayed from it
+    /// Whether requests that match a record get the recorded response
     #[arg(long, value_name = "MODE", value_enum, default_value_t, requires = "record")]
     mode: Mode,
     /// How closely a request must match a record
     #[arg(long = "match", value_name = "HOW", value_enum, default_value_t, requires = "record")]
     matching: MatchingArg,
-    /// Record phone numbers, names, addresses and labels of the VBC API as they are
+    /// Record phone numbers, names, addresses and labels of the VBC API without pseudonyms
     #[arg(long, requires = "record")]
     record_personal: bool,
     /// Record requests outside the VBC API as they are
     ///
-    /// Keeps bodies, paths and parameters that no table names, such as those of other APIs and
-    /// audio. They may hold credentials and personal data. Only two kinds of values are replaced:
-    /// secrets that the proxy knows, and values whose name in JSON, a form, a query or a header
-    /// marks them as such. Check the cassette before you share it.
+    /// Keeps all bodies, paths and parameters outside the VBC API, such as audio and other APIs.
+    /// They may contain credentials and personal data. Replaced are only the secrets that the proxy
+    /// knows, and values with a telling name in JSON, a form, a query or a header. Check the
+    /// cassette before you share it.
     #[arg(long, requires = "record")]
     record_unknown: bool,
     /// Record the arrival time of each piece of a response
     #[arg(long, requires = "record")]
     record_timing: bool,
-    /// Let [faults] of the configuration make requests fail, for staging
+    /// Inject the faults of the [faults] section, for staging
     #[arg(long)]
     pub(super) allow_faults: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Every request is forwarded and recorded
+    /// Forward and record every request
     #[default]
     Record,
-    /// A request that matches a record gets its response; others are forwarded and recorded
+    /// Replay requests that match a record; forward and record the others
     ReplayThenRecord,
 }
 
 /// How closely a request must match a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MatchingArg {
-    /// Method, target, body and the headers that select a response; credentials do not count
+    /// Compare method, target, body and the headers that select a response; ignore credentials
     #[default]
     Strict,
-    /// Method and path, whatever people it names; of several records the most similar
+    /// Compare method and path only, ignore which user is meant, and pick the closest record
     Lenient,
 }
 
@@ -90,7 +90,7 @@ fn secrets(config: &Config) -> Vec<Secret> {
     secrets
 }
 
-/// Hooks with the faults of the configuration, if these are `allowed`; without any otherwise.
+/// Hooks with the faults of the configuration if they are `allowed`, otherwise without faults.
 pub(super) fn faults(config: &Config, allowed: bool) -> Hooks {
     let hooks = Hooks::default();
     if allowed { hooks.with_faults(&config.faults) } else { hooks }
@@ -108,7 +108,7 @@ impl HookArgs {
             let hooks = Some(hooks).filter(|hooks| !hooks.is_empty()).map(Arc::new);
             return Ok(OpenHooks { hooks, recorder: None });
         };
-        // Read before it is opened for writing, which removes what a crash has left.
+        // Read before it is opened for writing: that removes the incomplete record of a crash.
         let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         if self.mode == Mode::ReplayThenRecord && exists {
             let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
@@ -129,7 +129,7 @@ impl HookArgs {
         );
         if self.record_unknown {
             tracing::warn!(
-                "requests outside the VBC API are recorded as they are: they may hold credentials and personal data"
+                "requests outside the VBC API are recorded unchanged, with credentials and personal data"
             );
         }
         Ok(OpenHooks {
@@ -142,7 +142,7 @@ impl HookArgs {
 impl OpenHooks {
     pub(super) fn join(&self, app: App) -> App {
         if let Some(recorder) = &self.recorder {
-            // Set once per proxy, whose metrics are new.
+            // Cannot be set already: a proxy has new metrics.
             let _ = app.metrics().recording.set(Arc::clone(recorder.counts()));
         }
         match &self.hooks {
@@ -163,10 +163,7 @@ impl OpenHooks {
         let dropped = counts.dropped.load(Relaxed);
         tracing::info!(written, dropped, truncated = counts.truncated.load(Relaxed), "recorded");
         if dropped > 0 {
-            tracing::warn!(
-                dropped,
-                "the cassette is not complete: its writer could not follow, or could not write"
-            );
+            tracing::warn!(dropped, "the cassette is incomplete: the writer fell behind or could not write");
         }
     }
 }
@@ -181,18 +178,18 @@ pub(super) fn refuse(error: &CassetteError) -> Exit {
     fail(exit, error)
 }
 
-/// A summary as lines: the counts, and the records that were not requested.
+/// A summary as lines: the counts, then the records that were not requested.
 pub(super) fn describe(summary: &Summary) -> String {
     const SHOWN: usize = 20;
     let Summary { records, played, unmatched, never_asked } = summary;
     let mut lines = format!(
-        "vbc-proxy replay: {records} records, {played} requests answered, {unmatched} without a match"
+        "vbc-proxy replay: {records} records, {played} requests replayed, {unmatched} without a match"
     );
     for (n, name) in never_asked.iter().take(SHOWN) {
-        lines += &format!("\nnever asked for: record {n}, {name}");
+        lines += &format!("\nnot requested: record {n}, {name}");
     }
     if never_asked.len() > SHOWN {
-        lines += &format!("\nnever asked for: {} more", never_asked.len() - SHOWN);
+        lines += &format!("\nnot requested: {} more", never_asked.len() - SHOWN);
     }
     lines
 }

@@ -18,11 +18,14 @@ use vbc_http::bind_advice;
 
 /// Serve recorded responses, without network
 ///
-/// Plays a cassette that `serve --record FILE` has written: a request that matches a record gets
-/// the recorded response. A request without a match gets a 404 from the proxy itself, with the
-/// header `vbc-proxy-replay: no-match` and the nearest record. On SIGTERM or SIGINT it lists the
-/// records that were never requested, and exits with status 1 if a request had no match, else 0.
-/// With FILE.key next to the cassette, requests may name the people that were recorded.
+/// Plays a cassette that `serve --record FILE` has written. A request that matches a record gets
+/// the recorded response. Any other request gets a 404 with the header `vbc-proxy-replay: no-match`
+/// and the closest record.
+///
+/// On SIGTERM or SIGINT it lists the records that were not requested. It exits with status 1 if a
+/// request had no match, otherwise with 0.
+///
+/// With FILE.key next to the cassette, requests may contain the recorded names and phone numbers.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The cassette
@@ -31,14 +34,14 @@ pub(crate) struct Replay {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Listen on an address that other machines can reach, for everyone who can reach it
+    /// Allow an address that other machines can reach; everyone who reaches it can use it
     #[arg(long)]
     allow_anonymous: bool,
     /// Accept this Host name too; can be repeated
     ///
     /// Addresses, names without a dot, and the name that the recorded clients used are always
-    /// accepted. Requests to other names are refused, so that no web page gets in by a name of its
-    /// own.
+    /// accepted. Requests with other names are rejected. This protects against web pages that point
+    /// their own name at this machine (DNS rebinding).
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
     /// How closely a request must match a record
@@ -47,14 +50,14 @@ pub(crate) struct Replay {
     /// The order in which records may be requested
     #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
     order: OrderArg,
-    /// Send the pieces of responses at their recorded times, where the cassette has these
+    /// Send the pieces of responses at their recorded times, if the cassette has times
     #[arg(long)]
     timing: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum OrderArg {
-    /// Any; of several records that match, each once, then the last again
+    /// Any order; several matching records are used once each, then the last one repeats
     #[default]
     Any,
     /// The recorded order
@@ -67,11 +70,11 @@ impl Replay {
         let _logging = logging::start(&Log::default());
         let cassette = Cassette::read(&self.cassette).map_err(|error| refuse(&error))?;
         if cassette.torn > 0 {
-            tracing::warn!(bytes = cassette.torn, "the last record was cut short, and is left out");
+            tracing::warn!(bytes = cassette.torn, "the last record is incomplete and was skipped");
         }
         if !cassette.has_key() {
             tracing::warn!(
-                "the cassette's key is not beside it: people in requests are not recognised by strict matching"
+                "no key file next to the cassette: strict matching does not recognise the recorded people in requests"
             );
         }
         let order = match self.order {
@@ -82,7 +85,7 @@ impl Replay {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
-            .map_err(|error| fail(Exit::Failed, format_args!("no runtime: {error}")))?
+            .map_err(|error| fail(Exit::Failed, format_args!("cannot start the runtime: {error}")))?
             .block_on(self.serve(player))
     }
 

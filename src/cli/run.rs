@@ -25,7 +25,8 @@ use super::{privacy, recording, runtime, simulate};
 use crate::app::App;
 use crate::config::{Config, ListenAddress, Log};
 
-/// A shell's status for a command that does not exist, and for one that cannot be run.
+/// The statuses that a shell uses for a command that does not exist, and for one that cannot be
+/// run.
 const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
@@ -35,14 +36,19 @@ const FORWARDED: [Signal; 6] =
 
 /// Run a command with the proxy alongside
 ///
-/// Starts the proxy on a free port, runs CMD with VBC_BASE_URL set to it, and exits with CMD's
-/// status: 128 + N where signal N ended it, 127 where there is no such command. The log goes to a
-/// file; its name is shown where CMD fails, and it is removed where CMD succeeds. VBC_ADMIN_URL is
-/// the admin listener. With --simulate, VBC_SIMULATOR_URL is the simulator and VBC_CONTROL_URL its
-/// control plane. Signals are forwarded to CMD; a SIGTERM or SIGINT within a second of the first is
-/// not repeated. CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME,
-/// VBC_PASSWORD, VBC_PROXY_* and every variable that the configuration takes a secret from are
-/// removed.
+/// Starts the proxy on a free port and runs CMD with the proxy's address in VBC_BASE_URL.
+/// VBC_ADMIN_URL is the admin listener. With --simulate, VBC_SIMULATOR_URL is the simulator and
+/// VBC_CONTROL_URL its control plane.
+///
+/// Exits with the status of CMD: 128 + N if signal N ended it, 127 if there is no such program, 126
+/// if it cannot be run.
+///
+/// The log goes to a file. If CMD succeeds, the file is removed; if CMD fails, its name is printed.
+///
+/// Signals are forwarded to CMD. A SIGTERM or SIGINT within one second of the first is not.
+///
+/// CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD,
+/// VBC_PROXY_* and every variable that holds a secret of the configuration are removed.
 ///
 /// CMD is a program with its arguments. For a shell command line, run the shell: -- sh -c 'npm ci
 /// && npm test'
@@ -55,11 +61,10 @@ pub(crate) struct Run {
     /// Start the built-in simulator and serve from it: no VBC account is needed, no secret is read
     #[arg(long)]
     simulate: bool,
-    /// Let [faults] of the configuration make requests fail; affected responses have a
-    /// vbc-proxy-fault header
+    /// Inject the faults of the [faults] section; affected responses have a vbc-proxy-fault header
     #[arg(long)]
     allow_faults: bool,
-    /// Show the log on standard error as it comes, instead of keeping it in a file
+    /// Write the log to standard error instead of a file
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
@@ -84,7 +89,7 @@ impl Run {
         warn_of_ignored_proxies();
         let ended = runtime::without_data_plane()
             .and_then(|runtime| runtime.block_on(self.run_alongside(config, &mut command, inherited)));
-        // An error before the command ran has been reported in full.
+        // Errors before the command ran have already been reported.
         log.end(matches!(ended, Ok(Ended::Failed(_)) | Err(Exit::Failed)));
         match ended? {
             Ended::Well => Ok(()),
@@ -127,7 +132,7 @@ impl Run {
         let (status, proxy_ended) = tokio::select! {
             status = forward_until_end(&mut signals, &mut child) => (status, false),
             _ = &mut proxy => {
-                report("vbc-proxy: the proxy ended by itself; ending the command too");
+                report("vbc-proxy: the proxy stopped unexpectedly; stopping the command too");
                 send(&child, Signal::TERM);
                 (forward_until_end(&mut signals, &mut child).await, true)
             }
@@ -137,7 +142,7 @@ impl Run {
             tokio::select! {
                 _ = proxy => {}
                 () = second_stop(&mut signals) => {
-                    tracing::warn!("a second signal: ending at once");
+                    tracing::warn!("second signal: exiting immediately");
                     return Err(Exit::Failed);
                 }
             }
@@ -146,22 +151,20 @@ impl Run {
             Ok(_) if proxy_ended => Err(Exit::Failed),
             Ok(status) if status.success() => Ok(Ended::Well),
             Ok(status) => Ok(Ended::Failed(code(status))),
-            Err(error) => {
-                Err(fail(Exit::Failed, format_args!("{} cannot be waited for: {error}", self.name())))
-            }
+            Err(error) => Err(fail(Exit::Failed, format_args!("cannot wait for {}: {error}", self.name()))),
         }
     }
 
-    /// Reports why the command was not run, and returns a shell's status for that.
+    /// Reports why the command was not run. Returns the status that a shell uses for it.
     fn report_not_run(&self, error: &std::io::Error) -> u8 {
         let name = self.name();
-        report(format_args!("vbc-proxy: {name} cannot be run: {error}"));
+        report(format_args!("vbc-proxy: cannot run {name}: {error}"));
         if error.kind() != ErrorKind::NotFound {
             return NOT_RUN;
         }
         if let Some(line) = self.shell_line() {
             report(format_args!(
-                "vbc-proxy: there is no program `{name}`; to run a line of the shell: {line}"
+                "vbc-proxy: there is no program `{name}`. To run a shell command line: {line}"
             ));
         }
         NOT_FOUND
@@ -171,7 +174,7 @@ impl Run {
         self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// How to run a command that was given as one word but is a line for a shell.
+    /// The correct call for a shell command line that was given as one argument.
     fn shell_line(&self) -> Option<String> {
         let [line] = self.command.as_slice() else { return None };
         let line = line.to_str()?;
@@ -190,7 +193,8 @@ impl Run {
     }
 }
 
-/// Replaces the configured addresses by free ports of loopback: a run serves its command alone.
+/// Replaces the configured addresses with free loopback ports, because a run serves only its own
+/// command.
 fn take_free_ports(config: &mut Config) {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.listen.addresses = vec![ListenAddress::Tcp(free)];
@@ -206,11 +210,11 @@ enum Ended {
     Well,
     /// With another status.
     Failed(u8),
-    /// It was not started; this is a shell's status for that.
+    /// It was not started. The status is the one that a shell uses for it.
     NotRun(u8),
 }
 
-/// The status as a shell reports it.
+/// The exit status as a shell reports it.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
@@ -226,7 +230,7 @@ fn send(child: &Child, signal: Signal) {
 
 /// Forwards signals to the command until it ends.
 async fn forward_until_end(signals: &mut Signals, child: &mut Child) -> std::io::Result<ExitStatus> {
-    // The terminal itself sends the command the signals of its keys.
+    // The terminal itself sends the signals of its keys to the command.
     let at_terminal = std::io::stdin().is_terminal();
     loop {
         let signal = tokio::select! {
@@ -242,7 +246,7 @@ async fn forward_until_end(signals: &mut Signals, child: &mut Child) -> std::io:
     }
 }
 
-/// Waits for a signal to stop that follows the first by a second or more.
+/// Waits for a signal to stop that arrives at least one second after the first.
 async fn second_stop(signals: &mut Signals) {
     loop {
         let signal = signals.next().await;
@@ -256,15 +260,15 @@ fn is_stop(signal: Signal) -> bool {
     matches!(signal, Signal::TERM | Signal::INT)
 }
 
-/// The log of one run: a file, so that the terminal shows only the command's own output.
+/// The log of one run. A file, so that the terminal shows only the output of the command.
 struct RunLog {
     logging: Logging,
-    /// `None` where it goes to standard error.
+    /// `None` if the log goes to standard error.
     path: Option<PathBuf>,
 }
 
 impl RunLog {
-    /// Begins to log: to a file or, if `verbose`, to standard error.
+    /// Starts the log: in a file or, if `verbose`, on standard error.
     fn begin(log: &Log, verbose: bool) -> Self {
         if verbose {
             return Self { logging: logging::start(log), path: None };
@@ -274,7 +278,8 @@ impl RunLog {
             Err(error) => {
                 let folder = std::env::temp_dir();
                 report(format_args!(
-                    "vbc-proxy: no log file in {}: {error}; the log follows here (TMPDIR names another folder)",
+                    "vbc-proxy: cannot create a log file in {}: {error}; logging to standard error instead (set TMPDIR \
+                     to use another directory)",
                     folder.display()
                 ));
                 Self { logging: logging::start(log), path: None }
@@ -282,7 +287,7 @@ impl RunLog {
         }
     }
 
-    /// Ends the log. `failed` keeps the file and reports its name.
+    /// Ends the log. If `failed`, keeps the file and reports its name.
     fn end(self, failed: bool) {
         // Dropping writes all lines.
         drop(self.logging);
@@ -293,13 +298,13 @@ impl RunLog {
             return;
         }
         report(format_args!(
-            "vbc-proxy: the command failed; what the proxy logged is in {} (--verbose shows it as it comes)",
+            "vbc-proxy: the command failed; the log of the proxy is in {} (use --verbose to see it live)",
             path.display()
         ));
     }
 }
 
-/// Creates a new file, for its owner only.
+/// Creates a new file, readable by its owner only.
 fn create() -> std::io::Result<(File, PathBuf)> {
     let number = u64::from_be_bytes(vbc_base::random::bytes());
     let path = std::env::temp_dir().join(format!("vbc-proxy-run-{number:016x}.log"));

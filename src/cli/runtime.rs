@@ -1,4 +1,4 @@
-//! The runtime of a command. The data plane has threads of its own.
+//! The runtime of a command. The data plane runs on its own threads instead.
 
 use std::future::Future;
 
@@ -7,29 +7,31 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::Exit;
 use super::output::fail;
 
-/// How much the niceness of these threads exceeds the data plane's: the scheduler then lets
-/// requests go first. On a core that is fully used they still get a tenth; a refresh needs about
-/// a millisecond.
+/// The niceness of these threads exceeds that of the data plane by this number, so that the
+/// scheduler prefers requests. On a busy core these threads still get a tenth of the time; a
+/// refresh needs about a millisecond.
 #[cfg(target_os = "linux")]
 const NICER: i32 = 10;
 
-/// Runs the work of a command that ends by itself.
+/// Runs the work of a command that ends on its own.
 pub(super) fn run_to_end<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
     let runtime = without_data_plane()?;
     let outcome = runtime.block_on(work);
-    // A thread that reads from the terminal cannot be stopped, and is not waited for.
+    // Does not wait for threads: one that reads from the terminal cannot be stopped.
     runtime.shutdown_background();
     outcome
 }
 
-/// For a command without a data plane, or with one whose latency does not matter.
+/// A runtime for commands without a data plane, or with one whose latency does not matter.
 pub(super) fn without_data_plane() -> Result<Runtime, Exit> {
     build(&mut multi_thread())
 }
 
-/// For credentials, store, admin and simulator in a process with a data plane. Its threads are
-/// nicer: with fewer cores than threads, a refresh does not delay a request. Threads inherit
-/// niceness, so the thread that blocks on this runtime has to start the data plane.
+/// A runtime for credentials, store, admin and simulator in a process with a data plane.
+///
+/// Its threads have a higher niceness: with fewer cores than threads, a refresh does not delay a
+/// request. Threads inherit their niceness. Start the data plane from the thread that blocks on
+/// this runtime, which keeps the normal niceness.
 pub(super) fn alongside_data_plane() -> Result<Runtime, Exit> {
     let mut builder = multi_thread();
     #[cfg(target_os = "linux")]
@@ -44,18 +46,20 @@ fn multi_thread() -> Builder {
 }
 
 fn build(builder: &mut Builder) -> Result<Runtime, Exit> {
-    builder.build().map_err(|error| fail(Exit::Failed, format_args!("no runtime: {error}")))
+    builder.build().map_err(|error| fail(Exit::Failed, format_args!("cannot start the runtime: {error}")))
 }
 
-/// On Linux niceness belongs to a thread, elsewhere to the whole process (setpriority(2)).
+/// Raises the niceness of the runtime's threads. Only on Linux: elsewhere niceness belongs to the
+/// whole process (setpriority(2)).
 #[cfg(target_os = "linux")]
 fn be_nicer(builder: &mut Builder) {
     use rustix::process::{getpriority_process, setpriority_process};
-    // Computed once, in this thread: a thread that a nicer thread starts inherits its niceness.
+    // Computed once, in this thread: threads that the runtime's threads start inherit a raised
+    // niceness and would raise it again.
     let nicer = getpriority_process(None).map(|nice| (nice + NICER).min(19));
     builder.on_thread_start(move || {
         if let Err(error) = nicer.and_then(|nicer| setpriority_process(None, nicer)) {
-            tracing::debug!(%error, "a thread is not nicer");
+            tracing::debug!(%error, "cannot raise the niceness of a thread");
         }
     });
 }
@@ -70,7 +74,7 @@ mod tests {
         let before = nice();
         let runtime = alongside_data_plane().unwrap();
         let (task, blocking) = runtime.block_on(async {
-            // Several at once, so that a thread has to be started for one of them, by a nice one.
+            // Several at once, so that a thread of the runtime has to start another thread.
             let blocking = async move {
                 let all: Vec<_> = (0..4).map(|_| tokio::task::spawn_blocking(nice)).collect();
                 let mut found = Vec::new();

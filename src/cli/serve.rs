@@ -14,9 +14,10 @@ use crate::memory;
 
 /// Run the proxy
 ///
-/// Prints one line to standard output when it accepts requests; logs go to standard error. SIGTERM
-/// and SIGINT begin a drain: requests in flight get their responses, then it exits with status 0. A
-/// second signal, a second or more after the first, ends it immediately.
+/// Prints one line to standard output when it accepts requests. Logs go to standard error.
+///
+/// On SIGTERM or SIGINT it finishes running requests, then exits with status 0. A second signal, at
+/// least one second later, makes it exit immediately.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
@@ -45,7 +46,7 @@ impl Serve {
 
     async fn serve(&self, mut config: Config) -> Result<(), Exit> {
         let signals = Signals::new()?;
-        // Held until the end: dropping it stops it.
+        // Held until the end: dropping the simulator stops it.
         let simulator = if self.simulate {
             check_simulator_reach(&config)?;
             Some(simulate::start_for_proxy(&mut config, &self.world).await?)
@@ -59,12 +60,12 @@ impl Serve {
             print(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()))
         });
         if let Err(exit) = announced {
-            // An exchange under way is still finished and stored.
+            // Drains: a token exchange under way is finished and its tokens are stored.
             let _ = app.run(std::future::ready(())).await;
             return Err(exit);
         }
         if let Err(error) = memory::spawn_heap_trimmer() {
-            tracing::warn!(%error, "memory is not given back: no thread");
+            tracing::warn!(%error, "cannot start the heap trimmer; freed memory is not returned to the system");
         }
         let ended = app.run(signals.first_of_two()).await;
         hooks.finish();
@@ -76,23 +77,24 @@ impl Serve {
     }
 }
 
-/// `listen.allow_anonymous` opens the simulator of `serve --simulate` to other machines too.
+/// Fails unless the simulator's addresses are loopback. `listen.allow_anonymous` allows other
+/// addresses for the simulator too.
 fn check_simulator_reach(config: &Config) -> Result<(), Exit> {
-    // The addresses come from the file or from variables.
+    // A configuration error, because the addresses come from the file or from variables.
     let otherwise = (Exit::Config, "use a loopback address, or set listen.allow_anonymous = true");
     let allowed = config.listen.allow_anonymous;
     simulate::check_reach(config.simulator.address, "simulator.address", allowed, otherwise)?;
     simulate::check_reach(config.simulator.control, "simulator.control", allowed, otherwise)
 }
 
-/// Warns of each proxy variable. An egress proxy is a decision for the configuration, not for a
-/// variable that happens to be set.
+/// Logs a warning for each proxy variable that is set. They are ignored: an egress proxy must be
+/// configured, not depend on a variable that happens to be set.
 pub(super) fn warn_of_ignored_proxies() {
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         if std::env::var_os(name).is_some() {
             tracing::warn!(
                 variable = name,
-                "this variable is ignored: upstream and token endpoint are reached directly"
+                "ignored this variable: the proxy connects to upstream and token endpoint directly"
             );
         }
     }

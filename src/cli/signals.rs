@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first begins a drain, one that follows a second or more later ends the
-//! process immediately. SIGHUP, which is reserved for reloading, ends nothing.
+//! SIGTERM and SIGINT. The first starts a drain; another one, at least a second later, ends the
+//! process immediately. SIGHUP does not end a service: it is reserved for reloading.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use tokio::time::Instant;
 use super::exit::Exit;
 use super::output::{fail, report};
 
-/// A signal this soon after the first is the same stop. GNU `timeout` signals the process and then
-/// its group, and a supervisor or a double Ctrl-C does likewise.
+/// A signal within this time after the first belongs to the same request to stop. GNU `timeout`
+/// signals the process and then its group; supervisors and a double Ctrl-C also send several.
 const SAME_STOP: Duration = Duration::from_secs(1);
 
 /// The meaning of a signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopRequest {
-    /// The first: stop in order.
+    /// The first: finish running work, then stop.
     First,
-    /// Within [`SAME_STOP`] of the first: changes nothing.
+    /// Within [`SAME_STOP`] after the first: ignored.
     Repeat,
     /// Later: stop immediately.
     Second,
 }
 
-/// Caught signals, from construction on. All are requests to stop, except those that only `run`
+/// Catches signals from its construction on. All are requests to stop, except those that only `run`
 /// catches.
 ///
-/// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end by
-/// themselves, [`Signals::catch`] for `run`. A service then waits for [`first`](Self::first) or
+/// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end on
+/// their own, [`Signals::catch`] for `run`. A service then waits for [`first`](Self::first) or
 /// [`first_of_two`](Self::first_of_two).
 pub(super) struct Signals {
     arrived: UnboundedReceiver<Signal>,
@@ -40,13 +40,13 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM and SIGINT. SIGHUP is reported and ends nothing.
+    /// Catches SIGTERM and SIGINT. A SIGHUP is logged and otherwise ignored.
     pub(super) fn new() -> Result<Self, Exit> {
         let mut hangup = caught(Signal::HUP)?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 tracing::warn!(
-                    "SIGHUP: reloading is not available in this version; restart to change the configuration"
+                    "SIGHUP ignored: this version cannot reload its configuration; restart to apply changes"
                 );
             }
         });
@@ -55,8 +55,7 @@ impl Signals {
 
     /// Catches these signals.
     pub(super) fn catch(signals: &[Signal]) -> Result<Self, Exit> {
-        // Caught, so that a write beyond the limit of file sizes fails and does not end the
-        // process.
+        // Caught, so that a write beyond the file size limit fails instead of ending the process.
         drop(caught(Signal::XFSZ)?);
         let (sender, arrived) = unbounded_channel();
         for &signal in signals {
@@ -69,16 +68,16 @@ impl Signals {
         Ok(Self { arrived, first: None })
     }
 
-    /// For a command that ends by itself. The first signal resolves the future, which may be
-    /// dropped at any time; the second ends the process. Here SIGHUP is a signal like the others.
+    /// Catches SIGTERM, SIGINT and SIGHUP for a command that ends on its own. The returned future
+    /// resolves at the first signal; the second ends the process. Cancel safe.
     pub(super) fn for_command() -> Result<impl Future<Output = ()>, Exit> {
         let mut signals = Self::catch(&[Signal::TERM, Signal::INT, Signal::HUP])?;
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(async move {
             signals.first().await;
             report(
-                "vbc-proxy: interrupted; an exchange with the token endpoint that is under way is finished and stored, a \
-                 second signal ends at once",
+                "vbc-proxy: interrupted; a token exchange under way is finished and stored first. A second signal exits \
+                 immediately",
             );
             let _ = stop.send(());
             while signals.next_request().await != StopRequest::Second {}
@@ -101,7 +100,7 @@ impl Signals {
         self.first().await;
         tokio::spawn(async move {
             while self.next_request().await != StopRequest::Second {}
-            tracing::warn!("a second signal: ending at once");
+            tracing::warn!("second signal: exiting immediately");
             std::process::exit(Exit::Failed.code().into());
         });
     }
@@ -135,7 +134,7 @@ impl Signals {
 
 fn caught(signal: Signal) -> Result<unix::Signal, Exit> {
     unix::signal(SignalKind::from_raw(signal.as_raw()))
-        .map_err(|error| fail(Exit::Failed, format_args!("signals cannot be caught: {error}")))
+        .map_err(|error| fail(Exit::Failed, format_args!("cannot catch signals: {error}")))
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ use vbc_simulator::{Field, FieldReport, Identity, Scenario, Simulator, Simulator
 
 /// Run the VBC simulator alone
 ///
-/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with seeded data.
-/// Its control plane, on a port of its own, injects faults, lists what arrived, and has a page that
-/// shows both. The demo identity is client id sim-client, secret sim-secret, user alice@vbc.prod,
-/// password sim-password.
+/// A faithful stand-in for api.vonage.com: token endpoint, gateway and API suites with generated
+/// data. Its control plane, on a separate port, injects faults and lists the received requests; its
+/// web page shows both.
+///
+/// Demo credentials: client id sim-client, client secret sim-secret, user alice@vbc.prod, password
+/// sim-password.
 #[derive(Debug, Args)]
 pub(crate) struct Simulate {
     /// Where the simulated service listens [default: simulator.address, 127.0.0.1:8090]
@@ -31,7 +33,7 @@ pub(crate) struct Simulate {
     /// The configuration file, for its [simulator] and [log] sections
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen on an address that other machines can reach, for everyone who can reach it
+    /// Allow an address that other machines can reach; everyone who reaches it can use it
     #[arg(long)]
     allow_anonymous: bool,
     #[command(flatten)]
@@ -40,7 +42,7 @@ pub(crate) struct Simulate {
 
 pub(super) const ALLOW_ANONYMOUS: &str = "use a loopback address, or add --allow-anonymous";
 
-/// Fails with `exit` unless the address is loopback, or other machines are `allowed`.
+/// Fails with `exit` unless the address is loopback or other machines are `allowed`.
 pub(super) fn check_reach(
     address: SocketAddr,
     key: &str,
@@ -56,14 +58,14 @@ pub(super) fn check_reach(
 /// The options of a simulator.
 #[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct WorldArgs {
-    /// A scenario: the simulator's data and settings, and what goes wrong when (TOML)
+    /// Scenario file (TOML): data, settings and timed faults of the simulator
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Random seed. The same seed gives the same data, tokens and random choices
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Requests a minute for each application and user of the simulator; 10 is the service's
-    /// default
+    /// Requests per minute for each application and user of the simulator [default: 0, no limit;
+    /// the real service's default is 10]
     #[arg(long, value_name = "NUMBER")]
     quota: Option<u32>,
     /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…]
@@ -80,7 +82,7 @@ pub(crate) struct WorldArgs {
         long_help = field_help()
     )]
     field: Option<Field>,
-    /// The beginning of the simulator's absolute links [default: where it listens]
+    /// Base URL of the simulator's absolute links [default: the address it listens on]
     #[arg(long, value_name = "URL")]
     public_base: Option<String>,
     /// Accept this Host name on the control plane too (needed for names with a dot)
@@ -88,9 +90,9 @@ pub(crate) struct WorldArgs {
     hosts: Vec<String>,
 }
 
-const FIELD_HELP: &str = "Answer as users report where VBC's documents say otherwise: all, or NAME[,NAME…]";
+const FIELD_HELP: &str = "Behave as users report where VBC's documentation differs: all, or NAME[,NAME…]";
 
-/// The long help of `--field`, with every report and its name.
+/// The long help of `--field`: every report with its name.
 fn field_help() -> String {
     let mut help = format!("{FIELD_HELP}\n");
     for report in FieldReport::ALL {
@@ -100,11 +102,11 @@ fn field_help() -> String {
 }
 
 impl WorldArgs {
-    /// Fails if there are any of these options, but no `simulator`.
+    /// Fails if any of these options is given without a `simulator`.
     pub(super) fn needs(&self, simulator: bool) -> Result<(), Exit> {
         if !simulator && *self != Self::default() {
-            let reason = "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host are about the \
-                          simulator: add --simulate";
+            let reason = "--scenario, --seed, --quota, --webhooks, --field, --public-base and --host configure the \
+                          simulator; add --simulate";
             return Err(fail(Exit::Usage, reason));
         }
         Ok(())
@@ -158,8 +160,8 @@ impl Simulate {
         })
     }
 
-    /// Overrides the configured addresses by the options. An address that other machines can reach
-    /// is wrong usage if it is an option, and a wrong configuration otherwise.
+    /// Overrides the configured addresses with the options. An address that other machines can
+    /// reach is a usage error if it comes from an option, otherwise a configuration error.
     fn set_addresses(&self, config: &mut config::Simulator) -> Result<(), Exit> {
         let addresses = [
             (&mut config.address, self.listen, "--listen", "simulator.address"),
@@ -174,7 +176,7 @@ impl Simulate {
     }
 }
 
-/// Starts the simulator with the users of all credentials, and points the proxy at it.
+/// Starts the simulator with the users of all credentials, and makes it the proxy's upstream.
 pub(super) async fn start_for_proxy(config: &mut Config, world: &WorldArgs) -> Result<Simulator, Exit> {
     let demo = Identity::demo();
     let users = config.credentials.iter().filter_map(|credential| credential.username.as_deref());
@@ -182,8 +184,8 @@ pub(super) async fn start_for_proxy(config: &mut Config, world: &WorldArgs) -> R
     let others = others.map(|user| Identity { user: user.to_owned(), ..demo.clone() }).collect();
     let simulator = start(&config.simulator, others, world).await?;
     config.point_at(simulator.address());
-    // The kernel chooses the thread of a client's connection, and each thread has its own
-    // connections to the simulator. With one thread a run can be repeated.
+    // One thread makes a run repeatable. With more, the kernel chooses the thread of a client's
+    // connection, and each thread has its own connections to the simulator.
     let is_repeatable = world.seed.is_some() || world.scenario.is_some();
     if is_repeatable && config.listen.workers == 0 {
         config.listen.workers = 1;
@@ -191,14 +193,14 @@ pub(super) async fn start_for_proxy(config: &mut Config, world: &WorldArgs) -> R
     Ok(simulator)
 }
 
-/// Starts the simulator at the configured addresses, with `identities` besides its own.
+/// Starts the simulator on the configured addresses, with `identities` in addition to its own.
 async fn start(
     config: &config::Simulator,
     identities: Vec<Identity>,
     world: &WorldArgs,
 ) -> Result<Simulator, Exit> {
     let config::Simulator { address, control, .. } = *config;
-    // Links that a client follows must not leave this machine.
+    // Empty, so that links lead to the simulator itself and not away from this machine.
     let public_base = String::new();
     let mut options =
         SimulatorOptions { address, control, identities, public_base, ..SimulatorOptions::default() };

@@ -15,8 +15,8 @@ use vbc_http::client::{self, ClientError, Target};
 
 /// Show the state of a running proxy
 ///
-/// Asks the admin listener. Exits with 0 when a credential has a usable token, 1 when none has, 69
-/// when nothing responds, so that it can be a health check.
+/// Works as a health check. Exits with 0 if at least one credential has a usable token, 1 if none
+/// has, 69 if no proxy responds on the admin listener.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -24,14 +24,14 @@ pub(crate) struct Status {
     /// Print the status as JSON
     #[arg(long)]
     json: bool,
-    /// Ask the control plane of a running simulator instead, whether it is up
+    /// Check instead whether a simulator is running, through its control plane
     #[arg(long, conflicts_with = "json")]
     simulator: bool,
 }
 
 impl Status {
     pub(crate) fn run(&self) -> Result<(), Exit> {
-        // No secret is needed here, and none may be readable from this shell.
+        // Without secrets: they are not needed, and may not be readable from this shell.
         let config = self.config.find()?.config;
         if self.simulator {
             let health = self.get(&Target::Tcp(config.simulator.control), "/__sim/health")?;
@@ -40,7 +40,7 @@ impl Status {
         self.show(&self.get(&admin_client::admin_target(&config)?, "/status.json")?)
     }
 
-    /// One GET on this machine.
+    /// Sends one GET request to a listener of this machine.
     fn get(&self, target: &Target, path: &str) -> Result<Bytes, Exit> {
         let request = Request::get(path).body(Bytes::new()).map_err(|_| Exit::Failed)?;
         let name = admin_client::name(target);
@@ -115,8 +115,8 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
                 credential.revision
             )
         }
-        Some(at) if at > now => format!("  token      NOT USABLE: refused, though it lives until {at:.0}"),
-        Some(at) => format!("  token      NOT USABLE, ended {at:.0}"),
+        Some(at) if at > now => format!("  token      NOT USABLE: rejected, although valid until {at:.0}"),
+        Some(at) => format!("  token      NOT USABLE: expired {at:.0}"),
         None => "  token      NONE".to_owned(),
     });
     lines.extend(credential.subject.as_ref().map(|subject| format!("  user       {subject}")));
@@ -129,8 +129,8 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     }
     if credential.brake {
         lines.push(format!(
-            "  brake      ON: no login is tried, because it could lock the account. Once the account is in order, run \
-             `vbc-proxy unlock {}`, or restart with a changed secret",
+            "  brake      ON: logins are blocked, because another attempt could lock the account. Restart with a \
+             changed secret or, if the secret is correct, run `vbc-proxy unlock {}`",
             credential.name
         ));
     }
@@ -144,10 +144,10 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     lines
 }
 
-/// Whether a login needs somebody to act, until when, and how.
+/// Whether a user has to act for a login, until when, and how.
 fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<String> {
     let how = match &credential.login_url {
-        // `vbc-proxy login` refuses credentials that log in by themselves.
+        // `vbc-proxy login` does not accept credentials that log in automatically.
         _ if !credential.by_person => format!(
             "correct the password and restart; if it is correct already, run `vbc-proxy unlock {}`",
             credential.name
@@ -155,7 +155,7 @@ fn describe_login(credential: &CredentialStatus, now: Timestamp) -> Option<Strin
         Some(url) => format!("visit {url}"),
         None => format!("run `vbc-proxy login {} --no-browser`", credential.name),
     };
-    // No token can be sent, the refused login is not repeated, and no other attempt is planned.
+    // No token is usable, the rejected login is not repeated, and no other attempt is planned.
     let is_stuck = credential.brake && !credential.usable && credential.next_attempt.is_none();
     if credential.login_needed || is_stuck {
         return Some(format!("  login      NEEDED NOW: {how}"));
@@ -175,7 +175,7 @@ fn explain(issuance: &str) -> &'static str {
         "reuse" => "a second login returns the current tokens again",
         "renew_revoke" => "a second login revokes the access token of the first",
         "renew_keep" => "a second login leaves the tokens of the first valid",
-        _ => "not known to this version",
+        _ => "unknown to this version",
     }
 }
 

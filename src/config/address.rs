@@ -16,7 +16,7 @@ pub enum ListenAddress {
 }
 
 impl fmt::Display for ListenAddress {
-    /// As `listen.address` and `admin.address` are written.
+    /// In the form of `listen.address` and `admin.address`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
@@ -39,33 +39,33 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Flaw> {
     Err(Flaw::new(format!("{text:?} is not an address"), remedy))
 }
 
-/// Reads an address as [`tcp`] does, or `unix:/run/vbc-proxy/admin.sock`. A relative path starts
-/// from `base`.
+/// Reads an address as [`tcp`] does, or `unix:/run/vbc-proxy/admin.sock`. A relative path is
+/// relative to `base`.
 pub(super) fn listen(text: &str, base: &Path) -> Result<ListenAddress, Flaw> {
-    /// The longest path on every system, without the zero byte after it.
+    /// The longest path that every system allows, without its terminating zero byte.
     const MOST: usize = 103;
     let Some(path) = text.trim().strip_prefix("unix:") else {
         return tcp(text).map(ListenAddress::Tcp);
     };
-    let example = "write for example \"unix:/run/vbc-proxy/admin.sock\"";
+    let example = "write, for example, \"unix:/run/vbc-proxy/admin.sock\"";
     let named = !path.is_empty() && !path.ends_with('/');
     let path = base.join(path);
     if !named || path.file_name().is_none() {
         return Err(Flaw::new("the path of the unix socket is missing", example));
     }
     if path.as_os_str().len() > MOST {
-        return Err(Flaw::new(format!("the path of a unix socket has at most {MOST} bytes"), example));
+        return Err(Flaw::new(format!("the path of the unix socket is longer than {MOST} bytes"), example));
     }
     Ok(ListenAddress::Unix(path))
 }
 
-/// Reads the permissions of a socket, as `chmod` takes them: `"0660"`.
+/// Reads the permissions of a socket in the octal form of `chmod`: `"0660"`.
 pub(super) fn socket_mode(text: &str) -> Result<u32, Flaw> {
-    let remedy = "write \"0600\" (its owner alone), \"0660\" (and its group) or \"0666\" (everyone)";
+    let remedy = "write \"0600\" (owner only), \"0660\" (owner and group) or \"0666\" (everyone)";
     let mode = u32::from_str_radix(text, 8).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     match mode {
         Some(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(mode),
-        _ => Err(Flaw::new(format!("{text:?} are no permissions for a socket"), remedy)),
+        _ => Err(Flaw::new(format!("{text:?} is not a valid mode for a socket"), remedy)),
     }
 }
 

@@ -1,11 +1,11 @@
-//! The characters that a secret may have (RFC 6749, appendix A).
+//! The characters that RFC 6749, appendix A, allows in a secret.
 
 /// A set of characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Characters {
     /// `VSCHAR`: visible ASCII and blanks. Client id, client secret and refresh token.
     Ascii,
-    /// `UNICODECHARNOCRLF`: everything but control characters of ASCII other than the tab. User
+    /// `UNICODECHARNOCRLF`: everything except the ASCII control characters other than tab. User
     /// name and password.
     Unicode,
 }
@@ -26,8 +26,8 @@ impl Characters {
         }
     }
 
-    /// Describes the first character that is not allowed, and its position from 1. Quotes nothing
-    /// else of the text.
+    /// Describes the first character that is not allowed and its position, counted from 1. Quotes
+    /// no other part of the text.
     pub(super) fn refused(self, text: &str) -> Option<String> {
         let (position, c) = (1..).zip(text.chars()).find(|(_, c)| !self.allows(*c))?;
         let name = match c {
@@ -48,8 +48,8 @@ impl Characters {
 
     pub(super) fn allowed(self) -> &'static str {
         match self {
-            Self::Ascii => "only visible ASCII characters and blanks",
-            Self::Unicode => "no control characters",
+            Self::Ascii => "only visible ASCII characters and blanks are allowed",
+            Self::Unicode => "control characters are not allowed",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `[credentials.NAME]`: the identities that are kept fresh.
+//! `[credentials.NAME]`: the identities whose tokens are kept fresh.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ use vbc_base::trusted::Flaw;
 const SUFFIX: &str = "@vbc.prod";
 
 settings! {
-    /// Whose tokens these are. `client_id`, `client_secret`, `username` and `password` can each be
-    /// given as `NAME = "…"`, as `NAME_file` (a file with the value) or as `NAME_env` (an
-    /// environment variable with it).
+    /// The application and the user whose tokens the proxy keeps fresh. Give `client_id`,
+    /// `client_secret`, `username` and `password` each in one of three forms: `KEY = "…"`,
+    /// `KEY_file` (a file with the value) or `KEY_env` (an environment variable with the value).
     pub struct Credential ["credentials"] {
-        /// `"password"` logs in by itself. `"authorization_code"` needs an interactive login once,
-        /// or a first refresh token.
+        /// `"password"` logs in automatically, with user name and password. `"authorization_code"`
+        /// needs one interactive login, or a first refresh token.
         grant: GrantKind = "password", choice(&[
             ("password", GrantKind::Password), ("authorization_code", GrantKind::AuthorizationCode),
         ]), lines [r#"grant = "password""#];
@@ -43,12 +43,12 @@ settings! {
                 r#"client_secret_env = "VBC_CLIENT_SECRET""#,
                 r#"# client_secret_file = "client_secret""#
             ];
-        /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended unless the name
-        /// ends with it. With `"authorization_code"` it is optional: the user who is expected to
-        /// log in.
+        /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended if it is
+        /// missing. With `"authorization_code"`, this is the user who is expected to log in, and
+        /// optional.
         username ["username", "username_file", "username_env"]: Option<Arc<str>>, user_name(),
             lines [r#"username_env = "VBC_USERNAME""#, r#"# username = "alice""#];
-        /// Accepts a name that ends in `.api`. Some white-label tenants let such users obtain
+        /// Accepts a user name that ends in `.api`. Some white-label tenants let such users obtain
         /// tokens.
         allow_api_user: bool = false, quiet_flag();
         /// The password, for `grant = "password"`.
@@ -56,35 +56,35 @@ settings! {
             lines [r#"password_env = "VBC_PASSWORD""#, r#"# password_file = "password""#];
         /// The scope of the tokens.
         scope: Arc<str> = "openid", scope();
-        /// How the application identifies itself: `"body"` (in the form) or `"basic"` (RFC 6749
-        /// §2.3.1). The default is `"basic"` when a code is redeemed, and `"body"` otherwise.
+        /// How the application authenticates at the token endpoint: `"body"` (in the form) or
+        /// `"basic"` (RFC 6749 §2.3.1). By default, it uses `"basic"` to redeem a code and `"body"`
+        /// for everything else.
         client_auth: Option<ClientAuth>, choice(&[
             ("body", ClientAuth::Body), ("basic", ClientAuth::Basic),
         ]), lines [r#"# client_auth = "body""#];
-        /// A first refresh token from elsewhere, used only while the store has nothing for this
-        /// identity.
+        /// A first refresh token that was obtained elsewhere. Used only while the store has no
+        /// tokens of this identity.
         seed ["refresh_token_file", "refresh_token_env"]: Option<Secret>, first_refresh_token(),
             lines [
                 r#"# refresh_token_file = "refresh_token""#,
                 r#"# refresh_token_env = "VBC_REFRESH_TOKEN""#
             ];
-        /// When to refresh early: after this share of a token's lifetime, or this long before its
-        /// end.
+        /// When to refresh early: after this share of a token's lifetime, or this long before it
+        /// expires. Give only one of the two.
         refresh ["refresh_at", "refresh_before"]: RefreshAt = 0.5, early_refresh(),
             lines ["# refresh_at = 0.5", r#"# refresh_before = "10m""#];
-        /// How long a refresh token lives that is not used.
+        /// How long an unused refresh token stays valid.
         refresh_token_lifetime: Duration = "7d", span(HOUR, YEAR);
-        /// For suites that refuse older tokens: path prefixes, and how old a token may be there. As
-        /// a variable: `/t/vbc.prod/reports=4m,/t/vbc.prod/vgis=10m`. The longest prefix that fits
-        /// counts.
+        /// For suites that reject older tokens: path prefixes, each with the maximum age of a
+        /// token. The longest matching prefix applies. As a variable:
+        /// `/t/vbc.prod/reports=4m,/t/vbc.prod/vgis=10m`.
         max_age: Vec<(String, Duration)> = {}, max_age(),
             lines [r#"# max_age = { "/t/vbc.prod/reports" = "4m" }"#];
-        /// For `"authorization_code"`: the callback, exactly as it is registered with the
-        /// application. The default is `/callback` on the admin listener.
+        /// For `"authorization_code"`: the callback URL, exactly as it is registered with the
+        /// application. By default, `/callback` on the admin listener.
         redirect_uri: Option<String>, redirect_uri(),
             lines [r#"# redirect_uri = "http://localhost:8081/callback""#];
-        /// Binds the authorization code to this proxy by a challenge (RFC 7636), which VBC does not
-        /// ask for.
+        /// Protects the authorization code with PKCE (RFC 7636). VBC does not require it.
         pkce: bool = false, quiet_flag();
         later ["pace"];
         fields {
@@ -97,7 +97,7 @@ settings! {
 /// How a credential gets its first tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantKind {
-    /// Logs in with user name and password if nothing better is left.
+    /// Logs in with user name and password if no refresh token works.
     Password,
     /// The user logs in interactively; the proxy only refreshes.
     AuthorizationCode,
@@ -118,7 +118,7 @@ fn early_refresh() -> Kind<RefreshAt> {
         if section.is_given(key)
             && let Some(location) = section.key_location("refresh_before")
         {
-            let flaw = Flaw::new("refresh_at is given as well", "keep one of the two");
+            let flaw = Flaw::new("refresh_at is also given", "keep one of the two");
             section.report_at(location, "refresh_before", flaw);
         }
         let share = share.read(section, key).map(RefreshAt::Share);
@@ -131,7 +131,7 @@ fn early_refresh() -> Kind<RefreshAt> {
     Kind::new(description, read, print)
 }
 
-/// Ages by path prefix. The longest prefix comes first, so that the first one that fits counts.
+/// Ages by path prefix. Longer prefixes come first, so that the first match is the longest.
 fn max_age() -> Kind<Vec<(String, Duration)>> {
     const LEAST: Duration = Duration::from_secs(10);
     let read = |section: &mut Section<'_, '_>, key: &str| {
@@ -152,13 +152,13 @@ fn max_age() -> Kind<Vec<(String, Duration)>> {
 }
 
 impl Credential {
-    /// An identity of the built-in simulator. The credential `default` is its demo user, any other
-    /// one the user of its own name: credentials of one user would replace each other's tokens. The
-    /// simulator must be told the names of the others.
+    /// An identity of the built-in simulator. The credential `default` is its demo user. Any other
+    /// credential is a user of its own name, because credentials of the same user would replace
+    /// each other's tokens. The caller must add those users to the simulator.
     pub fn simulated(name: &str) -> Self {
         let user = match name {
             "default" => "alice",
-            // No credential's name has a dot, so this user is nobody else's.
+            // Names of credentials have no dot, so no other credential has this user.
             name if name.eq_ignore_ascii_case("alice") => "alice.2",
             name => name,
         };
@@ -203,27 +203,30 @@ fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
             reader.report(
                 entry.key_location.clone(),
                 &key,
-                Flaw::new("this is no name for a credential", remedy),
+                Flaw::new("this is not a valid name for a credential", remedy),
             );
         }
         if let Some(other) = seen.insert(as_variable(name), name) {
-            let message = format!("the name is too like credentials.{}", other.escape_debug());
-            let remedy = "upper and lower case, `-` and `_` are the same in variables; choose another name";
+            let message = format!("the name is too similar to credentials.{}", other.escape_debug());
+            let remedy =
+                "choose another name; variables do not distinguish upper from lower case, or `-` from `_`";
             reader.report(entry.key_location.clone(), &key, Flaw::new(message, remedy));
         }
     }
     if table.is_empty() && !reader.simulate {
-        let flaw =
-            Flaw::new("there is no credential", "add [credentials.default]; `vbc-proxy init` shows how");
+        let flaw = Flaw::new(
+            "there is no credential",
+            "add [credentials.default]; `vbc-proxy init` writes an example",
+        );
         reader.report(location.clone(), "credentials", flaw);
     }
     if table.len() > 1 && !table.contains_key("default") {
-        let message = "there are several credentials and none is called `default`";
-        let remedy = "give the one that requests use the name [credentials.default]";
+        let message = "there are several credentials, but none is called `default`";
+        let remedy = "rename the one that requests use to [credentials.default]";
         reader.report(location.clone(), "credentials", Flaw::new(message, remedy));
     } else if table.len() > 1 && !reader.simulate {
-        let message = "there are several credentials, and every request uses credentials.default";
-        let remedy = "requests cannot choose a credential in this version; run a proxy for each that is used";
+        let message = "there are several credentials, but all requests use credentials.default";
+        let remedy = "run one proxy per credential; requests cannot choose one in this version";
         reader.warn(location.clone(), "credentials", Flaw::new(message, remedy));
     }
 }
@@ -240,7 +243,7 @@ struct FirstCredentials {
 impl FirstCredentials {
     /// Warns if a credential conflicts with an earlier one.
     fn add(&mut self, reader: &mut Reader<'_>, credential: &Credential, location: &Location) {
-        // Without a user name, anybody may log in by code.
+        // Without a user name, any user may log in interactively.
         let Some(username) = credential.username.as_ref().filter(|_| !reader.simulate) else { return };
         let name = &credential.name;
         let mut warn = |message: String, remedy: &str| {
@@ -251,8 +254,8 @@ impl FirstCredentials {
             let (known, other) = self.users.entry(Arc::clone(username)).or_insert_with(new);
             if known != password {
                 warn(
-                    format!("the password of {username} is another one in credentials.{other}"),
-                    "one of the two is wrong, and each refused login counts towards the lock of the account",
+                    format!("the password of {username} differs from the one in credentials.{other}"),
+                    "correct the wrong one; each rejected login counts towards locking the account",
                 );
             }
         }
@@ -262,8 +265,8 @@ impl FirstCredentials {
         let identity = fingerprint(&[&credential.client_id, username, &credential.scope]);
         if let Some(other) = self.identities.insert(identity, name.clone()) {
             warn(
-                format!("it is the same application, user and scope as credentials.{other}"),
-                "the service keeps one token for both, so that each may end the other's; remove one",
+                format!("it has the same application, user and scope as credentials.{other}"),
+                "remove one; the service keeps one token for both, so each may invalidate the other's",
             );
         }
     }
@@ -297,13 +300,13 @@ impl Credential {
     fn checked(mut self, section: &mut Section<'_, '_>) -> Self {
         if self.grant == GrantKind::Password && !section.is_wrong("grant") {
             for key in ["username", "password"] {
-                check_given(section, section.names(key), " and grant = \"password\" needs it");
+                check_given(section, section.names(key), ", but grant = \"password\" needs it");
             }
         }
         if self.client_id.chars().any(char::is_control) || self.client_id.trim() != self.client_id {
-            let message = "there are blanks around it or control characters in it";
+            let message = "it has surrounding blanks or control characters";
             let location = secrets::location(section, "client_id");
-            section.report_at(location, "client_id", Flaw::new(message, "write only the key"));
+            section.report_at(location, "client_id", Flaw::new(message, "write only the Consumer Key"));
         }
         if let Some(username) = &self.username {
             match with_suffix(username, self.allow_api_user) {
@@ -317,7 +320,7 @@ impl Credential {
         }
         self.allow_api_user &= self.username.as_ref().is_some_and(|name| name.ends_with(".api@vbc.prod"));
         if section.is_given("scope") && !self.scope.split(' ').any(|word| word == "openid") {
-            let message = "openid is not in it, and some suites refuse such tokens";
+            let message = "it does not contain openid, so some suites reject the tokens";
             section.warn("scope", Flaw::new(message, "add openid"));
         }
         self.warn_of_basic(section);
@@ -325,13 +328,13 @@ impl Credential {
         if redirect.is_some_and(|url| {
             url.scheme() == "http" && !urls::is_loopback(url.host_str().unwrap_or_default())
         }) {
-            let flaw = Flaw::new("authorization codes would travel in the clear", "write https");
+            let flaw = Flaw::new("authorization codes would be sent unencrypted", "use https");
             section.warn("redirect_uri", flaw);
         }
         self
     }
 
-    /// Warns if `client_auth = "basic"` changes the application's id or secret.
+    /// Warns if the form-encoding of `client_auth = "basic"` changes the client id or secret.
     fn warn_of_basic(&self, section: &mut Section<'_, '_>) {
         let given = section.key_location("client_auth");
         let by_default = given.is_none() && self.grant == GrantKind::AuthorizationCode;
@@ -341,16 +344,16 @@ impl Credential {
         }
         let location = given.unwrap_or_else(|| section.location("client_auth"));
         let (with, when) = if by_default {
-            ("\"basic\", the default for a code,", "")
+            ("\"basic\" (the default for redeeming a code)", "")
         } else {
-            ("\"basic\",", " if the login is refused")
+            ("\"basic\"", " if the login is rejected")
         };
         for (name, value) in [("client_id", &*self.client_id), ("client_secret", self.client_secret.expose())]
         {
             if encoding_changes(value) {
                 let message = format!(
-                    "form-encoding, which RFC 6749 asks for with {with} changes {name}, and servers such as WSO2 do \
-                     not decode it"
+                    "{with} form-encodes {name} (RFC 6749 §2.3.1), which changes it, and servers such as WSO2 do not \
+                     decode it"
                 );
                 let flaw = Flaw::new(message, format!("write client_auth = \"body\"{when}"));
                 section.warn_at(location.clone(), "client_auth", flaw);
@@ -359,36 +362,35 @@ impl Credential {
     }
 }
 
-/// Reports a password where none is used, and does not read it.
+/// Reports a password that is not used, and does not read it.
 fn refuse_password_of_code(section: &mut Section<'_, '_>) {
     if section.peek("grant") != Some("authorization_code") {
         return;
     }
     for key in ["password", "password_file", "password_env"] {
         if let Some(location) = section.discard(key) {
-            let message = "grant = \"authorization_code\" uses no password: a person logs in";
+            let message = "grant = \"authorization_code\" uses no password, because logins are interactive";
             let remedy = "remove it, or write grant = \"password\"";
             section.report_at(location, key, Flaw::new(message, remedy));
         }
     }
 }
 
-/// The user name as the service knows it: with `@vbc.prod`, appended to an e-mail address too.
+/// The user name in the form of the service: with `@vbc.prod`, even after an e-mail address.
 fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
-        let message = "the name is empty, or has blanks around it or control characters in it";
-        return Err(Flaw::new(message, "write the VBC user name, such as \"alice\""));
+        let message = "the name is empty, or has surrounding blanks or control characters";
+        return Err(Flaw::new(message, "write the VBC user name, for example \"alice\""));
     }
     if bare.ends_with(SUFFIX) {
         return Err(Flaw::new(
             format!("it ends with {SUFFIX} twice"),
-            "write it once, or leave it to be appended",
+            "write it once, or leave it out; it is appended",
         ));
     }
     if bare.ends_with(".api") && !allow_api_user {
-        let message = "a name ending in .api is a developer account, whose credentials cannot be used for the token \
-                       request";
+        let message = "a name ending in .api is a developer account, which cannot request tokens";
         let remedy = "use the name and password of a VBC user; if your tenant accepts this one, set \
                       allow_api_user = true";
         return Err(Flaw::new(message, remedy));
@@ -402,7 +404,7 @@ fn scope() -> Kind<Arc<str>> {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\'))
     };
     let parse = move |text: &str| {
-        let remedy = "write words with one blank between, such as \"openid\"";
+        let remedy = "write words separated by one blank each, for example \"openid\"";
         let is_scope = text.split(' ').all(is_token);
         if is_scope { Ok(text.into()) } else { Err(Flaw::new("this is not a scope", remedy)) }
     };

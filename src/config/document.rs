@@ -1,4 +1,4 @@
-//! `proxy.toml` as a tree in which every key and value knows its location.
+//! `proxy.toml` as a tree in which every key and value has its location.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use vbc_base::trusted::Flaw;
 
 pub(super) type Table = BTreeMap<String, Entry>;
 
-/// A key's value, and where the key is.
+/// The value of a key, and the location of the key.
 pub(super) struct Entry {
     pub(super) key_location: Location,
     pub(super) item: Item,
@@ -28,7 +28,7 @@ pub(super) struct Item {
 pub(super) enum Value {
     /// A string. It may be a secret, so it is wiped when dropped.
     Text(Zeroizing<String>),
-    /// An integer or a float, as it is written.
+    /// An integer or a float, in the notation of the file.
     Number(String),
     /// A boolean.
     Bool(bool),
@@ -36,7 +36,7 @@ pub(super) enum Value {
     List(Vec<Item>),
     /// A table, inline or not.
     Table(Table),
-    /// A date or a time, which no key takes.
+    /// A date or a time. No key accepts one.
     Date,
 }
 
@@ -45,10 +45,10 @@ impl Value {
         Self::Text(Zeroizing::new(text.to_owned()))
     }
 
-    /// The kind of value, as findings name it.
+    /// The kind of value for findings.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Text(_) => "a text",
+            Self::Text(_) => "a string",
             Self::Number(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::List(_) => "a list",
@@ -59,19 +59,19 @@ impl Value {
 }
 
 impl Item {
-    /// Whether the value comes from an environment variable, where everything is text.
+    /// Whether the value comes from an environment variable. There, all values are strings.
     pub(super) fn is_variable(&self) -> bool {
         matches!(self.location, Location::Variable(_))
     }
 }
 
 impl Entry {
-    /// An entry that no file has: key and value have the same location.
+    /// An entry that is not in a file. Key and value have the same location.
     pub(super) fn new(location: Location, value: Value) -> Self {
         Self { key_location: location.clone(), item: Item { location, value } }
     }
 
-    /// The default of a key, written as TOML in its table.
+    /// The default of a key: TOML from its table.
     pub(super) fn default_value(literal: &str) -> Self {
         let value = match literal {
             "true" => Value::Bool(true),
@@ -87,8 +87,8 @@ impl Entry {
     }
 }
 
-/// Reads the text of a file. Returns what could be read, and the syntax errors. Their messages
-/// quote nothing.
+/// Parses the text of a file. Returns the keys that could be read, and the syntax errors. Messages
+/// never quote the text, which may contain secrets.
 pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
     let tree = Tree { file: file.clone(), lines: Lines::of(text) };
     let (table, errors) = DeTable::parse_recoverable(text);

@@ -1,5 +1,5 @@
-//! `VBC_PROXY_<SECTION>_<KEY>` over the keys of the file, and the four variables that replace a
-//! file.
+//! Environment variables: `VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file, and four
+//! variables replace a file.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,7 @@ use vbc_base::trusted::Flaw;
 
 const PREFIX: &str = "VBC_PROXY_";
 
-/// The variables that make the credential `default` when there is no file, and the keys they stand
-/// for.
+/// The variables that define the credential `default` if there is no file, each with its key.
 pub(super) const STAND_INS: [(&str, &str); 4] = [
     ("VBC_CLIENT_ID", "client_id_env"),
     ("VBC_CLIENT_SECRET", "client_secret_env"),
@@ -21,8 +20,8 @@ pub(super) const STAND_INS: [(&str, &str); 4] = [
     ("VBC_PASSWORD", "password_env"),
 ];
 
-/// Puts the values of all `VBC_PROXY_*` variables into the tree. Returns the names of those that
-/// replaced the value of a key. One that cannot be read is a finding, and an unknown one a warning.
+/// Puts the values of all `VBC_PROXY_*` variables into the tree. Returns the names of the variables
+/// that set a key. A value that is not UTF-8 is a finding; an unknown name is a warning.
 pub(super) fn lay_over(reader: &mut Reader<'_>, root: &mut Table) -> Vec<String> {
     let environment = reader.environment;
     let names = Names::new(reader.schema, root);
@@ -51,7 +50,7 @@ pub(super) fn lay_over(reader: &mut Reader<'_>, root: &mut Table) -> Vec<String>
     used
 }
 
-/// A name as it appears in a variable: upper case, `-` as `_`.
+/// A name in the form of variables: upper case, with `_` for `-`.
 pub(super) fn as_variable(name: &str) -> String {
     name.to_ascii_uppercase().replace('-', "_")
 }
@@ -60,7 +59,7 @@ fn variable(section: &str, key: &str) -> String {
     format!("{PREFIX}{}_{}", as_variable(section), as_variable(key))
 }
 
-/// The table at `key`, which is made if there is none. `None`: another kind of value is there.
+/// The table at `key`, created if it is missing. `None` if the key has another kind of value.
 fn table_at<'t>(table: &'t mut Table, key: &str, variable: &Location) -> Option<&'t mut Table> {
     let new = || Entry::new(variable.clone(), Value::Table(Table::new()));
     match &mut table.entry(key.to_owned()).or_insert_with(new).item.value {
@@ -69,8 +68,8 @@ fn table_at<'t>(table: &'t mut Table, key: &str, variable: &Location) -> Option<
     }
 }
 
-/// Puts an entry in the place of the key and its alternatives. Alternatives from variables remain,
-/// so that their conflict is reported.
+/// Replaces the key and its alternatives with an entry. Alternatives from variables stay, so that
+/// their conflict is reported.
 fn put(table: Option<&mut Table>, shape: &Shape, key: &str, entry: Entry) {
     let Some(table) = table else { return };
     for other in shape.alternatives(key) {
@@ -84,7 +83,7 @@ fn put(table: Option<&mut Table>, shape: &Shape, key: &str, entry: Entry) {
 /// The keys that a variable can name.
 struct Names {
     schema: &'static Schema,
-    /// The credentials of the file, by their names in variables.
+    /// The credentials of the file, by their names in the form of variables.
     credentials: BTreeMap<String, String>,
 }
 
@@ -108,15 +107,15 @@ impl Names {
         })
     }
 
-    /// A section that this version does not have. It is refused when the tree is read.
+    /// A section that this version does not have. It becomes a finding when the tree is read.
     fn later_section(&self, rest: &str) -> Option<&'static str> {
         let names =
             |section: &str| rest.strip_prefix(&as_variable(section)).is_some_and(|key| key.starts_with('_'));
         self.schema.later.iter().copied().find(|section| names(section) && !is_service_link(rest))
     }
 
-    /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Makes a new credential only if the file
-    /// has none.
+    /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Names a new credential only if the file
+    /// has no credentials.
     fn credential_key(&self, rest: &str) -> Option<(String, &'static str)> {
         let rest = rest.strip_prefix("CREDENTIALS_")?;
         let shape = &self.schema.credential;
@@ -132,7 +131,8 @@ impl Names {
         let rest = name.strip_prefix(PREFIX).unwrap_or(name);
         let keys = self.schema.sections.iter();
         let keys = keys.flat_map(|shape| shape.names().map(|key| variable(shape.name, key)));
-        // There may be thousands of credentials. So the credential or the key must be spelt right.
+        // Either the credential or the key must be spelled correctly: there may be thousands of
+        // credentials.
         let of_credential = |credential: &String| {
             let is_named = rest.contains(credential.as_str());
             let keys = self.schema.credential.names();
@@ -144,16 +144,17 @@ impl Names {
         let close: Vec<String> = all.filter(|known| is_close(name, known)).collect();
         let remedy = match schema::nearest(name, close.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),
-            None if is_service_link(name) => "Kubernetes sets it for a service named vbc-proxy; \
-                 `enableServiceLinks: false` in the pod keeps it out"
+            None if is_service_link(name) => "Kubernetes sets it for a service named vbc-proxy; set \
+                 `enableServiceLinks: false` in the pod to prevent that"
                 .into(),
             None => "unset it".into(),
         };
-        Flaw::new("no key of the configuration has this name", remedy)
+        Flaw::new("this variable names no key of the configuration and is ignored", remedy)
     }
 }
 
-/// Names share a long prefix, so a suggestion must be nearer than the usual third.
+/// Whether a name is close enough to be suggested. Names of variables share a long prefix, so the
+/// limit of [`schema::nearest`] alone would be too loose.
 fn is_close(name: &str, known: &str) -> bool {
     name.len().abs_diff(known.len()) <= 3 && strsim::damerau_levenshtein(name, known) <= 3
 }
@@ -162,7 +163,7 @@ fn is_service_link(name: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_UDP"].iter().any(|part| name.contains(part))
 }
 
-/// Adds the credential `default` if any of the four variables is set. Returns those that are.
+/// Adds the credential `default` if any of the four variables is set. Returns the set ones.
 pub(super) fn stand_in(root: &mut Table, environment: &Variables) -> Vec<String> {
     let used: Vec<String> = STAND_INS
         .iter()

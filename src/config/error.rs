@@ -1,19 +1,19 @@
-//! Findings: what is wrong with a configuration, where, and how to mend it.
+//! Findings: problems of a configuration, each with its location and its remedy.
 //!
-//! A finding quotes what the operator wrote only if that cannot be a secret.
+//! A finding quotes a value only if it cannot be a secret.
 
 use std::fmt;
 use std::sync::Arc;
 
 use vbc_base::trusted::Flaw;
 
-/// The position of a finding. Locations in a file sort from top to bottom, and before the
-/// environment.
+/// The position of a finding. Locations in a file sort from top to bottom; the environment comes
+/// last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A position in a file.
     Line {
-        /// The file, as the operator named it.
+        /// The file, in the form that the operator gave.
         file: Arc<str>,
         /// The line, from 1.
         line: usize,
@@ -38,17 +38,16 @@ impl fmt::Display for Location {
     }
 }
 
-/// One thing to mend: `proxy.toml:12:5: listen.header_timeout: "10 parsecs" is not a duration;
-/// write …`.
+/// One problem: `proxy.toml:12:5: listen.header_timeout: "10 parsecs" is not a duration; write …`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// The position.
     pub location: Location,
     /// The path of the key, such as `listen.address`. Empty if the finding concerns no single key.
     pub key: String,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// How to mend it; may be empty.
+    /// The remedy. Empty if the message already implies it.
     pub remedy: String,
 }
 
@@ -99,7 +98,7 @@ impl Findings {
 }
 
 impl fmt::Display for Findings {
-    /// One line a finding, without a newline at the end.
+    /// One line per finding, without a newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, finding) in self.0.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
@@ -114,13 +113,15 @@ impl std::error::Error for Findings {}
 /// The remedy for a file that cannot be read.
 pub(super) fn remedy_for(error: &std::io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "let this user read the file and enter its directories",
-        std::io::ErrorKind::IsADirectory => "name the file in it",
+        std::io::ErrorKind::PermissionDenied => {
+            "give this user permission to read the file and to enter its directories"
+        }
+        std::io::ErrorKind::IsADirectory => "name a file in this directory",
         _ => "correct the path or the file's permissions",
     }
 }
 
-/// For a key, section or value of a feature that this version does not have.
+/// The finding for a key, section or value of a feature that this version does not have.
 pub(super) fn not_available(what: &str) -> Flaw {
     Flaw::new(format!("{what} is not available in this version"), "remove it")
 }

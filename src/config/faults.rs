@@ -1,4 +1,4 @@
-//! `[faults]`: what goes wrong on purpose, for staging.
+//! `[faults]`: deliberate faults, for staging.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use super::section::Reader;
 use super::{units, urls};
 use vbc_base::trusted::Flaw;
 
-const FORM: &str = "write for example \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
+const FORM: &str = "write, for example, \"10% GET /t/vbc.prod/reports/** status 503 retry-after 5s\", \
                     \"5% /t/** abort\" or \"20% /** delay 2s\"";
 
 settings! {
-    /// Deliberate faults, for staging: `serve` and `run` refuse them without `--allow-faults`. Each
-    /// rule is a share of the requests, a method (or none for all), a path, and a fault. In the
-    /// path, `*` is one segment, and `/**` all that follow. The fault is a delay, an abort (the
-    /// connection is reset) or a status, also after a delay. The first rule that aborts or responds
-    /// decides.
+    /// Deliberate faults, for staging. With rules, `serve` and `run` start only if `--allow-faults`
+    /// is given. A rule consists of a share of the requests, a method (none means all), a path and
+    /// a fault. In the path, `*` matches one segment, and `/**` at the end matches all that follow.
+    /// The fault is a delay, an abort (the connection is reset) or a status. An abort and a status
+    /// can follow a delay. The first rule that aborts or responds decides.
     pub struct Faults ["faults"] {
-        /// The same seed hits the same requests.
+        /// The same seed selects the same requests.
         seed: u64 = 0, number(0, u64::MAX);
         /// The rules, in the order in which they are tried.
         rules: Vec<FaultRule> = [], rules(), lines [
             r#"# rules = ["10% GET /t/vbc.prod/reports/** status 503 retry-after 5s", "5% /t/** abort", "20% /** delay 2s"]"#
         ];
         fields {
-            /// Where the rules are given.
+            /// The location of the rules.
             location: Option<Location> = None;
         }
     }
@@ -40,20 +40,20 @@ settings! {
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
-    /// The requests it may hit.
+    /// The requests that it may affect.
     pub route: Route,
-    /// Its share of these requests, in percent.
+    /// The affected share of these requests, in percent.
     pub percent: f64,
-    /// How long a request is delayed first.
+    /// The delay of an affected request, before the effect.
     pub delay: Duration,
-    /// What happens to the request then.
+    /// The effect on the request.
     pub effect: FaultEffect,
 }
 
-/// What happens to a request.
+/// The effect of a rule on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultEffect {
-    /// It is forwarded.
+    /// It is only delayed, then forwarded.
     Delay,
     /// Its connection is reset. It is not forwarded.
     Abort,
@@ -66,14 +66,14 @@ pub enum FaultEffect {
 pub struct Route {
     /// `None`: every method.
     method: Option<Method>,
-    /// `*` is any one segment.
+    /// `*` matches any one segment.
     segments: Vec<String>,
-    /// `/**` is at the end: further segments may follow.
+    /// The path ends with `/**`: further segments may follow.
     open: bool,
 }
 
 impl Route {
-    /// Whether a request matches. Paths are compared as they are written.
+    /// Whether a request matches. Paths are compared literally, without decoding.
     pub fn matches(&self, method: &Method, path: &str) -> bool {
         if self.method.as_ref().is_some_and(|wanted| wanted != method) {
             return false;
@@ -98,7 +98,7 @@ impl fmt::Display for Route {
 }
 
 impl fmt::Display for FaultRule {
-    /// As it is written in `faults.rules`.
+    /// In the form of `faults.rules`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}% {}", self.percent, self.route)?;
         if !self.delay.is_zero() {
@@ -121,8 +121,8 @@ impl Faults {
         let mut faults = Self::read_keys(&mut section);
         if !faults.rules.is_empty() {
             faults.location = Some(section.location("rules"));
-            let remedy = "`serve` and `run` ask for --allow-faults; keep it out of production";
-            section.warn("rules", Flaw::new("requests are made to fail on purpose", remedy));
+            let remedy = "start with --allow-faults, and never use them in production";
+            section.warn("rules", Flaw::new("these rules make requests fail on purpose", remedy));
         }
         faults
     }
@@ -130,8 +130,8 @@ impl Faults {
     /// The findings of a start without `--allow-faults`. `None`: there are no rules.
     pub fn not_allowed(&self) -> Option<Findings> {
         let location = self.location.clone().filter(|_| !self.rules.is_empty())?;
-        let remedy = "start with --allow-faults if that is meant, as in staging, or remove the section";
-        let flaw = Flaw::new("requests would be made to fail on purpose", remedy);
+        let remedy = "start with --allow-faults if you want that (in staging), or remove the section";
+        let flaw = Flaw::new("these rules make requests fail on purpose", remedy);
         Some(Findings::new(vec![Finding::new(location, "faults.rules", flaw)]))
     }
 }
@@ -151,7 +151,7 @@ fn rule(text: &str) -> Result<FaultRule, Flaw> {
     let mut words = text.split_ascii_whitespace();
     let percent = words.next().and_then(|word| word.strip_suffix('%')).and_then(|word| word.parse().ok());
     let Some(percent) = percent.filter(|percent| (0.0..=100.0).contains(percent)) else {
-        return Err(wrong(format!("{text:?} does not begin with a share of 0% to 100%")));
+        return Err(wrong(format!("{text:?} does not begin with a share from 0% to 100%")));
     };
     let mut next = words.next();
     let method = match next {
@@ -167,7 +167,7 @@ fn rule(text: &str) -> Result<FaultRule, Flaw> {
     let mut rule =
         FaultRule { route: route(method, path)?, percent, delay: Duration::ZERO, effect: FaultEffect::Delay };
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| wrong(format!("something is missing behind {word:?}")));
+        let mut value = || words.next().ok_or_else(|| wrong(format!("a value is missing after {word:?}")));
         match (word, rule.effect) {
             ("delay", FaultEffect::Delay) => rule.delay = wait(value()?)?,
             ("abort", FaultEffect::Delay) => rule.effect = FaultEffect::Abort,
@@ -175,11 +175,11 @@ fn rule(text: &str) -> Result<FaultRule, Flaw> {
             ("retry-after", FaultEffect::Status(status, None)) => {
                 rule.effect = FaultEffect::Status(status, Some(wait(value()?)?));
             }
-            _ => return Err(wrong(format!("{word:?} makes no sense where it stands"))),
+            _ => return Err(wrong(format!("{word:?} is not allowed at this position"))),
         }
     }
     if rule.effect == FaultEffect::Delay && rule.delay.is_zero() {
-        return Err(wrong(format!("{text:?} does not say what happens: delay, abort or status")));
+        return Err(wrong(format!("{text:?} names no fault (delay, abort or status)")));
     }
     Ok(rule)
 }
@@ -190,9 +190,10 @@ fn wait(text: &str) -> Result<Duration, Flaw> {
 
 fn status(text: &str) -> Result<StatusCode, Flaw> {
     let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
-    // A 1xx is no final response, and a 304 or 204 has no body that could name its sender.
+    // A 1xx is not a final response. A 204 or 304 has no body that could name the proxy as its
+    // origin.
     status.filter(|status| (400..600).contains(&status.as_u16())).ok_or_else(|| {
-        Flaw::new(format!("{text:?} is no status of an error"), "write a number from 400 to 599")
+        Flaw::new(format!("{text:?} is not an error status"), "write a number from 400 to 599")
     })
 }
 
@@ -203,7 +204,7 @@ fn route(method: Option<Method>, path: &str) -> Result<Route, Flaw> {
     let segments: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();
     if segments.iter().any(|segment| segment.contains('*') && segment != "*") {
         let message = format!("{path:?} has a `*` that is not a whole segment");
-        let remedy = "write `*` for one segment, `/**` at the end for all that follow";
+        let remedy = "write `*` for one segment, or `/**` at the end for all that follow";
         return Err(Flaw::new(message, remedy));
     }
     Ok(Route { method, segments, open: fixed.is_some() })
@@ -233,11 +234,11 @@ mod tests {
             ("101% /t/** abort", "does not begin with a share"),
             ("10% get /t/** abort", "neither a method nor a path"),
             ("10% GET", "has no path"),
-            ("10% /t/**", "does not say what happens"),
-            ("10% /t/** status", "something is missing"),
-            ("10% /t/** status 200", "no status of an error"),
-            ("10% /t/** abort status 500", "makes no sense"),
-            ("10% /t/** retry-after 5s", "makes no sense"),
+            ("10% /t/**", "names no fault"),
+            ("10% /t/** status", "a value is missing"),
+            ("10% /t/** status 200", "not an error status"),
+            ("10% /t/** abort status 500", "not allowed at this position"),
+            ("10% /t/** retry-after 5s", "not allowed at this position"),
             ("10% /t/a* abort", "not a whole segment"),
             ("10% /t/**/x abort", "not a whole segment"),
             ("10% /t delay 5", "a duration needs a unit"),

@@ -16,9 +16,9 @@ use vbc_base::encoding::{self, NotUtf8};
 use vbc_base::trusted::{self, Flaw};
 
 const KEY_BYTES: usize = StoreKey::BYTES;
-/// Far more than anybody's keys.
+/// The maximum size of the file. Guards against naming the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
-const MAKE_ONE: &str = "`(umask 077; openssl rand -base64 32 > store.key)` makes one";
+const MAKE_ONE: &str = "create a key with `(umask 077; openssl rand -base64 32 > store.key)`";
 
 const STANDARD: GeneralPurpose = lenient(&alphabet::STANDARD);
 const URL_SAFE: GeneralPurpose = lenient(&alphabet::URL_SAFE);
@@ -37,8 +37,8 @@ pub struct KeyFile {
     pub keys: Vec<StoreKey>,
 }
 
-/// A file of keys, which is not read under `--simulate`. Each line that is no key is a finding with
-/// its number. Lines are never quoted.
+/// A file of keys. It is not read under `--simulate`. Each line that is not a key is a finding with
+/// its line number. Lines are never quoted.
 pub(super) fn key_file() -> Kind<KeyFile> {
     let read = |section: &mut Section<'_, '_>, key: &str| {
         let path = section.path(key).filter(|_| !section.reader.simulate)?;
@@ -47,7 +47,7 @@ pub(super) fn key_file() -> Kind<KeyFile> {
         let bytes = file.map(|file| section.checked(key, &path, file, true));
         let bytes = bytes.map_err(|error| match error.kind() {
             ErrorKind::FileTooLarge => {
-                Flaw::new(format!("{shown} is too large for a file of keys"), "correct the path")
+                Flaw::new(format!("{shown} is too large for a key file"), "correct the path")
             }
             _ => {
                 let remedy = format!("{}; {MAKE_ONE}", remedy_for(&error));
@@ -64,14 +64,14 @@ pub(super) fn key_file() -> Kind<KeyFile> {
     Kind::new("a file with keys", read, |page, key, value| page.text(key, value.path.display()))
 }
 
-/// Reads one key from each line, or a key of 32 bytes that are no text.
+/// Reads one key per line. A file of exactly 32 bytes that are not text is one key.
 fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
     let shown = path.display();
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     if bytes.len() == KEY_BYTES && !bytes.iter().all(is_text) {
         return match StoreKey::from_bytes(bytes).filter(is_random) {
             Some(key) => (vec![key], Vec::new()),
-            None => (Vec::new(), vec![Flaw::new(format!("{shown} is no random key"), MAKE_ONE)]),
+            None => (Vec::new(), vec![Flaw::new(format!("{shown} is not a random key"), MAKE_ONE)]),
         };
     }
     let text = match encoding::decode(bytes) {
@@ -83,7 +83,7 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
                     format!("{shown} is neither text nor exactly {KEY_BYTES} bytes")
                 }
             };
-            let remedy = format!("{}, or make a key: {MAKE_ONE}", error.remedy());
+            let remedy = format!("{}, or {MAKE_ONE}", error.remedy());
             return (Vec::new(), vec![Flaw::new(message, remedy)]);
         }
     };
@@ -95,12 +95,12 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
         }
         match decode(line) {
             Some(key) if !is_random(&key) => {
-                flaws.push(Flaw::new(format!("line {number} of {shown} is no random key"), MAKE_ONE));
+                flaws.push(Flaw::new(format!("line {number} of {shown} is not a random key"), MAKE_ONE));
             }
             Some(key) if keys.contains(&key) => {}
             Some(key) => keys.push(key),
             None => {
-                let message = format!("line {number} of {shown} is no key");
+                let message = format!("line {number} of {shown} is not a key");
                 let remedy = format!(
                     "write {KEY_BYTES} bytes as base64 or as {} hexadecimal digits; {MAKE_ONE}",
                     2 * KEY_BYTES
@@ -110,12 +110,12 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
         }
     }
     if keys.is_empty() && flaws.is_empty() {
-        flaws.push(Flaw::new(format!("there is no key in {shown}"), MAKE_ONE));
+        flaws.push(Flaw::new(format!("{shown} contains no key"), MAKE_ONE));
     }
     (keys, flaws)
 }
 
-/// Reads hexadecimal or base64, of either alphabet, with or without padding.
+/// Decodes hexadecimal, or base64 of either alphabet with or without padding.
 fn decode(line: &str) -> Option<StoreKey> {
     let mut bytes = Zeroizing::new([0_u8; 2 * KEY_BYTES]);
     if line.len() == 2 * KEY_BYTES {
@@ -133,7 +133,7 @@ fn decode(line: &str) -> Option<StoreKey> {
     StoreKey::from_bytes(bytes.get(..length)?)
 }
 
-/// Whether a key is not one byte repeated, as a wrong device would give.
+/// Whether a key may be random. One repeated byte is not: `/dev/zero` would give such a key.
 fn is_random(key: &StoreKey) -> bool {
     let bytes = key.expose();
     bytes.iter().any(|byte| *byte != bytes[0])
@@ -174,13 +174,13 @@ mod tests {
     #[test]
     fn a_file_of_exactly_32_bytes_is_a_key() {
         assert_eq!(keys(key(11)), [key(11)]);
-        // A text of 32 characters is half a key in hexadecimal, not a key.
-        assert_eq!(flaws("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is no key"]);
+        // Text of 32 hexadecimal digits is half a key.
+        assert_eq!(flaws("0123456789abcdef0123456789abcdef"), ["line 1 of store.key is not a key"]);
         assert_eq!(flaws([0x80; 33]), ["store.key is neither text nor exactly 32 bytes"]);
         let text = format!("\u{feff}{}", STANDARD.encode(key(1)));
         let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes);
         assert_eq!(flaws(utf_16.collect::<Vec<_>>()), ["store.key is UTF-16, not UTF-8"]);
-        assert_eq!(flaws([0; 32]), ["store.key is no random key"]);
+        assert_eq!(flaws([0; 32]), ["store.key is not a random key"]);
     }
 
     #[test]
@@ -190,12 +190,12 @@ mod tests {
         assert_eq!(
             found,
             [
-                "line 1 of store.key is no key",
-                "line 4 of store.key is no key",
-                "line 5 of store.key is no random key",
+                "line 1 of store.key is not a key",
+                "line 4 of store.key is not a key",
+                "line 5 of store.key is not a random key",
             ]
         );
-        assert_eq!(flaws("# nothing\n\n"), ["there is no key in store.key"]);
-        assert_eq!(flaws(""), ["there is no key in store.key"]);
+        assert_eq!(flaws("# nothing\n\n"), ["store.key contains no key"]);
+        assert_eq!(flaws(""), ["store.key contains no key"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The tables of sections, and the kinds of values their keys take.
+//! The macro that declares sections, and the kinds of values of their keys.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -22,7 +22,8 @@ use vbc_base::trusted::{self, Flaw, PEM_BYTES};
 type ReadKey<T> = dyn Fn(&mut Section<'_, '_>, &str) -> Option<T> + Send + Sync;
 type PrintKey<T> = dyn Fn(&mut Page, &str, &T) + Send + Sync;
 
-/// The values of a key: how they are described in the documents, read, and printed without secrets.
+/// The values of a key: their description in the documents, how they are read, and how they are
+/// printed without secrets.
 pub(super) struct Kind<T> {
     /// For example `a duration from 1ms to 1d`.
     pub(super) description: String,
@@ -39,7 +40,8 @@ impl<T> Kind<T> {
         Self { description: description.into(), read: Box::new(read), print: Box::new(print) }
     }
 
-    /// Takes the value of `key`. A wrong value becomes a finding, and `None`.
+    /// Takes the value of `key` from the section. A wrong value becomes a finding; then the result
+    /// is `None`.
     pub(super) fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
         (self.read)(section, key)
     }
@@ -49,17 +51,18 @@ impl<T> Kind<T> {
     }
 }
 
-/// Declares a section: one line for each key, with its documentation above.
+/// Declares a section: one line per key, with the documentation of the key above it.
 ///
-/// `field: Type = default, kind;` for a key that is called like its field. The default is TOML;
-/// without one, the field is an `Option`. `required` makes a key without which there is no
-/// configuration. Names in brackets after the field replace its own; of several, one can be given.
-/// `lines [...]` has the lines of the shipped `proxy.toml`, if it is not the default, commented
-/// out. `later` lists keys that are refused as not available, and `fields` has fields that are not
-/// keys.
+/// - `field: Type = default, kind;` declares a key with the name of its field. The default is TOML.
+///   Without a default, the field is an `Option`; `required` makes the key mandatory.
+/// - Names in brackets after the field replace the field's name. Only one of several may be given.
+/// - `lines [...]` are the key's lines in the shipped `proxy.toml`. Without them, that is the
+///   default, commented out.
+/// - `later` lists keys that are rejected as not available in this version.
+/// - `fields` declares fields that are not keys.
 ///
-/// Everything else comes from the table: the struct and its `Default`, the known keys, the reader,
-/// the redacted printing, `proxy.toml` and `docs/configuration.md`.
+/// The table generates the struct and its `Default`, the known keys, the reader, the redacted
+/// printing, `proxy.toml` and `docs/configuration.md`.
 macro_rules! settings {
     (
         $(#[doc = $doc:literal])+
@@ -125,7 +128,7 @@ macro_rules! settings {
     (@default) => { None };
     (@default $default:tt) => { Some(stringify!($default)) };
 
-    // There may be thousands of credentials, so kinds and defaults are built once.
+    // Kinds and defaults are built only once, because there may be thousands of credentials.
     (@once $type:ty, $kind:expr) => {{
         static KIND: std::sync::LazyLock<$crate::config::kind::Kind<$type>> =
             std::sync::LazyLock::new(|| $kind);
@@ -159,7 +162,7 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// An optional field, whose kind is that of its value.
+/// Names the type in an optional field: its kind is that of the value.
 pub(super) trait Optional {
     type Value;
 }
@@ -182,7 +185,7 @@ pub(super) fn required<T: From<String>>(kind: &Kind<T>, section: &mut Section<'_
     kind.read(section, names[0]).unwrap_or_else(|| String::new().into())
 }
 
-/// Reports a secret that is missing, with the reason why it is needed.
+/// Reports a missing secret, with the reason why it is needed.
 pub(super) fn check_given(section: &mut Section<'_, '_>, names: &[&str], reason: &str) {
     if section.reader.simulate || names.iter().any(|name| section.is_given(name)) {
         return;
@@ -210,7 +213,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A text in quotes that `parse` accepts and `show` prints.
+/// A string that `parse` accepts and `show` prints.
 pub(super) fn text<T>(
     description: impl Into<String>,
     parse: impl Fn(&str) -> Result<T, Flaw> + Send + Sync + 'static,
@@ -260,9 +263,9 @@ where
             _ => None,
         };
         let number = text.and_then(|text| text.replace('_', "").parse().ok());
-        let remedy = || format!("write a number from {least} to {most}, without quotes");
+        let wrong = || Flaw::new(format!("expected a number from {least} to {most}, without quotes"), "");
         let number = number.filter(|number| least <= *number && *number <= most);
-        let number = number.ok_or_else(|| Flaw::new("this is not a number that makes sense", remedy()));
+        let number = number.ok_or_else(wrong);
         section.accept(key, number)
     };
     let description = format!("a number from {least} to {most}");
@@ -273,7 +276,7 @@ pub(super) fn flag() -> Kind<bool> {
     Kind::new("true or false", read_flag, |page, key, value| page.bare(key, value))
 }
 
-/// `true` or `false`, printed only if it is true.
+/// `true` or `false`; printed only if true.
 pub(super) fn quiet_flag() -> Kind<bool> {
     let print = |page: &mut Page, key: &str, value: &bool| {
         if *value {
@@ -289,7 +292,7 @@ fn read_flag(section: &mut Section<'_, '_>, key: &str) -> Option<bool> {
         Value::Bool(value) => Ok(*value),
         Value::Text(text) if item.is_variable() && **text == "true" => Ok(true),
         Value::Text(text) if item.is_variable() && **text == "false" => Ok(false),
-        _ => Err(Flaw::new("this is neither true nor false", "write true or false, without quotes")),
+        _ => Err(Flaw::new("expected true or false, without quotes", "")),
     };
     section.accept(key, value)
 }
@@ -300,7 +303,7 @@ pub(super) fn choice<T: Copy + PartialEq + Sync>(words: &'static [(&'static str,
     let remedy = format!("write {description}");
     let parse = move |text: &str| {
         let known = words.iter().find(|(word, _)| *word == text);
-        let unknown = || Flaw::new(format!("{text:?} is not known"), remedy.clone());
+        let unknown = || Flaw::new(format!("unknown value {text:?}"), remedy.clone());
         known.map(|(_, value)| *value).ok_or_else(unknown)
     };
     let show = move |value: &T| {
@@ -312,14 +315,14 @@ pub(super) fn choice<T: Copy + PartialEq + Sync>(words: &'static [(&'static str,
 
 pub(super) fn set(what: &str, parse: fn(&str) -> Result<String, Flaw>) -> Kind<BTreeSet<String>> {
     let read = move |section: &mut Section<'_, '_>, key: &str| {
-        let remedy = "write for example [\"one\", \"two\"]";
-        let values = section.items(key, &Flaw::new("this is not a list of texts", remedy), parse)?;
+        let remedy = "write, for example, [\"one\", \"two\"]";
+        let values = section.items(key, &Flaw::new("expected a list of strings", remedy), parse)?;
         Some(values.into_iter().collect())
     };
     Kind::new(format!("a list of {what}"), read, |page, key, value| page.list(key, value))
 }
 
-/// A path, relative to the file.
+/// A path. Relative paths are relative to the file.
 pub(super) fn path() -> Kind<PathBuf> {
     Kind::new("a path", |section, key| section.path(key), |page, key, value| page.text(key, value.display()))
 }
@@ -333,8 +336,8 @@ pub(super) fn ca_file() -> Kind<PathBuf> {
         let flaw = match content {
             Err(error) => Flaw::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
             Ok(bytes) if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") => {
-                let remedy = "it must be PEM: -----BEGIN CERTIFICATE-----";
-                Flaw::new(format!("{shown} holds no certificate"), remedy)
+                let remedy = "name a PEM file with -----BEGIN CERTIFICATE-----";
+                Flaw::new(format!("{shown} contains no certificate"), remedy)
             }
             Ok(_) => return Some(path),
         };

@@ -17,67 +17,69 @@ use super::tls::{ListenTls, tls_table};
 use super::{units, urls};
 use vbc_base::trusted::Flaw;
 
-/// More connections, or requests at once, than any machine of today serves.
+/// The upper bound of connections and of concurrent requests. No machine serves that many.
 const MOST_CONNECTIONS: usize = 10_000_000;
 
 settings! {
-    /// Where your tools send their requests. They use `http://127.0.0.1:8080` in place of
+    /// Where your tools send their requests: to `http://127.0.0.1:8080` instead of
     /// `https://api.vonage.com`.
     pub struct Listen ["listen"] {
-        /// One address or several: `["127.0.0.1:8080", "unix:proxy.sock"]`. In a variable, commas
+        /// One address, or a list: `["127.0.0.1:8080", "unix:proxy.sock"]`. In a variable, commas
         /// separate them.
         addresses ["address"]: Vec<ListenAddress> = "127.0.0.1:8080", addresses(),
             lines [r#"address = "127.0.0.1:8080""#];
-        /// Permissions of unix sockets: `"0600"` lets only their owner connect, `"0660"` also their
-        /// group.
+        /// Permissions of unix sockets. With `"0600"` only the owner can connect, with `"0660"`
+        /// also the group.
         unix_mode: u32 = "0600", socket_mode();
-        /// Threads that forward requests. 0 is one for each core, or fewer if file descriptors are
-        /// few.
+        /// Number of threads that forward requests. 0 means one per core, or fewer if there are few
+        /// file descriptors.
         workers: usize = 0, number(0, 1024);
-        /// More `Host` names that clients may use. Loopback names, the addresses above, the host of
-        /// `public_url` and the upstream's host are always allowed.
+        /// Additional `Host` names that clients may use. Loopback names, the addresses above, the
+        /// host of `public_url` and the upstream's host are always allowed.
         hosts: BTreeSet<String> = [], set("host names", urls::host_name),
             lines [r#"# hosts = ["vbc.internal"]"#];
-        /// Web origins whose pages may call the proxy from a browser (CORS). None by default.
+        /// Web origins whose pages may call the proxy from a browser (CORS).
         origins: BTreeSet<String> = [], set("web origins", urls::web_origin),
             lines [r#"# origins = ["https://app.example"]"#];
-        /// The URL at which clients reach the proxy, if that is not the `Host` of their requests.
+        /// The URL at which clients reach the proxy. Needed only if it differs from the `Host` of
+        /// their requests.
         public_url: Option<Url>, url("http://vbc.internal"), lines [r#"# public_url = "http://vbc.internal""#];
-        /// From the start of a connection to its first byte.
+        /// Maximum time from the start of a connection to its first byte.
         first_byte_timeout: Duration = "30s", span(MILLISECOND, DAY);
-        /// From the first byte of a request to the end of its head.
+        /// Maximum time from the first byte of a request to the end of its head.
         header_timeout: Duration = "10s", span(MILLISECOND, DAY);
-        /// How long to wait for a client that has closed its sending side, while nothing can be
-        /// written to it. It still gets the responses to what it has sent. `"0s"` drops its request
-        /// at once.
+        /// A client may close its sending side and still wait for its response. The request is
+        /// dropped if no part of the response can be sent for this long. `"0s"` drops it
+        /// immediately.
         half_close_grace: Duration = "5s", span(Duration::ZERO, DAY);
-        /// How long a connection may stay open without a request.
+        /// Close a connection after this long without a request.
         idle_timeout: Duration = "75s", span(MILLISECOND, DAY);
-        /// How long requests in flight may take to finish after SIGTERM.
+        /// After SIGTERM, running requests have this long to finish.
         drain_timeout: Duration = "30s", span(Duration::ZERO, DAY);
-        /// The longest head of a request: request line and headers together.
+        /// Maximum size of the head of a request: request line and headers together.
         head_size: usize = "64KiB", size(4 * KIB, MIB);
-        /// The most header lines of a request.
+        /// Maximum number of header lines in a request.
         head_lines: usize = 100, number(10, 1000);
-        /// The longest target in a request line. No more than `head_size`.
+        /// Maximum size of the target in a request line. At most `head_size`.
         // The parser of targets accepts less than 64 KiB.
         target_size: usize = "16KiB", size(KIB, 63 * KIB);
-        /// Connections at once. `"auto"` is four fifths of the file descriptors (`ulimit -Hn`), at
-        /// most 50000. Requests over a limit get 503 immediately. A number that leaves less than a
-        /// tenth of the descriptors for the upstream is lowered, with a warning.
+        /// Maximum number of open connections. `"auto"` is four fifths of the file descriptors
+        /// (`ulimit -Hn`), at most 50000. Requests over a limit get 503 immediately. A number that
+        /// leaves less than a tenth of the descriptors for the upstream is lowered, with a warning.
         max_connections: Option<usize> = "auto", connection_limit();
-        /// Connections at once from one address, or from one /64 of IPv6. Loopback is not limited.
-        /// 0 is no limit.
+        /// Maximum number of open connections from one IPv4 address or one IPv6 /64 network. 0
+        /// means no limit. Loopback is never limited.
         max_connections_per_peer: usize = 1000, number(0, MOST_CONNECTIONS);
-        /// Requests forwarded at once, over all threads.
+        /// Maximum number of requests that are forwarded at the same time, over all threads.
         max_requests_in_flight: usize = 10000, number(1, MOST_CONNECTIONS);
-        /// Requests on one connection before it is closed. 0 is no limit.
+        /// Close a connection after this many requests. 0 means no limit.
         max_requests_per_connection: u32 = 100000, number(0, u32::MAX);
-        /// Needed to listen beyond loopback: then everyone who can reach the address can use the
-        /// credentials.
+        /// Required to listen on an address that is not loopback. Everyone who can reach that
+        /// address can use the credentials. Not required with a `client_ca` in `tls`.
         allow_anonymous: bool = false, flag();
-        /// TLS on every TCP address. The files are read again when they change. With `client_ca`,
-        /// clients need a certificate from there. As a variable: `cert=cert.pem,key=key.pem`.
+        /// Uses TLS on every TCP address. Changed files are reloaded automatically. With
+        /// `client_ca`, clients must present a certificate from that authority. As a variable:
+        /// `cert=cert.pem,key=key.pem`.
         tls: Option<ListenTls>, tls_table(),
             lines [r#"# tls = { cert = "cert.pem", key = "key.pem" }"#];
     }
@@ -85,10 +87,10 @@ settings! {
 
 settings! {
     /// Where you observe the proxy (`/live`, `/ready`, `/metrics`, `/status.json`) and log in
-    /// (`/login/NAME`). Only this machine has access, whatever `listen` says.
+    /// (`/login/NAME`). Only this machine has access, regardless of `[listen]`.
     pub struct Admin ["admin"] {
-        /// A loopback address, or `"unix:admin.sock"`: a socket to which only its owner can
-        /// connect. `"off"` disables it.
+        /// A loopback address, or a unix socket such as `"unix:admin.sock"`, to which only its
+        /// owner can connect. `"off"` disables the admin listener.
         address: Option<ListenAddress> = "127.0.0.1:8081", admin_address(),
             lines [r#"address = "127.0.0.1:8081""#];
     }
@@ -97,9 +99,9 @@ settings! {
 settings! {
     /// The simulated VBC of `serve --simulate` and `simulate`.
     pub struct Simulator ["simulator"] {
-        /// The API.
+        /// The listen address of the API.
         address: SocketAddr = "127.0.0.1:8090", tcp_address();
-        /// The control plane, at which faults are injected.
+        /// The listen address of the control plane, which injects faults.
         control: SocketAddr = "127.0.0.1:8091", tcp_address();
     }
 }
@@ -130,7 +132,7 @@ fn admin_address() -> Kind<Option<ListenAddress>> {
         let value = section.take(key)?.value;
         let address = if let Value::List(_) = value {
             let remedy = "write one address, for example \"127.0.0.1:8081\"";
-            Err(Flaw::new("there can be one address only", remedy))
+            Err(Flaw::new("only one address is allowed here", remedy))
         } else {
             value.parse(|text| match text.trim() {
                 "off" => Ok(None),
@@ -151,10 +153,7 @@ fn connection_limit() -> Kind<Option<usize>> {
         section.parsed(key, |text| match text.replace('_', "").parse() {
             Ok(count) if (1..=MOST_CONNECTIONS).contains(&count) => Ok(Some(count)),
             _ if text == "auto" => Ok(None),
-            _ => Err(Flaw::new(
-                format!("{text:?} is not a number that makes sense"),
-                format!("write \"auto\", or a number from 1 to {MOST_CONNECTIONS}"),
-            )),
+            _ => Err(Flaw::new(format!("expected \"auto\" or a number from 1 to {MOST_CONNECTIONS}"), "")),
         })
     };
     let print = |page: &mut Page, key: &str, value: &Option<usize>| match value {
@@ -164,7 +163,7 @@ fn connection_limit() -> Kind<Option<usize>> {
     Kind::new(format!("`auto`, or a number from 1 to {MOST_CONNECTIONS}"), read, print)
 }
 
-/// The address of one listener: its key, the address, and where it is given.
+/// The address of one listener: its key, the address, and the location of the address.
 pub(super) struct Listener(&'static str, ListenAddress, Location);
 
 impl Listen {
@@ -196,11 +195,11 @@ fn open_to_anyone(section: &mut Section<'_, '_>, location: &Location, allowed: b
     if !allowed {
         let message = "anyone who can reach this address could use the credentials";
         let remedy =
-            "listen on 127.0.0.1, or set listen.allow_anonymous = true if the network keeps strangers out";
+            "listen on 127.0.0.1, or set listen.allow_anonymous = true if your network keeps strangers out";
         section.report_at(location.clone(), "address", Flaw::new(message, remedy));
     } else if !section.reader.simulate {
         let message = "anyone who can reach this address can use the credentials (listen.allow_anonymous)";
-        let flaw = Flaw::new(message, "make sure the network keeps strangers out");
+        let flaw = Flaw::new(message, "make sure that your network keeps strangers out");
         section.warn_at(location.clone(), "address", flaw);
     }
 }
@@ -210,11 +209,11 @@ impl Admin {
         let mut section = reader.section(root, &Self::SHAPE);
         let admin = Self::read_keys(&mut section);
         if let Some(address) = &admin.address {
-            // There is no access control: who reaches the listener may do everything. So no flag
-            // opens it.
+            // No flag opens the listener to other machines: it has no access control, so everyone
+            // who reaches it can do everything.
             if matches!(address, ListenAddress::Tcp(tcp) if !tcp.ip().is_loopback()) {
-                let remedy = "write \"127.0.0.1:8081\", or a unix socket, \"unix:/run/vbc-proxy/admin.sock\"";
-                let flaw = Flaw::new("the admin listener is for this machine alone", remedy);
+                let remedy = "write \"127.0.0.1:8081\", or a unix socket: \"unix:/run/vbc-proxy/admin.sock\"";
+                let flaw = Flaw::new("the admin listener must not be reachable from other machines", remedy);
                 section.report("address", flaw);
             }
             listeners.push(Listener("admin.address", address.clone(), section.location("address")));
@@ -240,17 +239,18 @@ impl Simulator {
     }
 }
 
-/// Reports each listener with the address of an earlier one. Port 0 is another port each time.
+/// Reports each listener with the address of an earlier one. Port 0 never conflicts: the system
+/// chooses a free port each time.
 pub(super) fn check_addresses(reader: &mut Reader<'_>, listeners: &[Listener]) {
     for (index, Listener(key, address, location)) in listeners.iter().enumerate() {
         let remedy = match address {
             ListenAddress::Tcp(address) if address.port() == 0 => continue,
-            ListenAddress::Tcp(_) => "give each its own port",
-            ListenAddress::Unix(_) => "give each its own path",
+            ListenAddress::Tcp(_) => "give each listener its own port",
+            ListenAddress::Unix(_) => "give each listener its own path",
         };
         let mut earlier = listeners.iter().take(index);
         if let Some(Listener(other, ..)) = earlier.find(|Listener(_, other, _)| other == address) {
-            let flaw = Flaw::new(format!("{other} is {address} too"), remedy);
+            let flaw = Flaw::new(format!("{other} already uses {address}"), remedy);
             reader.report(location.clone(), *key, flaw);
         }
     }

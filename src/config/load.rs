@@ -1,4 +1,4 @@
-//! From a file and the environment to a [`Config`], or to all findings at once.
+//! Turns a file and the environment into a [`Config`], or into all findings at once.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ use vbc_base::trusted::{self, Checks, Flaw};
 
 const DEFAULT_FILE: &str = "proxy.toml";
 
-/// More than ten thousand credentials occupy.
+/// The maximum size of the file. Ten thousand credentials need less.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Options of [`Config::load`].
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// The file. `None`: `proxy.toml` in the working directory, if it is there.
+    /// The file. `None`: `proxy.toml` in the working directory, if it exists.
     pub file: Option<PathBuf>,
-    /// For the simulator: no secret is read, and every credential gets an identity of the
+    /// Loads for the simulator: reads no secret, and gives every credential an identity of the
     /// simulator.
     pub simulate: bool,
 }
@@ -38,13 +38,13 @@ pub struct Loaded {
     pub config: Config,
     /// Findings that do not prevent a start.
     pub warnings: Vec<Finding>,
-    /// The sources, for people: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
+    /// The sources, as readable text: `proxy.toml and VBC_PROXY_LOG_LEVEL`.
     pub origin: String,
     /// The variables that contain secrets: a child process must not inherit them.
     pub secret_variables: Vec<String>,
 }
 
-/// Why a configuration is read, which decides how strictly.
+/// The purpose of reading a configuration. It decides how strict the checks are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To serve. Secrets are read, and a file that others can change is a finding.
@@ -55,31 +55,41 @@ pub(super) enum Purpose {
     Find,
 }
 
-/// The text of a configuration, and where it comes from.
+/// The text of a configuration and its origin.
 pub(super) struct Source {
     pub(super) name: Arc<str>,
     pub(super) text: Zeroizing<String>,
-    /// The directory from which relative paths start.
+    /// The directory that relative paths are relative to.
     pub(super) base: PathBuf,
-    /// The file, and what was found about its owner and permissions. `None`: the text is from
-    /// elsewhere.
+    /// The file, and the checks of its owner and permissions. `None`: the text does not come from a
+    /// file.
     pub(super) file: Option<(PathBuf, Checks)>,
 }
 
 impl Config {
-    /// Reads the file and the environment.
+    /// Reads the file, the environment, and the files that hold secrets.
+    ///
+    /// # Errors
+    /// All findings, sorted by location.
     pub fn load(options: &LoadOptions) -> Result<Loaded, Findings> {
         let purpose = if options.simulate { Purpose::Simulate } else { Purpose::Serve };
         load(options.file.as_deref(), purpose, &Variables::of_process())
     }
 
-    /// Reads where a running proxy listens, without secrets.
+    /// Reads the configuration of a running proxy without secrets, to find the addresses of its
+    /// listeners.
+    ///
+    /// # Errors
+    /// All findings, sorted by location.
     pub fn find(file: Option<&Path>) -> Result<Loaded, Findings> {
         load(file, Purpose::Find, &Variables::of_process())
     }
 
-    /// Reads a text with the layout of `proxy.toml`, without the environment. Relative paths start
-    /// from the working directory, and `*_env` finds nothing.
+    /// Reads a text with the layout of `proxy.toml`, without the environment: every `*_env` key is
+    /// a finding. Paths are relative to the working directory.
+    ///
+    /// # Errors
+    /// All findings, sorted by location.
     pub fn from_toml(text: &str) -> Result<Loaded, Findings> {
         let source = Source {
             name: "configuration".into(),
@@ -111,7 +121,7 @@ fn open(path: &Path) -> Result<Source, (ErrorKind, Flaw)> {
             ErrorKind::PermissionDenied | ErrorKind::IsADirectory => remedy_for(&error),
             _ => "correct the path",
         };
-        (error.kind(), Flaw::new(format!("cannot read it: {error}"), remedy))
+        (error.kind(), Flaw::new(format!("cannot read the file: {error}"), remedy))
     };
     let (content, checks) = trusted::read(path, MAX_BYTES).map_err(unreadable)?.into_parts();
     let not_text = |error: NotUtf8| {
@@ -130,7 +140,7 @@ fn open(path: &Path) -> Result<Source, (ErrorKind, Flaw)> {
     Ok(Source { name: path.display().to_string().into(), text, base, file })
 }
 
-/// Reads a configuration from its text. Opens only files that the text names.
+/// Reads a configuration from its text. Opens no files except those that the text names.
 pub(super) fn read(
     source: Option<Source>,
     variables: &Variables,
@@ -162,8 +172,10 @@ pub(super) fn read(
     }
     let config = Config::read(&mut reader, &mut root);
     if let Some(Source { name, file: Some((path, checks)), .. }) = source {
-        let of_secret =
-            |flaw: Flaw| Flaw { message: format!("it holds a secret, and {}", flaw.message), ..flaw };
+        let of_secret = |flaw: Flaw| Flaw {
+            message: format!("the file contains a secret, and {}", flaw.message),
+            ..flaw
+        };
         let checks = Checks { exposed: checks.exposed.map(of_secret), ..checks };
         let secret = reader.inline_secret;
         reader.report_checks((&Location::File(name), ""), &path, checks, secret);
@@ -171,8 +183,8 @@ pub(super) fn read(
     finish(config, reader, syntax, &origins)
 }
 
-/// The findings about a file that others can change. Nothing it names is opened: no file, directory
-/// or host.
+/// The findings about a file that others can change. Such a file is not evaluated: nothing that it
+/// names is opened, no file, directory or host.
 fn distrusted(source: &Source) -> Option<Findings> {
     let (_, checks) = source.file.as_ref()?;
     let location = Location::File(source.name.clone());
@@ -187,7 +199,7 @@ fn finish(
     syntax: Vec<Finding>,
     origins: &[String],
 ) -> Result<Loaded, Findings> {
-    // What was read on a line that is not TOML is guesswork. A key there may be a part of a secret.
+    // On a line that is not TOML, the parsed keys are guesses, and may be parts of a secret.
     let broken: Vec<_> = syntax.iter().map(Finding::line).collect();
     let mut findings = reader.findings;
     findings.retain(|finding| finding.line().is_none() || !broken.contains(&finding.line()));
@@ -208,11 +220,11 @@ fn finish(
 
 fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
     let message = format!(
-        "there is neither a {DEFAULT_FILE} here nor any of VBC_CLIENT_ID, VBC_CLIENT_SECRET, \
-                           VBC_USERNAME and VBC_PASSWORD"
+        "there is no configuration: no {DEFAULT_FILE} in this directory, and none of VBC_CLIENT_ID, \
+         VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD is set"
     );
-    let remedy = "run `vbc-proxy init` for a commented file, set the four variables, or try `vbc-proxy serve \
-                  --simulate`, which needs no account";
+    let remedy = "run `vbc-proxy init` to write a commented file, or set the four variables; to try the proxy without \
+                  an account, run `vbc-proxy serve --simulate`";
     findings.push(Finding::new(Location::Environment, "", Flaw::new(message, remedy)));
     Findings::new(findings)
 }

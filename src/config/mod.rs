@@ -1,12 +1,12 @@
-//! The configuration: checked, plain data.
+//! The configuration: plain data that has passed all checks.
 //!
 //! [`Config::load`] reads `proxy.toml` and the environment, and returns a [`Config`] or all
-//! findings. A `Config` passed every check, so that nothing that reads it needs to check again.
+//! findings. Code that uses a `Config` need not check it again.
 //!
-//! Each section is a table with one line for each key (see `settings!` in `kind.rs`): `listen`,
-//! `upstream`, `retry`, `store`, `credential`, `process` and `faults`. To add a key, add its line
-//! and use the field; then let the test `the_documents_are_what_the_tables_say` write the
-//! documents.
+//! Each section is a table with one line per key (see `settings!` in `kind.rs`). The tables are in
+//! `listen`, `upstream`, `retry`, `store`, `credential`, `process` and `faults`. To add a key, add
+//! its line and use the field. Then write the documents with the test
+//! `the_documents_are_what_the_tables_say`.
 
 mod address;
 mod characters;
@@ -53,5 +53,5 @@ pub use tls::{ListenTls, TlsFileError};
 pub use upstream::{OAuth, Upstream, UpstreamHttp};
 pub use urls::Origin;
 
-/// The `proxy.toml` that ships with the program: every key, with its default and its meaning.
+/// The `proxy.toml` that `vbc-proxy init` writes: every key with its meaning and its default.
 pub const EXAMPLE: &str = include_str!("../../proxy.toml");

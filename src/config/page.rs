@@ -1,4 +1,4 @@
-//! TOML text, line by line.
+//! Writes TOML, line by line.
 
 use std::fmt::{Arguments, Display, Write};
 
@@ -28,7 +28,7 @@ impl Page {
         self.line(format_args!("{key} = [{}]", values.join(", ")));
     }
 
-    /// Writes a value that is TOML already.
+    /// Writes a value that is already TOML.
     pub(super) fn bare(&mut self, key: &str, value: impl Display) {
         self.line(format_args!("{key} = {value}"));
     }

@@ -7,17 +7,17 @@ use super::kind::{Kind, choice, flag, settings, text};
 use vbc_base::trusted::Flaw;
 
 settings! {
-    /// Logs go to standard error.
+    /// The log, on standard error.
     pub struct Log ["log"] {
         /// `"text"`, `"json"`, or `"auto"`: text on a terminal, JSON otherwise.
         format: LogFormat = "auto", choice(&[
             ("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json),
         ]);
-        /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also for each module:
+        /// `error`, `warn`, `info`, `debug`, `trace` or `off`. A module can have its own level:
         /// `"info,vbc_proxy::oauth=debug"`.
         level: String = "info", log_level();
-        /// One line for each request. If the response comes from a cassette or from `[faults]`, the
-        /// field `source` says so.
+        /// Logs one line per request. If the response comes from a cassette or from `[faults]`, the
+        /// field `source` names it.
         access: bool = false, flag();
     }
 }
@@ -25,8 +25,8 @@ settings! {
 settings! {
     /// The process of the proxy.
     pub struct Process ["process"] {
-        /// Allows core dumps, and debuggers of the same user to read the memory. Both contain
-        /// secrets in the clear.
+        /// Allows core dumps, and lets debuggers of the same user read the memory. Both reveal
+        /// secrets.
         core_dumps: bool = false, flag();
     }
 }
@@ -36,7 +36,7 @@ settings! {
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// Lines for people.
+    /// Readable text.
     Text,
     /// One JSON object on each line.
     Json,
@@ -46,7 +46,8 @@ fn log_level() -> Kind<String> {
     text("a level, or a filter of tracing", level, String::clone)
 }
 
-/// Reads a level or a filter. A lone word that is no level would be a filter for a target: a slip.
+/// Reads a level or a filter. A single word that is not a level is rejected, because it is most
+/// likely a misspelled level. As a filter it would name a target.
 fn level(text: &str) -> Result<String, Flaw> {
     let is_slip = |part: &str| {
         let is_lone = !part.contains(['=', '[', ':']);

@@ -1,27 +1,27 @@
-//! What the tables declare: sections, their keys, and what a misspelt key may have meant.
+//! The sections and keys that the tables declare, and suggestions for misspelled keys.
 
-/// A key, as its line in a table declares it.
+/// A key, declared by its line in a table.
 #[cfg_attr(not(test), allow(dead_code, reason = "tests write and compare the documents"))]
 pub(super) struct Key {
-    /// The names under which the value can be given. Each of them excludes the others.
+    /// The names under which the value can be given. Only one of them may be used.
     pub(super) names: &'static [&'static str],
     /// Its meaning, line by line.
     pub(super) doc: &'static str,
-    /// The default as TOML, or `required`. `None`: without the key there is no value.
+    /// The default as TOML, or `required`. `None`: the key has no default.
     pub(super) default: Option<&'static str>,
-    /// The lines of the shipped `proxy.toml`. Empty: one line with the default, commented out.
+    /// The lines in the shipped `proxy.toml`. Empty: one line with the default, commented out.
     pub(super) lines: &'static [&'static str],
     pub(super) values: fn() -> String,
 }
 
-/// A section, as its table declares it.
+/// A section, declared by its table.
 pub(super) struct Shape {
     pub(super) name: &'static str,
     /// Its meaning, line by line.
     #[cfg_attr(not(test), allow(dead_code, reason = "tests write and compare the documents"))]
     pub(super) doc: &'static str,
     pub(super) keys: &'static [Key],
-    /// Keys of features that this version does not have: they are refused as such.
+    /// Keys of features that this version does not have. Their findings say so.
     pub(super) later: &'static [&'static str],
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Schema {
     pub(super) sections: &'static [Shape],
     /// `[credentials.NAME]`.
     pub(super) credential: Shape,
-    /// Sections of features that this version does not have: they are refused as such.
+    /// Sections of features that this version does not have. Their findings say so.
     pub(super) later: &'static [&'static str],
 }
 
@@ -67,12 +67,12 @@ impl Schema {
         } else if self.credential.has(key) {
             "it belongs to [credentials.NAME]".into()
         } else {
-            format!("there are: {}", shape.names().collect::<Vec<_>>().join(", "))
+            format!("the keys are: {}", shape.names().collect::<Vec<_>>().join(", "))
         }
     }
 }
 
-/// The candidate most like a misspelt word, if one is similar enough to be suggested.
+/// The candidate that is most similar to a misspelled word. `None` if none is similar enough.
 pub(super) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase();
     let allowed = word.chars().count().div_ceil(3);

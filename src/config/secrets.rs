@@ -1,4 +1,4 @@
-//! Secrets: in the file, in a file of their own, or in an environment variable. Findings never
+//! Secrets: in `proxy.toml`, in a separate file, or in an environment variable. Findings never
 //! quote them.
 
 use std::fs;
@@ -21,13 +21,13 @@ use vbc_base::encoding;
 use vbc_base::secret::Secret;
 use vbc_base::trusted::{self, Flaw};
 
-/// More than any secret; a guard against the wrong file.
+/// The maximum size of a file with a secret. Guards against naming the wrong file.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// A file is read only when it has not changed for this long: it may be half written.
+/// A file is used only if it has not changed for this long. A younger file may be half written.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How often a file that keeps changing is read again.
+/// A file that keeps changing is read at most this often.
 const READ_AGAIN: u32 = 5;
 
 /// A value that may be printed.
@@ -45,7 +45,8 @@ pub(super) fn secret() -> Kind<Secret> {
     sensitive(Secret::from, |page, key, _| page.text(key, "[redacted]"))
 }
 
-/// A secret that is printed as a comment: its key would make the text no configuration.
+/// A secret that is printed as a comment: `[redacted]` under its key would not be a valid
+/// configuration, because it would name a file or a variable.
 pub(super) fn first_refresh_token() -> Kind<Secret> {
     sensitive(Secret::from, |page, _, _| page.comment("a first refresh token is given: [redacted]"))
 }
@@ -56,14 +57,14 @@ fn sensitive<T: 'static>(store: fn(Zeroizing<String>) -> T, print: fn(&mut Page,
     Kind::new("a text, a file or a variable", read, print)
 }
 
-/// Where the value is given, in any of its forms.
+/// The location of the value, in any of its forms.
 pub(super) fn location(section: &Section<'_, '_>, key: &str) -> Location {
     let given = section.names(key).iter().find(|name| section.is_given(name));
     section.location(given.unwrap_or(&key))
 }
 
-/// Reads the form that is given. Returns `None` also with a finding, and under `--simulate`, which
-/// reads no files and variables.
+/// Reads the value in the form that is given. Also returns `None` after a finding, and under
+/// `--simulate`, which reads no files and variables.
 fn find(section: &mut Section<'_, '_>, key: &str) -> Option<Zeroizing<String>> {
     let names = section.names(key).iter();
     let mut given: Vec<_> = names.filter_map(|name| Some((section.key_location(name)?, *name))).collect();
@@ -74,7 +75,7 @@ fn find(section: &mut Section<'_, '_>, key: &str) -> Option<Zeroizing<String>> {
         [(_, only)] => *only,
         [(_, first), (location, second), ..] => {
             let remedy = format!("keep one of {name}, {name}_file and {name}_env");
-            let flaw = Flaw::new(format!("{first} is given as well"), remedy);
+            let flaw = Flaw::new(format!("{first} is also given"), remedy);
             section.report_at(location.clone(), second, flaw);
             return None;
         }
@@ -90,7 +91,7 @@ fn find(section: &mut Section<'_, '_>, key: &str) -> Option<Zeroizing<String>> {
     let characters = Characters::of(name);
     let Some(refused) = characters.refused(&value) else { return Some(value) };
     let message = format!("{subject} has a character that RFC 6749 does not allow here: {refused}");
-    let remedy = format!("write the value without it; there may be {}", characters.allowed());
+    let remedy = format!("remove the character; {}", characters.allowed());
     section.report(key, Flaw::new(message, remedy));
     None
 }
@@ -116,15 +117,15 @@ fn from_text(
     Some(value)
 }
 
-/// The name of a variable for findings, and its value.
+/// A description of the variable for findings, and its value.
 fn from_variable(
     section: &mut Section<'_, '_>,
     key: &str,
     name: &str,
 ) -> Option<(String, Zeroizing<String>)> {
     let variable = section.reader.environment.get(name);
-    // A variable that is not set has nothing to hide, and its name may be a secret in the wrong
-    // place.
+    // The name of a variable that is not set may itself be a secret in the wrong place, so it is
+    // not kept.
     if !matches!(variable, Variable::NotSet) {
         section.reader.secret_variables.insert(name.to_owned());
     }
@@ -150,14 +151,14 @@ fn from_variable(
     section.accept(key, value)
 }
 
-/// Whether a word looks like the name of a variable, and not like a secret in the wrong place.
+/// Whether a word looks like the name of a variable and not like a secret in the wrong place.
 fn is_conventional(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let words = name.contains('_') || !name.contains(|c: char| c.is_ascii_digit());
     words && name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(plain)
 }
 
-/// The name of a file for findings, and its content.
+/// The path of the file for findings, and its content.
 fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(String, Zeroizing<String>)> {
     if section.reader.simulate {
         return None;
@@ -178,7 +179,7 @@ fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(St
             }
             ErrorKind::TimedOut => Flaw::new(
                 format!("{shown} keeps changing"),
-                "write it once, for example beside its place, and rename it",
+                "write the value to a temporary file, then rename that file",
             ),
             _ => Flaw::new(format!("cannot read {shown}: {error}"), remedy_for(&error)),
         }),
@@ -206,8 +207,8 @@ fn settled<T>(
     Err(ErrorKind::TimedOut.into())
 }
 
-/// The time since a file was written. A pipe, which can be read once, and a file from the future
-/// count as old.
+/// The time since a file was written. A pipe counts as old, because it can be read only once. So
+/// does a file with a time in the future.
 fn age(path: &Path) -> Duration {
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
     let written = found.and_then(|file| Timestamp::try_from(file.modified().ok()?).ok());

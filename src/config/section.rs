@@ -1,5 +1,5 @@
-//! Reads the keys of one section. A wrong value becomes a finding and counts as not given, so that
-//! reading goes on and one run reports all findings.
+//! Reads the keys of one section. A wrong value becomes a finding and counts as not given. Reading
+//! continues, so that one run reports all findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,27 +16,27 @@ use vbc_base::trusted::{self, Checks, Flaw, TrustedFile};
 pub(super) struct Reader<'e> {
     /// The sections and keys that exist.
     pub(super) schema: &'static Schema,
-    /// Errors: with one of them there is no configuration.
+    /// Errors. With any of them there is no configuration.
     pub(super) findings: Vec<Finding>,
     /// Findings that do not prevent a start.
     pub(super) warnings: Vec<Finding>,
     /// The environment, for `*_env`.
     pub(super) environment: &'e Variables,
-    /// The directory from which relative paths start.
+    /// The directory that relative paths are relative to.
     pub(super) base: PathBuf,
     /// No secret is read.
     pub(super) simulate: bool,
     /// A file that others can change is a warning, not a finding.
     pub(super) lenient: bool,
-    /// The location of what is missing altogether.
+    /// The location for findings about missing sections.
     pub(super) whole: Location,
-    /// The first line that is not TOML. Later lines may be the tail of a broken secret.
+    /// The first line that is not TOML. Later lines may belong to a broken secret.
     pub(super) broken: Option<usize>,
-    /// The file itself contains a secret.
+    /// `proxy.toml` itself contains a secret.
     pub(super) inline_secret: bool,
     /// The variables that contain secrets.
     pub(super) secret_variables: BTreeSet<String>,
-    /// Directories that were checked already.
+    /// Directories that have already been checked.
     pub(super) directories: BTreeSet<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ impl<'e> Reader<'e> {
         }
     }
 
-    /// Opens the section of this shape, which is empty if the file does not have it.
+    /// Opens the section of this shape. It is empty if the file does not have it.
     pub(super) fn section(&mut self, root: &mut Table, shape: &'static Shape) -> Section<'_, 'e> {
         self.open(root.remove(shape.name), shape, shape.name.to_owned())
     }
@@ -79,7 +79,7 @@ impl<'e> Reader<'e> {
             let flaw = if shape.later.contains(&key.as_str()) {
                 not_available("this key")
             } else {
-                Flaw::new("there is no such key", self.schema.remedy_for_unknown_key(shape, key))
+                Flaw::new("unknown key", self.schema.remedy_for_unknown_key(shape, key))
             };
             let key = self.printable(key, &entry.key_location);
             self.report(entry.key_location.clone(), format!("{path}.{key}"), flaw);
@@ -96,14 +96,14 @@ impl<'e> Reader<'e> {
             None => Table::new(),
             Some((_, Value::Table(table))) => table,
             Some((location, _)) => {
-                let flaw = Flaw::new("this is a section", format!("write it as [{path}]"));
+                let flaw = Flaw::new("expected a section", format!("write it as [{path}]"));
                 self.report(location, path, flaw);
                 Table::new()
             }
         }
     }
 
-    /// An unknown name as a finding may quote it.
+    /// An unknown name in a form that a finding may quote. Names after a broken line are not shown.
     pub(super) fn printable(&self, name: &str, location: &Location) -> String {
         match (location, self.broken) {
             (Location::Line { line, .. }, Some(broken)) if *line >= broken => "(not shown)".into(),
@@ -119,13 +119,13 @@ impl<'e> Reader<'e> {
         self.warnings.push(Finding::new(location, key, flaw));
     }
 
-    /// A path of the configuration, relative to the file.
+    /// Resolves a path of the configuration, relative to the file.
     pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.base.join(path)
     }
 
-    /// Adds what was found about owner and permissions of a file. With `secret`, unwanted readers
-    /// are a warning.
+    /// Adds the findings about owner and permissions of a file. With `secret`, it is a warning if
+    /// others can read the file.
     pub(super) fn report_checks(
         &mut self,
         (location, key): (&Location, &str),
@@ -152,20 +152,20 @@ impl<'e> Reader<'e> {
 
 /// One section while it is read.
 ///
-/// A value is taken once, by [`parsed`](Self::parsed) and its siblings. The locations remain, so
-/// that checks of several keys can report where each of them is.
+/// A value is taken once, by [`parsed`](Self::parsed) and similar methods. The locations remain, so
+/// that later checks of several keys can report the location of each.
 pub(super) struct Section<'r, 'e> {
     pub(super) reader: &'r mut Reader<'e>,
     shape: &'static Shape,
     path: String,
     location: Location,
-    /// Of each key that is given: where it is, and where its values are.
+    /// The location of each given key, and the locations of its values.
     given: BTreeMap<String, (Location, Vec<Location>)>,
     entries: Table,
 }
 
 impl Section<'_, '_> {
-    /// Where the value of a key is. Without the key: where the section begins.
+    /// The location of a key's value. If the key is not given: the beginning of the section.
     pub(super) fn location(&self, key: &str) -> Location {
         self.locations(key).first().unwrap_or(&self.location).clone()
     }
@@ -174,7 +174,7 @@ impl Section<'_, '_> {
         self.given.get(key).map_or(&[], |(_, values)| values)
     }
 
-    /// Where a key is, if it is given.
+    /// The location of a key, if it is given.
     pub(super) fn key_location(&self, key: &str) -> Option<Location> {
         self.given.get(key).map(|(location, _)| location.clone())
     }
@@ -193,7 +193,7 @@ impl Section<'_, '_> {
         self.reader.findings.iter().any(|finding| finding.key == path)
     }
 
-    /// The text of a key that was not taken yet.
+    /// The text of a key that has not been taken yet.
     pub(super) fn peek(&self, key: &str) -> Option<&str> {
         match &self.entries.get(key)?.item.value {
             Value::Text(text) => Some(text),
@@ -201,7 +201,7 @@ impl Section<'_, '_> {
         }
     }
 
-    /// Treats a key as if it were not given. Returns where it is.
+    /// Removes a key, so that it counts as not given. Returns its location.
     pub(super) fn discard(&mut self, key: &str) -> Option<Location> {
         self.entries.remove(key);
         self.given.remove(key).map(|(location, _)| location)
@@ -229,13 +229,13 @@ impl Section<'_, '_> {
         self.reader.warn(location, path, flaw);
     }
 
-    /// Puts the default of a key in the place of a value. Does not make the key count as given.
+    /// Uses the default of a key as its value. The key still counts as not given.
     pub(super) fn put_default(&mut self, key: &str, literal: &str) {
         self.entries.insert(key.to_owned(), Entry::default_value(literal));
     }
 
-    /// The content of a file that a key names. Findings about its owner and permissions are added;
-    /// its content is returned all the same, so that further findings can follow.
+    /// The content of a file that a key names. Adds the findings about its owner and permissions.
+    /// The content is returned even then, so that it can be checked too.
     pub(super) fn checked(
         &mut self,
         key: &str,
@@ -266,8 +266,8 @@ impl Section<'_, '_> {
         self.accept(key, text)
     }
 
-    /// A text that `parse` accepts. A bare number is passed to it as written, so that it can ask
-    /// for a unit.
+    /// A text that `parse` accepts. A number is passed to it as text, so that its finding can name
+    /// the missing unit.
     pub(super) fn parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, Flaw>) -> Option<T> {
         let value = self.take(key)?.value.parse(parse);
         self.accept(key, value)
@@ -282,8 +282,8 @@ impl Section<'_, '_> {
         Some(self.reader.resolve(&text))
     }
 
-    /// A list of texts, or a variable with commas between them. Wrong items are left out, with a
-    /// finding each; then [`locations`](Self::locations) has those of the others.
+    /// A list of texts; in a variable, commas separate them. Each wrong item is left out and
+    /// becomes a finding. [`locations`](Self::locations) then has the locations of the other items.
     pub(super) fn items<T>(
         &mut self,
         key: &str,
@@ -308,7 +308,7 @@ impl Section<'_, '_> {
         Some(values)
     }
 
-    /// A text or a list of texts, or a variable with commas between them.
+    /// A text or a list of texts. In a variable, commas separate them.
     pub(super) fn one_or_more<T>(
         &mut self,
         key: &str,
@@ -318,16 +318,17 @@ impl Section<'_, '_> {
         if matches!(&entry.item.value, Value::Text(_)) && !entry.item.is_variable() {
             return Some(self.parsed(key, parse).into_iter().collect());
         }
-        let neither = "this is neither a text nor a list of texts";
-        let neither = Flaw::new(neither, "write for example \"127.0.0.1:8080\"");
+        let neither = "expected a string or a list of strings";
+        let neither = Flaw::new(neither, "write, for example, \"127.0.0.1:8080\"");
         let values = self.items(key, &neither, parse)?;
         if values.is_empty() && self.is_given(key) && !self.is_wrong(key) {
-            self.report(key, Flaw::new("the list is empty", "write at least one, or remove the key"));
+            self.report(key, Flaw::new("the list is empty", "write at least one item, or remove the key"));
         }
         Some(values)
     }
 
-    /// A table of names and values, or a variable with `name=value` between commas, sorted by name.
+    /// A table of names and values, sorted by name. In a variable: `name=value`, separated by
+    /// commas.
     pub(super) fn map<K: Ord, V>(
         &mut self,
         key: &str,
@@ -337,11 +338,11 @@ impl Section<'_, '_> {
         let mut values = BTreeMap::new();
         for (location, name, value) in self.take(key)?.pairs() {
             let none =
-                || Flaw::new("this is not a table of texts", format!("write for example {key} = {example}"));
+                || Flaw::new("expected a table of strings", format!("write, for example, {key} = {example}"));
             match value.ok_or_else(none).and_then(|value| parse(&name, &value)) {
                 Ok((name, value)) => {
                     if values.insert(name, value).is_some() {
-                        let flaw = Flaw::new("a name is given twice", "keep one of the two");
+                        let flaw = Flaw::new("the same name is given twice", "keep one of the two");
                         self.report_at(location, key, flaw);
                     }
                 }
@@ -353,7 +354,7 @@ impl Section<'_, '_> {
 }
 
 impl Value {
-    /// Parses a text, or a number as it is written.
+    /// Parses a text, or the text of a number.
     pub(super) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Flaw>) -> Result<T, Flaw> {
         match self {
             Self::Text(text) => parse(text),
@@ -363,10 +364,10 @@ impl Value {
     }
 
     fn not_a_text(&self) -> Flaw {
-        Flaw::new(format!("this is {}", self.kind()), "write a text in quotes")
+        Flaw::new(format!("expected a string, found {}", self.kind()), "write the value in quotes")
     }
 
-    /// A text, or a number as it is written.
+    /// A text, or the text of a number.
     fn into_text(self) -> Option<String> {
         match self {
             Self::Number(text) => Some(text),
@@ -377,8 +378,7 @@ impl Value {
 }
 
 impl Item {
-    /// The texts of a list, or of a variable with commas between them; `None` for each that is no
-    /// text.
+    /// The items of a list, or of a variable with commas. `None` for each item that is not a text.
     fn texts(self) -> Vec<(Location, Option<String>)> {
         match self.value {
             Value::List(items) => {
@@ -395,7 +395,7 @@ impl Item {
         }
     }
 
-    /// The names and values of a table, or of a variable; `None` for each value that is no text.
+    /// The names and values of a table, or of a variable. `None` for each value that is not a text.
     fn pairs(self) -> Vec<(Location, String, Option<String>)> {
         match self.value {
             Value::Table(table) => {

@@ -1,4 +1,4 @@
-//! The sections of `proxy.toml`, and the configuration that they make.
+//! The sections of `proxy.toml`, and the whole configuration.
 
 use std::net::SocketAddr;
 
@@ -41,17 +41,17 @@ pub(super) const SCHEMA: Schema = Schema {
 /// The whole configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// `[listen]`: where clients connect.
+    /// `[listen]`: the listeners for clients.
     pub listen: Listen,
-    /// `[admin]`: where operators observe the proxy.
+    /// `[admin]`: the listener for operators.
     pub admin: Admin,
     /// `[upstream]`: the API.
     pub upstream: Upstream,
     /// `[oauth]`: the authorization server.
     pub oauth: OAuth,
-    /// `[retry]`: what is kept of requests, to send them again.
+    /// `[retry]`: how much of a request is kept for a retry.
     pub retry: Retry,
-    /// `[store]`: where token sets are kept.
+    /// `[store]`: where token sets are stored.
     pub store: Store,
     /// `[credentials.*]`, sorted by name.
     pub credentials: Vec<Credential>,
@@ -66,7 +66,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the whole tree. The result counts only if the reader has no findings.
+    /// Reads the whole tree. The result is valid only if the reader has no findings.
     pub(super) fn read(reader: &mut Reader<'_>, root: &mut Table) -> Self {
         report_unknown_sections(reader, root);
         let mut listeners = Vec::new();
@@ -91,7 +91,7 @@ impl Config {
         config
     }
 
-    /// The configuration laid out as `proxy.toml`, with every secret as `[redacted]`.
+    /// The configuration in the layout of `proxy.toml`, with every secret as `[redacted]`.
     pub fn redacted(&self) -> String {
         let mut page = Page::default();
         self.listen.print(page.section("listen"));
@@ -116,8 +116,8 @@ impl Config {
         credential.map(|credential| credential.max_age.clone()).unwrap_or_default()
     }
 
-    /// Defaults for the simulator at its default address: its identity as the credential `default`,
-    /// and a store in memory. A start for tests and for users of the library.
+    /// The defaults for the simulator at its default address: its demo identity as the credential
+    /// `default`, and a store in memory. A starting point for tests and for users of the library.
     pub fn simulated() -> Self {
         let mut config = Self::default();
         config.credentials.push(Credential::simulated("default"));
@@ -125,8 +125,8 @@ impl Config {
         config
     }
 
-    /// Sets what the simulator needs: its address, no trust roots, a store in memory. Once the
-    /// simulator is bound, the caller must set the address again.
+    /// Sets the simulator's address, no trust roots and a store in memory. After the simulator is
+    /// bound, the caller must set the address again with [`point_at`](Self::point_at).
     fn point_at_simulator(&mut self) {
         self.point_at(self.simulator.address);
         self.upstream.ca_file = None;
@@ -147,7 +147,7 @@ impl Config {
         }
     }
 
-    /// Warns if users log in at one server, and their codes are redeemed at another.
+    /// Warns if users log in at one server and their codes are redeemed at another.
     fn warn_of_login_elsewhere(&self, reader: &mut Reader<'_>) {
         let default = OAuth::default();
         let by_code = |credential: &Credential| credential.grant == GrantKind::AuthorizationCode;
@@ -156,16 +156,16 @@ impl Config {
             && self.credentials.iter().any(by_code)
         {
             let message = format!(
-                "a person would log in at {}, and the code be redeemed at {}",
+                "users would log in at {}, but their codes would be redeemed at {}",
                 self.oauth.authorize_url, self.oauth.token_url
             );
-            let remedy = "give authorize_url as well, the login page of the same server";
+            let remedy = "set authorize_url to the login page of the same server";
             reader.warn(reader.whole.clone(), "oauth.authorize_url", Flaw::new(message, remedy));
         }
     }
 }
 
-/// Removes unknown sections from the tree, with a finding each.
+/// Removes unknown sections from the tree. Each becomes a finding.
 fn report_unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
     let schema = reader.schema;
     root.retain(|name, entry| {
@@ -180,10 +180,12 @@ fn report_unknown_sections(reader: &mut Reader<'_>, root: &mut Table) {
             let remedy = match (home, schema::nearest(name, schema.names())) {
                 (Some(home), _) => format!("it belongs to [{home}]"),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
-                (None, None) => format!("there are: {}", schema.names().collect::<Vec<_>>().join(", ")),
+                (None, None) => {
+                    format!("the sections are: {}", schema.names().collect::<Vec<_>>().join(", "))
+                }
             };
-            let what = if is_table { "section" } else { "key outside of sections" };
-            Flaw::new(format!("there is no such {what}"), remedy)
+            let what = if is_table { "unknown section" } else { "unknown key outside of all sections" };
+            Flaw::new(what, remedy)
         };
         let name = reader.printable(name, &entry.key_location);
         reader.report(entry.key_location.clone(), name, flaw);
@@ -213,6 +215,6 @@ mod tests {
         assert_eq!(remedy("header_timout"), "did you mean `header_timeout`?");
         assert_eq!(remedy("token_url"), "it belongs to [oauth]");
         assert_eq!(remedy("client_secret"), "it belongs to [credentials.NAME]");
-        assert!(remedy("zzz").starts_with("there are: address, unix_mode"));
+        assert!(remedy("zzz").starts_with("the keys are: address, unix_mode"));
     }
 }

@@ -1,4 +1,4 @@
-//! `[store]`: where token sets are kept.
+//! `[store]`: where token sets are stored.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use vbc_base::trusted::Flaw;
 /// `[store]`.
 #[derive(Clone, Debug)]
 pub enum Store {
-    /// Nothing survives the process.
+    /// In memory only. The tokens are lost when the process ends.
     Memory,
     /// A directory with one file for each credential.
     File {
@@ -25,16 +25,16 @@ pub enum Store {
 }
 
 settings! {
-    /// Where token sets are kept, so that a restart needs no login.
+    /// Where token sets are stored, so that a restart needs no login.
     pub(super) struct StoreKeys ["store"] {
-        /// `"file"`, or `"memory"`, which keeps nothing.
+        /// `"file"`, or `"memory"`, which loses the tokens when the proxy ends.
         kind: StoreKind = "file", store_kind(), lines [r#"kind = "file""#];
         /// A directory that only you can read, with one file for each credential.
         path: PathBuf = "tokens", path(), lines [r#"path = "tokens""#];
-        /// Encrypts the token sets (AES-256-GCM). `(umask 077; openssl rand -base64 32 >
-        /// store.key)` makes one. The file has one key on each line: the first encrypts, all
-        /// decrypt. To change it, put the new key first, restart, and remove the old one
-        /// afterwards.
+        /// A file with keys that encrypt the token sets (AES-256-GCM). To create it, run
+        /// `(umask 077; openssl rand -base64 32 > store.key)`. It has one key per line: the first
+        /// encrypts, all decrypt. To change the key, put the new one first and restart. Then remove
+        /// the old one.
         key_file: Option<KeyFile>, key_file(), lines [r#"# key_file = "store.key""#];
         later ["url", "url_file"];
     }
@@ -57,7 +57,7 @@ fn store_kind() -> Kind<StoreKind> {
             "file" => Ok(StoreKind::File),
             "memory" => Ok(StoreKind::Memory),
             "postgres" => Err(Flaw { remedy, ..not_available("\"postgres\"") }),
-            other => Err(Flaw::new(format!("{other:?} is not a store"), remedy)),
+            other => Err(Flaw::new(format!("unknown value {other:?}"), remedy)),
         }
     };
     let show = |kind: &StoreKind| if *kind == StoreKind::File { "file".into() } else { "memory".into() };
@@ -74,12 +74,13 @@ impl Store {
         let is_given = section.is_given("key_file");
         let location = section.key_location("key_file").unwrap_or_else(|| section.location("key_file"));
         if key_file.as_ref().is_some_and(|keys| keys.path.starts_with(&path)) {
-            let message = "the key lies beside what it protects: whoever copies the directory has both";
+            let message =
+                "the key is in the directory that it protects, so a copy of the directory contains both";
             let flaw = Flaw::new(message, "keep it in another directory");
             section.warn_at(location.clone(), "key_file", flaw);
         }
         if kind == StoreKind::Memory && is_given && !section.reader.simulate {
-            let message = "a store in memory writes nothing that a key could protect";
+            let message = "a store in memory writes nothing to disk, so the key is not used";
             section.warn_at(location, "key_file", Flaw::new(message, "remove it"));
         }
         match kind {

@@ -1,4 +1,4 @@
-//! `listen.tls`: the certificate that clients see, and the certificates that they need.
+//! `listen.tls`: the certificate of the listeners, and the roots of clients' certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -17,14 +17,14 @@ use vbc_base::trusted::{self, Flaw, PEM_BYTES, TrustedFile};
 use vbc_http::TlsIdentity;
 use zeroize::Zeroizing;
 
-/// `listen.tls`: the files, which are read again when they change.
+/// `listen.tls`: the files. A running proxy reloads them when they change.
 #[derive(Clone, Debug)]
 pub struct ListenTls {
-    /// The certificate, and those between it and its root (PEM).
+    /// The certificate, followed by its intermediate certificates (PEM).
     pub cert: PathBuf,
-    /// Its private key (PEM).
+    /// The private key of the certificate (PEM).
     pub key: PathBuf,
-    /// Roots of the certificates that clients need (PEM). `None`: clients need no certificate.
+    /// Roots that clients' certificates must lead to (PEM). `None`: clients need no certificate.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -37,14 +37,14 @@ impl ListenTls {
     /// Reads the files.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first problem of the files.
     pub fn load(&self) -> Result<TlsIdentity, TlsFileError> {
         let trusted = |file: TrustedFile| file.trusted().map_err(TlsFileError);
         let contents = self.open()?.into_iter().map(trusted).collect::<Result<Vec<_>, _>>()?;
         self.understand(&contents)
     }
 
-    /// The paths that are given, by the names of their keys.
+    /// The given paths, each with the name of its key.
     fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let client_ca = self.client_ca.as_deref().map(|path| ("client_ca", path));
         [("cert", &*self.cert), ("key", &*self.key)].into_iter().chain(client_ca)
@@ -61,7 +61,7 @@ impl ListenTls {
         self.paths().map(open).collect()
     }
 
-    /// Reads the contents, in the order of [`paths`](Self::paths).
+    /// Parses the contents, in the order of [`paths`](Self::paths).
     fn understand(&self, contents: &[Zeroizing<Vec<u8>>]) -> Result<TlsIdentity, TlsFileError> {
         let content = |index: usize| contents.get(index).map_or(&[][..], |content| content);
         let chain = certificates(&self.cert, content(0))?;
@@ -70,8 +70,7 @@ impl ListenTls {
         let certificate = CertifiedKey::from_der(chain, private, &default_provider()).map_err(|error| {
             let (cert, key) = (self.cert.display(), self.key.display());
             let message = format!("{cert} and {key} cannot be used together: {error}");
-            let remedy =
-                "give the key that the certificate was made for; the first certificate of the file is ours";
+            let remedy = "use the private key that belongs to the first certificate in the file";
             TlsFileError(Flaw::new(message, remedy))
         })?;
         let client_roots = self.client_ca.as_deref().map(|path| roots(path, content(2))).transpose()?;
@@ -85,10 +84,10 @@ impl ListenTls {
     }
 }
 
-/// For a file without what it is for, or that is not PEM.
+/// The error for a file without the wanted item, or that is not PEM.
 fn empty(path: &Path, wanted: &str) -> TlsFileError {
-    let message = format!("{} holds no {wanted}", path.display());
-    let remedy = format!("it must be PEM: -----BEGIN {}-----", wanted.to_ascii_uppercase());
+    let message = format!("{} contains no {wanted}", path.display());
+    let remedy = format!("name a PEM file with -----BEGIN {}-----", wanted.to_ascii_uppercase());
     TlsFileError(Flaw::new(message, remedy))
 }
 
@@ -102,8 +101,8 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, pem)? {
         roots.add(certificate).map_err(|error| {
-            let message = format!("{} holds a certificate that cannot be a root: {error}", path.display());
-            let remedy = "give the certificate of the authority that clients' certificates come from";
+            let message = format!("{} contains a certificate that cannot be a root: {error}", path.display());
+            let remedy = "use the certificate of the authority that issued the clients' certificates";
             TlsFileError(Flaw::new(message, remedy))
         })?;
     }
@@ -138,7 +137,7 @@ fn read(section: &mut Section<'_, '_>, key: &str) -> Option<ListenTls> {
     let expires = identity.certificate.cert.first().and_then(|certificate| not_after(certificate));
     if expires.is_some_and(|end| end <= Clock::system().now()) {
         let message = format!("the certificate in {} has expired", tls.cert.display());
-        section.warn_at(location, key, Flaw::new(message, "put a new one in its place"));
+        section.warn_at(location, key, Flaw::new(message, "replace it with a new one"));
     }
     Some(tls)
 }
@@ -147,7 +146,7 @@ fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> 
     let parse = |name: &str, value: &str| match name {
         "cert" | "key" | "client_ca" if !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
         "cert" | "key" | "client_ca" => Err(Flaw::new("the path is empty", "write a path")),
-        _ => Err(Flaw::new(format!("there is no such key: {name}"), "there are: cert, key, client_ca")),
+        _ => Err(Flaw::new(format!("unknown key {name}"), "the keys are: cert, key, client_ca")),
     };
     let mut given = section.map(key, "{ cert = \"cert.pem\", key = \"key.pem\" }", parse)?;
     if section.is_wrong(key) {
@@ -158,20 +157,20 @@ fn read_paths(section: &mut Section<'_, '_>, key: &str, location: &Location) -> 
         (Some(cert), Some(key), client_ca) => Some(ListenTls { cert, key, client_ca }),
         _ => {
             let remedy = "write tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-            let flaw = Flaw::new("a certificate and its key are needed", remedy);
+            let flaw = Flaw::new("both a certificate and its key are needed", remedy);
             section.report_at(location.clone(), key, flaw);
             None
         }
     }
 }
 
-/// `notAfter` of a certificate (RFC 5280 §4.1.2.5), which rustls does not tell.
+/// `notAfter` of a certificate (RFC 5280 §4.1.2.5). rustls does not expose it.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate)?;
     let (_, to_be_signed, _) = element(certificate)?;
     let (tag, _, mut rest) = element(to_be_signed)?;
     if tag == 0xa0 {
-        // The version is first unless it is 1; the serial number follows.
+        // The version comes first unless it is 1; the serial number follows.
         (_, _, rest) = element(rest)?;
     }
     let (_, _algorithm, rest) = element(rest)?;
@@ -190,7 +189,7 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     format!("{}T{}Z", part(0, 8)?, part(8, 14)?).parse().ok()
 }
 
-/// The first element of DER: its tag, its content, and what follows.
+/// The first element of DER: its tag, its content, and the rest of the input.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;

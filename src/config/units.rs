@@ -5,16 +5,16 @@ use std::time::Duration;
 use vbc_base::trusted::Flaw;
 use vbc_base::units::{Quantity, SIZES, TIMES, show_duration, show_size};
 
-/// Reads `"10s"`, `"250ms"`, `"1h30m"`: larger units first, each of them once.
+/// Reads `"10s"`, `"250ms"`, `"1h30m"`: larger units first, each at most once.
 pub(super) fn duration(text: &str) -> Result<Duration, Flaw> {
     let quantity = Quantity::parse(text, TIMES).filter(Quantity::is_descending);
     let millis = quantity.and_then(|quantity| quantity.total());
     millis.map(Duration::from_millis).ok_or_else(|| {
         if is_bare_number(text) {
-            let remedy = format!("write for example \"{text}s\"; the units are ms, s, m, h and d");
+            let remedy = format!("write, for example, \"{text}s\"; the units are ms, s, m, h and d");
             return Flaw::new("a duration needs a unit", remedy);
         }
-        let remedy = "write for example \"10s\", \"250ms\" or \"1h30m\"";
+        let remedy = "write, for example, \"10s\", \"250ms\" or \"1h30m\"";
         Flaw::new(format!("{text:?} is not a duration"), remedy)
     })
 }
@@ -33,27 +33,27 @@ pub(super) fn size(text: &str) -> Result<u64, Flaw> {
     quantity.and_then(|quantity| quantity.total()).ok_or_else(|| {
         if is_bare_number(text) {
             let units = "the units are B, kB, KiB, MB, MiB, GB, GiB";
-            let remedy = format!("write for example \"{text}B\" or \"64KiB\"; {units}");
+            let remedy = format!("write, for example, \"{text}B\" or \"64KiB\"; {units}");
             return Flaw::new("a size needs a unit", remedy);
         }
-        Flaw::new(format!("{text:?} is not a size"), "write for example \"64KiB\" or \"1MB\"")
+        Flaw::new(format!("{text:?} is not a size"), "write, for example, \"64KiB\" or \"1MB\"")
     })
 }
 
 pub(super) fn size_within(text: &str, least: u64, most: u64) -> Result<u64, Flaw> {
     match size(text)? {
-        bytes if bytes < least => Err(outside(text, "too little", "least", &show_size(least))),
+        bytes if bytes < least => Err(outside(text, "too small", "least", &show_size(least))),
         bytes if bytes > most => Err(too_much(text, most)),
         bytes => Ok(bytes),
     }
 }
 
 pub(super) fn too_much(text: &str, most: u64) -> Flaw {
-    outside(text, "too much", "most", &show_size(most))
+    outside(text, "too large", "most", &show_size(most))
 }
 
 fn outside(text: &str, what: &str, bound: &str, value: &str) -> Flaw {
-    Flaw::new(format!("{text:?} is {what}"), format!("at {bound} {value} makes sense"))
+    Flaw::new(format!("{text:?} is {what}"), format!("write at {bound} {value}"))
 }
 
 fn is_bare_number(text: &str) -> bool {

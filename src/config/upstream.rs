@@ -12,27 +12,29 @@ use super::urls::{self, Origin};
 use vbc_base::trusted::Flaw;
 
 settings! {
-    /// The API.
+    /// The API, which gets the requests.
     pub struct Upstream ["upstream"] {
         /// Scheme and host of the API, without a path.
         url: Origin = "https://api.vonage.com", origin();
-        /// Trust roots (PEM) in place of the system's.
+        /// Trust roots (PEM) that replace those of the system.
         ca_file: Option<PathBuf>, ca_file(), lines [r#"# ca_file = "ca.pem""#];
-        /// The version of HTTP: `"auto"` uses HTTP/2 if TLS negotiates it, `"h1"` and `"h2"` pin
-        /// one.
+        /// The HTTP version. `"auto"` uses HTTP/2 if TLS negotiates it, otherwise HTTP/1.1. `"h1"`
+        /// and `"h2"` force one version.
         http: UpstreamHttp = "auto", choice(&[
             ("auto", UpstreamHttp::Auto), ("h1", UpstreamHttp::H1), ("h2", UpstreamHttp::H2),
         ]);
-        /// Name lookup, TCP and TLS together.
+        /// Maximum time for name lookup, TCP and TLS together.
         connect_timeout: Duration = "5s", span(MILLISECOND, DAY);
-        /// From the end of the request to the head of the response.
+        /// Maximum time from the end of the request to the head of the response.
         response_timeout: Duration = "60s", span(MILLISECOND, DAY);
-        /// Between two pieces of a body, in both directions. A whole body has no limit.
+        /// Maximum pause between two pieces of a body, in both directions. The time for a whole
+        /// body is not limited.
         idle_timeout: Duration = "60s", span(MILLISECOND, DAY);
-        /// How long a websocket may be silent in both directions.
+        /// Close a websocket after this long without traffic.
         tunnel_timeout: Duration = "1h", span(MILLISECOND, DAY);
-        /// Links to the API in its responses (`Location`, and URLs in JSON such as `download_url`)
-        /// point to the proxy instead: to `listen.public_url`, or else to the host of the request.
+        /// Makes links to the API in responses (`Location`, and URLs in JSON such as
+        /// `download_url`) point to the proxy. They use `listen.public_url` or, without it, the
+        /// host of the request.
         rewrite_links: bool = true, flag();
         later ["proxy"];
     }
@@ -43,25 +45,25 @@ settings! {
     pub struct OAuth ["oauth"] {
         /// The token endpoint.
         token_url: Url = "https://api.vonage.com/token", url("https://api.vonage.com/token");
-        /// The page at which users log in.
+        /// The login page for users.
         authorize_url: Url = "https://api.vonage.com/authorize", authorize_url();
-        /// Tells whose login a token is (OpenID Connect Core §5.3). The default is `userinfo` next
-        /// to a `token_url` that ends in `token`, else none. `"off"` is none.
+        /// Names the user of a token (OpenID Connect Core §5.3). By default, `userinfo` next to a
+        /// `token_url` that ends in `token`, otherwise off. `"off"` disables it.
         userinfo_url: Option<Url> = "https://api.vonage.com/userinfo", userinfo_url();
-        /// How long one exchange may take.
+        /// Maximum time for one exchange with the token endpoint.
         timeout: Duration = "30s", span(MILLISECOND, DAY);
-        /// How long a request waits for a token if none is usable.
+        /// Maximum time that a request waits while no token is usable.
         max_wait: Duration = "10s", span(Duration::ZERO, DAY);
-        /// Trust roots (PEM) for the token endpoint. The default is `upstream.ca_file`.
+        /// Trust roots (PEM) for the token endpoint. By default, `upstream.ca_file`.
         ca_file: Option<PathBuf>, ca_file(), lines [r#"# ca_file = "ca.pem""#];
         later ["revoke_url"];
     }
 }
 
-/// The versions of HTTP towards the upstream.
+/// The HTTP version of connections to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamHttp {
-    /// HTTP/2 if TLS negotiates it (ALPN), else HTTP/1.1.
+    /// HTTP/2 if TLS negotiates it (ALPN), otherwise HTTP/1.1.
     Auto,
     /// Only HTTP/1.1.
     H1,
@@ -121,6 +123,6 @@ impl OAuth {
 /// Warns if a URL is given that is neither encrypted nor on this machine.
 fn warn_in_the_clear(section: &mut Section<'_, '_>, key: &str, content: &str, plain: bool, host: &str) {
     if plain && section.is_given(key) && !urls::is_loopback(host) && !section.reader.simulate {
-        section.warn(key, Flaw::new(format!("{content} would travel in the clear"), "write https"));
+        section.warn(key, Flaw::new(format!("{content} would be sent unencrypted"), "use https"));
     }
 }

@@ -6,7 +6,7 @@ use http::uri::Authority;
 use url::{Host, Position, Url};
 use vbc_base::trusted::Flaw;
 
-/// A scheme and an authority: where requests go.
+/// A scheme and an authority: the destination of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The scheme is https.
@@ -16,7 +16,7 @@ pub struct Origin {
 }
 
 impl fmt::Display for Origin {
-    /// As `upstream.url` is written.
+    /// In the form of `upstream.url`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
@@ -27,11 +27,11 @@ pub(super) fn origin(text: &str) -> Result<Origin, Flaw> {
     let url = http_url(text, "https://api.vonage.com")?;
     if url.path() != "/" || url.query().is_some() {
         let bare = url.origin().ascii_serialization();
-        let remedy = format!("write {bare:?}: path and query of each request are passed on as they come");
-        return Err(Flaw::new("the upstream is a scheme and a host, without a path", remedy));
+        let remedy = format!("write {bare:?}; the path and query of each request are kept");
+        return Err(Flaw::new("the URL of the upstream must have no path or query", remedy));
     }
     let authority = Authority::try_from(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| {
-        Flaw::new("the host is not one HTTP can name", "write for example \"https://api.vonage.com\"")
+        Flaw::new("the host is not valid in HTTP", "write, for example, \"https://api.vonage.com\"")
     })?;
     Ok(Origin { tls: url.scheme() == "https", authority })
 }
@@ -40,18 +40,18 @@ pub(super) fn origin(text: &str) -> Result<Origin, Flaw> {
 pub(super) fn url(text: &str, example: &str) -> Result<Url, Flaw> {
     let url = http_url(text, example)?;
     if url.query().is_some() {
-        return Err(Flaw::new("the URL must have no query", "write it up to the question mark"));
+        return Err(Flaw::new("the URL must have no query", "remove the question mark and the rest"));
     }
     Ok(url)
 }
 
-/// Reads the URL to which an authorization server sends the browser back. It stays as it is
-/// written: the server compares it byte for byte with the registered one.
+/// Reads the URL to which an authorization server sends the browser back. Returns it unchanged: the
+/// server compares it byte for byte with the registered one.
 pub(super) fn redirect_uri(text: &str) -> Result<String, Flaw> {
     let example = "http://localhost:8081/callback";
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let remedy = "write it exactly as it is registered with the application";
-        return Err(Flaw::new("there are blanks or control characters in it", remedy));
+        return Err(Flaw::new("it contains blanks or control characters", remedy));
     }
     http_url(text, example).map(|_| text.to_owned())
 }
@@ -61,11 +61,11 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Flaw> {
     if text.starts_with('/') && text.chars().all(plain) {
         return Ok(text.to_owned());
     }
-    let message = format!("{} is not the beginning of a path", quoted_url(text));
-    Err(Flaw::new(message, "write it from its first slash on, such as \"/t/vbc.prod/reports\""))
+    let message = format!("{} is not a path prefix", quoted_url(text));
+    Err(Flaw::new(message, "start with a slash, for example \"/t/vbc.prod/reports\""))
 }
 
-/// Replaces the last segment of a URL, if that is `from`.
+/// Replaces the last segment of a URL. `None` if that is not `from`.
 pub(super) fn sibling(url: &Url, from: &str, to: &str) -> Option<Url> {
     let stem = url.path().strip_suffix(from).filter(|stem| stem.ends_with('/'))?;
     let mut sibling = url.clone();
@@ -96,7 +96,7 @@ pub(super) fn host_name(text: &str) -> Result<String, Flaw> {
 
 /// Reads an absolute http or https URL with a host, without user info and fragment.
 pub(super) fn http_url(text: &str, example: &str) -> Result<Url, Flaw> {
-    let remedy = format!("write for example {example:?}");
+    let remedy = format!("write, for example, {example:?}");
     let url = Url::parse(text.trim())
         .map_err(|_| Flaw::new(format!("{} is not a URL", quoted_url(text)), remedy.clone()))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -104,10 +104,10 @@ pub(super) fn http_url(text: &str, example: &str) -> Result<Url, Flaw> {
         return Err(Flaw::new(message, remedy));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Flaw::new("the URL must carry no user name and password", "write only scheme and host"));
+        return Err(Flaw::new("the URL must have no user name or password", "write only scheme and host"));
     }
     if url.fragment().is_some() {
-        return Err(Flaw::new("the URL must have no fragment", "write it up to the `#`"));
+        return Err(Flaw::new("the URL must have no fragment", "remove the `#` and the rest"));
     }
     Ok(url)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vbc_base::trusted::Flaw;
 use zeroize::Zeroizing;
 
-/// Environment variables. A value may be a secret, so all are wiped when dropped.
+/// Environment variables. All values are wiped when dropped, because any may be a secret.
 #[derive(Default)]
 pub(super) struct Variables {
     pub(super) texts: BTreeMap<String, Zeroizing<String>>,
@@ -13,7 +13,7 @@ pub(super) struct Variables {
     pub(super) not_text: BTreeSet<String>,
 }
 
-/// What is known about a variable.
+/// The state of a variable.
 pub(super) enum Variable<'v> {
     /// It is not set.
     NotSet,
@@ -62,7 +62,7 @@ impl Variables {
     }
 }
 
-/// Removes a leading byte order mark and trailing line ends, as files and `echo` leave them.
+/// Removes a leading byte order mark and trailing line ends: files and `echo` add them.
 pub(super) fn trim(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n'])
 }
@@ -70,6 +70,6 @@ pub(super) fn trim(text: &str) -> &str {
 pub(super) fn not_text(name: &str) -> Flaw {
     Flaw::new(
         format!("the value of the variable {name} is not UTF-8"),
-        format!("export {name} again, as UTF-8"),
+        format!("set {name} to a UTF-8 value"),
     )
 }

@@ -1,21 +1,21 @@
-//! The code and the text of an error body, in any wrapping: `{"code":…}` (gateway 4.x),
-//! `{"fault":{…}}` (3.x), XML (2.x), a backend's own JSON, plain text, a page. Pure.
+//! Extracts the code and the text of an error body, in any wrapping: `{"code":…}` (gateway 4.x),
+//! `{"fault":{…}}` (3.x), XML (2.x), a backend's own JSON, plain text, or a page. Pure.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
 use crate::oauth::ErrorBody;
 
-/// At most this much of a body is read.
+/// At most this many bytes of a body are read.
 const PREFIX: usize = 16 * 1024;
 
 /// At most this many characters are quoted.
 const QUOTE: usize = 100;
 
-/// A longer word may be a token, a hash or encoded data. It is not shown.
+/// Longer words are not shown: they may be tokens, hashes or encoded data.
 const LONGEST_WORD: usize = 24;
 
-/// The members with a text for people, the more informative ones first.
+/// The members with a readable text, the more informative ones first.
 const MEMBERS: [&str; 8] =
     ["description", "error_description", "message", "errorMessage", "title", "msg", "detail", "error"];
 
@@ -26,9 +26,9 @@ pub(super) struct ErrorText {
     pub(super) code: Option<u32>,
     /// The whole text in lower case, to search for phrases.
     pub(super) lowercase: String,
-    /// The most informative sentence, safe to show; may be empty.
+    /// The most informative sentence. Safe to show; may be empty.
     pub(super) quote: String,
-    /// The end of throttling, as the gateway wrote it.
+    /// The end of throttling, in the notation of the gateway.
     pub(super) next_access: Option<String>,
     /// Whether the body is a page for a browser.
     pub(super) is_page: bool,
@@ -37,7 +37,7 @@ pub(super) struct ErrorText {
 }
 
 impl ErrorText {
-    /// The quote, as it follows a sentence of ours; empty without one.
+    /// The quote in a form that can follow a sentence. Empty without a quote.
     pub(super) fn quoted(&self) -> String {
         if self.quote.is_empty() { String::new() } else { format!(": \"{}\"", self.quote) }
     }
@@ -77,7 +77,7 @@ fn is_page(headers: &HeaderMap, body: &ErrorBody<'_>) -> bool {
     starts("<!doctype html") || starts("<html") || (declared.starts_with("text/html") && body.is_markup())
 }
 
-/// A server's text on one line, shortened, without anything that could be a token or control a
+/// A server's text on one line, shortened. Omits everything that could be a token or control a
 /// terminal.
 pub(super) fn quote(text: &str) -> String {
     let clean: String = text.chars().map(|c| if is_plain(c) { c } else { ' ' }).collect();
@@ -95,7 +95,8 @@ pub(super) fn name(text: &str) -> String {
     text.chars().filter(|c| is_plain(*c)).take(QUOTE).collect()
 }
 
-/// Whether it is no control character, and changes neither the writing direction nor the line.
+/// Whether a character is safe to show: not a control character, and without effect on line breaks
+/// or the writing direction.
 fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,4 +1,4 @@
-//! Checks from the findings of the configuration's loader. Pure.
+//! Turns the findings about the configuration into checks. Pure.
 
 use super::report::{Check, Verdict};
 use crate::config::{Finding, Findings, Location};
@@ -13,40 +13,45 @@ pub fn accepted(origin: &str, warnings: &[Finding]) -> Vec<Check> {
     }
 }
 
-/// The checks of a configuration that was refused.
+/// The checks of a configuration that was rejected.
 pub fn refused<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Check> {
     findings.into_iter().map(|finding| check(Verdict::Fail, finding)).collect()
 }
 
-/// The checks of a refused configuration while a proxy runs.
+/// The checks of a rejected configuration while a proxy is running.
 ///
-/// The proxy may have got its secrets, or its whole configuration, in another way. So a value that
-/// is not readable from here is no failure.
+/// A value that is not readable from this process is not a failure: the proxy may have its secrets,
+/// or its whole configuration, from elsewhere.
 pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
     let findings = findings.iter().filter(|finding| !is_no_configuration(finding));
     let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
     let mut checks = refused(real);
     if !withheld.is_empty() {
         let keys: Vec<&str> = withheld.iter().map(|finding| short(&finding.key)).collect();
-        let found =
-            format!("not readable from this shell: {}; the running proxy has its own", keys.join(", "));
+        let found = format!(
+            "not readable from this shell: {}; the running proxy has its own values",
+            keys.join(", ")
+        );
         checks.push(Check::skipped(NAME, found));
     }
     if checks.is_empty() {
-        checks.push(Check::skipped(NAME, "no file here; the running proxy has its own"));
+        checks.push(Check::skipped(
+            NAME,
+            "no file in this directory; the running proxy has its own configuration",
+        ));
     }
     checks
 }
 
-/// Whether the finding is that there is neither a file nor a variable.
+/// Whether the finding says that there is neither a file nor a variable.
 fn is_no_configuration(finding: &Finding) -> bool {
     finding.key.is_empty() && finding.location == Location::Environment
 }
 
-/// Whether the finding is about the file or the variable of a value, and not about the value.
+/// Whether the finding concerns the file or variable of a value and not the value itself.
 fn is_withheld(finding: &Finding) -> bool {
     let key = &finding.key;
-    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message.ends_with("is given as well")
+    (key.ends_with("_env") || key.ends_with("_file")) && !finding.message.ends_with("is also given")
 }
 
 fn short(key: &str) -> &str {
@@ -67,17 +72,17 @@ fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
     match short(&finding.key) {
         "username" if says(".api") => (
             "developer-account",
-            "use the name and password of a VBC user, one of its own at best, with the role Account Administrator; \
-             the developer account is for the developer portal only. If your tenant accepts it, set \
-             allow_api_user = true",
+            "use the name and password of a VBC user with the role Account Administrator, preferably a separate user \
+             for the proxy; the developer account is only for the developer portal. If your tenant accepts this name, \
+             set allow_api_user = true",
         ),
         "username" if says("twice") => (
             "doubled-suffix",
-            "write @vbc.prod once, or leave it to be appended; see whether a script appends it as well",
+            "write @vbc.prod once, or leave it out (it is appended); check whether a script appends it too",
         ),
         "scope" if says("openid") => (
             "scope",
-            "add openid: without it the service grants the scope `default`, which Reports refuses with a bare 401",
+            "add openid; without it the service grants the scope `default`, and Reports rejects that with a bare 401",
         ),
         _ => ("configuration", ""),
     }

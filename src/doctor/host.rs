@@ -1,5 +1,5 @@
-//! Sends requests to the token host and the upstream, and judges whether each is reached and is the
-//! right kind of host.
+//! Sends requests to the token host and the upstream. Judges whether each responds and is the right
+//! kind of host.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::credential::Bearer;
 use vbc_base::clock::{Clock, Timestamp};
 use vbc_http::client::{self, ClientError, Target};
 
-/// A host, as the configuration names it.
+/// A host of the configuration, for checks.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
     /// The name of its check.
@@ -38,35 +38,37 @@ impl Site {
         let (code, found, remedy) = match error {
             ClientError::Lookup { host, source } => (
                 "name-not-found",
-                format!("the name {host} cannot be looked up ({source})"),
-                format!("is {key} spelt right? Else look at this machine's DNS"),
+                format!("cannot resolve the name {host} ({source})"),
+                format!("check the spelling of {key}, then the DNS settings of this machine"),
             ),
             ClientError::Refused(_) => (
                 "unreachable",
-                format!("{url} refuses the connection: nobody listens there"),
-                format!("is {key} right, its port too? Else the host is down: try again later"),
+                format!("{url} refuses the connection: no server is listening there"),
+                format!("check {key} and its port; if they are correct, the host is down: try again later"),
             ),
             ClientError::Connect(error) => (
                 "unreachable",
-                format!("{url} cannot be connected to ({error})"),
-                format!("is {key} right? Else look for a firewall between here and there; no proxy is used"),
+                format!("cannot connect to {url} ({error})"),
+                format!(
+                    "check {key}, then whether a firewall blocks the connection; no egress proxy is used"
+                ),
             ),
             ClientError::Certificate(error) => return self.untrusted(error),
             ClientError::Tls(error) => (
                 "tls",
                 format!("TLS with {url} fails ({error})"),
-                format!("does it speak TLS on this port? See {key}: http:// or https://, and the port"),
+                format!("check {key}: http:// or https://, and the port"),
             ),
             ClientError::Timeout(patience) => (
                 "timeout",
-                format!("{url} does not answer within {} s", patience.as_secs()),
-                "look for a firewall that drops packets; else the host is overloaded: try again later"
+                format!("{url} did not respond within {} s", patience.as_secs()),
+                "check whether a firewall drops packets; if not, the host is overloaded: try again later"
                     .to_owned(),
             ),
             ClientError::Protocol(_) | ClientError::TooLong => (
                 "not-http",
-                format!("what {url} answers is not an answer in HTTP ({error})"),
-                format!("is {key} right, its port and http:// or https:// too?"),
+                format!("the response of {url} is not HTTP ({error})"),
+                format!("check {key}: http:// or https://, and the port"),
             ),
         };
         Check::fail(name, code, found, remedy)
@@ -76,7 +78,7 @@ impl Site {
     fn untrusted(&self, error: &rustls::Error) -> Check {
         let Self { name, key, ca_key, url } = self;
         let rustls::Error::InvalidCertificate(reason) = error else {
-            let remedy = format!("see {key} and {ca_key}");
+            let remedy = format!("check {key} and {ca_key}");
             return Check::fail(name, "certificate", format!("TLS with {url} fails ({error})"), remedy);
         };
         let (code, found, remedy) = match reason {
@@ -85,36 +87,37 @@ impl Site {
                 "certificate-untrusted",
                 format!("the certificate of {url} is from an authority that is not trusted"),
                 format!(
-                    "name the authority's certificate (PEM) in {ca_key}; where the host is Vonage's, a firewall is \
-                     reading along: name its authority, or ask for an exception"
+                    "put the authority's certificate (PEM) into a file and name it in {ca_key}. If the host is \
+                     Vonage's, a firewall inspects the traffic: use the firewall's authority, or request an exception"
                 ),
             ),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
                 "certificate-expired",
                 format!("the certificate of {url} has expired"),
-                "is this machine's clock right? Else the host has to renew it".to_owned(),
+                "check this machine's clock; if it is correct, the host must renew its certificate"
+                    .to_owned(),
             ),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
                 "certificate-not-yet-valid",
                 format!("the certificate of {url} is not valid yet"),
-                "this machine's clock is probably behind: set it, and keep it right with NTP".to_owned(),
+                "set this machine's clock, which is probably slow, and keep it correct with NTP".to_owned(),
             ),
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
                 "certificate-wrong-host",
                 format!("the certificate of {url} is for another host"),
-                format!("write the name the certificate is for into {key}"),
+                format!("set {key} to the name in the certificate"),
             ),
             other => (
                 "certificate",
-                format!("the certificate of {url} is not accepted ({other})"),
-                format!("see {key} and {ca_key}"),
+                format!("the certificate of {url} was rejected ({other})"),
+                format!("check {key} and {ca_key}"),
             ),
         };
         Check::fail(name, code, found, remedy)
     }
 }
 
-/// The longest timeout of one request, if that of the configuration is longer.
+/// The timeout of one request, unless that of the configuration is shorter.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
@@ -178,7 +181,7 @@ impl Host {
         }
     }
 
-    /// Sends a GET without credentials, which costs nothing, and judges the response.
+    /// Sends a GET without credentials, which counts towards no quota, and judges the response.
     pub(super) async fn examine(
         &self,
         clock: &Clock,
@@ -228,8 +231,8 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
     let text = error_text::read(response.headers(), response.body());
     let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it answers {code} to a GET{quoted}");
-        return Check::warn(name, "in-trouble", found, "where the login below fails, too: try again later");
+        let found = format!("{url} has a problem: it returns {code} for a GET{quoted}");
+        return Check::warn(name, "in-trouble", found, "if the login below fails too, try again later");
     }
     // A token endpoint responds to a GET with 405, or an error of RFC 6749 §5.2.
     let is_endpoint = match status {
@@ -238,11 +241,11 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
         _ => false,
     };
     if is_endpoint {
-        return Check::ok(name, format!("{url} answers like a token endpoint ({code} to a GET)"));
+        return Check::ok(name, format!("{url} responds like a token endpoint ({code} for a GET)"));
     }
-    let what = if text.is_page { "a page for a browser" } else { "no token endpoint" };
-    let found = format!("{url} answers {code} to a GET, like {what}{quoted}");
-    Check::warn(name, "no-token-endpoint", found, format!("is {key} right, its path too?"))
+    let what = if text.is_page { "like a page for a browser" } else { "unlike a token endpoint" };
+    let found = format!("{url} responds {what} ({code} for a GET){quoted}");
+    Check::warn(name, "no-token-endpoint", found, format!("check {key} and its path"))
 }
 
 /// Judges the response of the upstream to a request without a token: is it the gateway?
@@ -256,23 +259,28 @@ pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
     let text = error_text::read(response.headers(), response.body());
     let quoted = text.quoted();
     if status.is_server_error() {
-        let found = format!("{url} is in trouble: it answers {code}{quoted}");
-        return Check::fail(name, "in-trouble", found, "try again later; nothing is to be changed here");
+        let found = format!("{url} has a problem: it returns {code}{quoted}");
+        return Check::fail(
+            name,
+            "in-trouble",
+            found,
+            "try again later; your configuration is not the cause",
+        );
     }
     match (status, text.code) {
         (StatusCode::UNAUTHORIZED, _) if !text.is_page => {
-            Check::ok(name, format!("{url} asks for a token ({code}), as the gateway does"))
+            Check::ok(name, format!("{url} requires a token ({code}), like the gateway"))
         }
         // Throttled or forbidden, but by the gateway.
-        (_, Some(wso2)) => Check::ok(name, format!("{url} answers as the gateway does ({code}, {wso2})")),
+        (_, Some(wso2)) => Check::ok(name, format!("{url} responds like the gateway ({code}, {wso2})")),
         _ => {
-            let what = if text.is_page { ", with a page for a browser" } else { "" };
-            let found = format!("{url} answers {code} where the gateway asks for a token{what}{quoted}");
+            let what = if text.is_page { " with a page for a browser" } else { "" };
+            let found = format!("{url} returns {code}{what}, but the gateway would require a token{quoted}");
             Check::warn(
                 name,
                 "no-gateway",
                 found,
-                format!("is {key} right? The service is https://api.vonage.com"),
+                format!("check {key}; the service is https://api.vonage.com"),
             )
         }
     }
@@ -282,13 +290,13 @@ fn redirected(site: &Site, headers: &HeaderMap) -> Check {
     let target = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let found = format!("{} redirects to {}", site.url, address_of(target));
     let remedy = format!(
-        "redirects are not followed, so that nothing secret goes astray: set {} to the final address",
+        "set {} to the final address; redirects are not followed, so that no secret reaches another host",
         site.key
     );
     Check::fail(site.name, "redirect", found, remedy)
 }
 
-/// A URL that is safe to show: without user information, query and fragment, which may have
+/// A URL that is safe to show: without user information, query and fragment, which may contain
 /// secrets.
 pub(super) fn address_of(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else {
@@ -360,7 +368,7 @@ mod tests {
             assert!(check.found.contains("auth.example"), "{check:?}");
         }
         let check = token_site().unreachable(&ClientError::Timeout(Duration::from_secs(10)));
-        assert!(check.found.ends_with("does not answer within 10 s"), "{check:?}");
+        assert!(check.found.ends_with("did not respond within 10 s"), "{check:?}");
     }
 
     #[test]

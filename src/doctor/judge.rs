@@ -29,7 +29,7 @@ pub struct PresentedToken {
 pub struct Judgement {
     /// The check of the suite.
     pub check: Check,
-    /// The quota that is used up, if it is one.
+    /// The exhausted quota, if that is the cause.
     pub quota: Option<Quota>,
 }
 
@@ -52,7 +52,7 @@ pub fn judge(suite: Suite, response: &Response<Bytes>, token: PresentedToken, no
             .or_else(|| by_text(suite, &text, token))
             .or_else(|| by_status(suite, response, &text, token)),
     };
-    let mut check = trouble.unwrap_or_else(|| Check::ok("", "answers"));
+    let mut check = trouble.unwrap_or_else(|| Check::ok("", "responds"));
     check.name = suite.name().into();
     check.status = Some(response.status().as_u16());
     Judgement { check, quota }
@@ -65,72 +65,76 @@ fn throttled(quota: &Quota, status: StatusCode) -> Check {
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
     if quota::is_block(quota) {
         let found = format!("{what}{details}{disguise}");
-        return fail("blocked", found, "ask Vonage why; nothing can be done about it here");
+        return fail("blocked", found, "ask Vonage for the reason; only Vonage can change it");
     }
     let found = format!("throttled: {what}{details}{disguise}");
     let wait = if quota.until.is_some() { "wait until then" } else { "wait a minute" };
     let remedy = match &*quota.of {
         "application" => {
             format!(
-                "{wait}. By default an application has 10 requests a minute for all suites together: ask for a higher \
+                "{wait}. By default an application has 10 requests a minute for all suites together. Request a higher \
                  quota in the developer portal, or send fewer requests"
             )
         }
-        _ => format!("{wait}, and send fewer requests, or ask Vonage for a higher quota"),
+        _ => format!("{wait}, then send fewer requests, or ask Vonage for a higher quota"),
     };
     warn("throttled", found, remedy)
 }
 
-/// The code for a token that the gateway refuses.
+/// The code for a token that the gateway rejects.
 pub(super) const TOKEN_REFUSED: &str = "token-refused";
 
 const ADD_OPENID: &str = "add openid to the credential's scope; the next login gets a token that has it";
 const SET_MAX_AGE: &str = "set max_age for /t/vbc.prod/reports";
+const OTHER_SERVICES: &str =
+    "If the problem persists, oauth.token_url and upstream.url may belong to different services";
+const NOT_YOURS: &str = "try again later; your configuration is not the cause";
+const NOTHING_TO_DO: &str = "nothing to do; your own requests may succeed";
 
-/// Up to this age, no suite is known to refuse a token for its age.
+/// No suite is known to reject a token of at most this age because of its age.
 const YOUNG: Duration = Duration::from_secs(3 * 60);
 
 const GET_A_NEW_ONE: &str =
-    "get a new token: the running proxy does so at the next request that is refused like this";
+    "get a new token; a running proxy does so at the next request that is rejected like this";
 
 fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
     let title = suite.title();
     Some(match text.code? {
         900_901 => fail(
             TOKEN_REFUSED,
-            "the gateway refuses the token (900901): ended, revoked, or issued by another service",
-            format!(
-                "{GET_A_NEW_ONE}. If it stays, oauth.token_url and upstream.url may belong to different services"
-            ),
+            "the gateway rejects the token (900901): expired, revoked, or issued by another service",
+            format!("{GET_A_NEW_ONE}. {OTHER_SERVICES}"),
         ),
         900_902 => fail(
             "token-missing",
-            "the gateway saw no token (900902)",
-            "something on the way removes the Authorization header: look for an inspecting firewall or a proxy",
+            "the gateway received no token (900902)",
+            "look for a firewall or a proxy that removes the Authorization header on the way",
         ),
         900_903 => fail(
             TOKEN_REFUSED,
-            "the gateway says that the token has ended (900903)",
-            format!("{GET_A_NEW_ONE}; and compare the clocks above"),
+            "the gateway reports that the token has expired (900903)",
+            format!("{GET_A_NEW_ONE}. Compare the clocks above too"),
         ),
         900_904 => fail(
             TOKEN_REFUSED,
-            "the gateway says that the token was revoked or replaced (900904)",
+            "the gateway reports that the token was revoked or replaced (900904)",
             format!(
-                "{GET_A_NEW_ONE}. Another program with the same application and user may be replacing our tokens"
+                "{GET_A_NEW_ONE}. Another program with the same application and user may be replacing the proxy's tokens"
             ),
         ),
         900_905 => fail(
             "token-type",
-            "this type of token does not fit the suite (900905)",
+            "the suite does not accept this type of token (900905)",
             "use the keys of Production Keys, with the grant password or authorization_code",
         ),
         900_906 => fail(
             "forbidden",
             "the gateway has no such resource for this token (900906)",
-            format!("see that the application is subscribed to {title}, and that upstream.url is right"),
+            format!("check that the application is subscribed to {title}, and check upstream.url"),
         ),
-        900_907 => fail("blocked", "the suite is blocked at the gateway (900907)", "ask Vonage why"),
+        900_907 => {
+            fail("blocked", "the suite is blocked at the gateway (900907)", "ask Vonage for the reason")
+        }
         900_908 => unsubscribed(suite, " (900908)"),
         900_909 => fail(
             "subscription-inactive",
@@ -138,29 +142,27 @@ fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
             "renew the subscription in the developer portal, or ask Vonage to approve it",
         ),
         900_910 if !openid => {
-            fail("scope", "the scope lacks openid, and the suite wants it (900910)", ADD_OPENID)
+            fail("scope", "the suite requires the scope openid, which the token lacks (900910)", ADD_OPENID)
         }
         900_910 => fail(
             "scope",
-            "the scope of the token is not enough for this suite (900910)",
-            "ask Vonage which scope it wants, and put it into the credential's scope",
+            "the scope of the token is not sufficient for this suite (900910)",
+            "ask Vonage for the required scope, and add it to the credential's scope",
         ),
         900_911 => fail(
             "client-certificate",
-            "the gateway wants a client certificate (900911)",
-            "ask Vonage; this proxy sends none",
+            "the gateway requires a client certificate (900911)",
+            "ask Vonage; this proxy cannot send one",
         ),
         700_700 => fail("blocked", "the suite is blocked or in maintenance (700700)", "try again later"),
         900_900 => fail(
             "gateway-trouble",
             "the gateway could not check the token (900900)",
-            "try again later. If it stays, oauth.token_url and upstream.url may belong to different services",
+            format!("try again later. {OTHER_SERVICES}"),
         ),
-        code @ 101_500..=101_599 => fail(
-            "backend-down",
-            format!("the gateway does not reach the suite behind it ({code})"),
-            "try again later; nothing is to be changed here",
-        ),
+        code @ 101_500..=101_599 => {
+            fail("backend-down", format!("the gateway cannot reach the suite's backend ({code})"), NOT_YOURS)
+        }
         _ => return None,
     })
 }
@@ -172,24 +174,27 @@ fn unsubscribed(suite: Suite, code: &str) -> Check {
         format!("the application is not subscribed to this suite{code}"),
         format!(
             "subscribe the application to {title} in the developer portal (Applications), then run \
-             `vbc-proxy refresh`. Where you do not use this suite, leave it out with --suite"
+             `vbc-proxy refresh`. If you do not use this suite, exclude it with --suite"
         ),
     )
 }
 
 fn token_refused(quoted: &str) -> Check {
-    let stays = "If it stays, oauth.token_url and upstream.url may belong to different services";
-    fail(TOKEN_REFUSED, format!("the token is refused{quoted}"), format!("{GET_A_NEW_ONE}. {stays}"))
+    fail(
+        TOKEN_REFUSED,
+        format!("the token is rejected{quoted}"),
+        format!("{GET_A_NEW_ONE}. {OTHER_SERVICES}"),
+    )
 }
 
-/// The refusals of the suites themselves, and the gateway's own without its code.
+/// Rejections by the suites themselves, and by the gateway without its code.
 fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Check> {
     let says = |phrase: &str| text.lowercase.contains(phrase);
     if says("missing hmac token") {
         return Some(fail(
             "hmac",
-            "India's recordings want an HMAC beside the token (\"Missing HMAC token\")",
-            "this proxy does not make it; outside of India use call_recording instead",
+            "recordings in India require an HMAC in addition to the token (\"Missing HMAC token\")",
+            "this proxy cannot create it; outside of India use call_recording instead",
         ));
     }
     if says("api subscription validation failed") {
@@ -212,7 +217,7 @@ fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Chec
     (documented || own.into_iter().any(says)).then(|| refused_by_suite(suite, text, token))
 }
 
-/// The gateway accepted the token, but the suite refuses the user.
+/// The gateway accepted the token, but the suite rejects the user.
 fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Check {
     let title = suite.title();
     let quoted = text.quoted();
@@ -220,48 +225,49 @@ fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Ch
     if let Some(check) = lacks_openid(suite, &quoted, &role, token) {
         return check;
     }
-    // Reports refuses tokens of some age with the same text as a user without the role.
+    // Reports rejects old tokens with the same text as users without the role.
     if suite == Suite::Reports && token.age > YOUNG && text.lowercase.contains("problem with provided token")
     {
         let age = rounded(token.age.try_into().unwrap_or_default());
         let found = format!(
-            "{title} refuses the token, probably for its age ({age}), or else the user for the role{quoted}"
+            "{title} rejects the token, probably because of its age ({age}), or the user lacks the role{quoted}"
         );
-        return fail("token-age", found, format!("{SET_MAX_AGE}. If it stays with a young token, {role}"));
+        return fail("token-age", found, format!("{SET_MAX_AGE}. If a young token is rejected too, {role}"));
     }
-    let found = format!("the token is good, but the user lacks the role or license for {title}{quoted}");
+    let found = format!("the token is valid, but the user lacks the role or license for {title}{quoted}");
     if suite == Suite::Reports {
-        let age = "Where it worked some minutes ago, Reports takes only young tokens";
+        let age = "If it worked some minutes ago, Reports accepts only young tokens";
         return fail("role", found, format!("{role}. {age}: {SET_MAX_AGE}"));
     }
     fail("role", found, role)
 }
 
-/// Reports is known to refuse a token without openid, and VIS to accept it. Other suites may refuse
-/// it or the user.
+/// Reports is known to reject a token without openid, and VIS to accept it. Other suites may reject
+/// the token or the user.
 fn lacks_openid(suite: Suite, quoted: &str, role: &str, token: PresentedToken) -> Option<Check> {
     let title = suite.title();
     match suite {
         _ if token.openid => None,
         Suite::Vis => None,
         Suite::Reports => {
-            let found = format!("{title} refuses a token whose scope lacks openid{quoted}");
+            let found = format!("{title} rejects tokens whose scope lacks openid{quoted}");
             Some(fail("scope", found, ADD_OPENID))
         }
         _ => {
-            let found = format!("{title} refuses the user, or a token whose scope lacks openid{quoted}");
-            Some(fail("role", found, format!("{ADD_OPENID}. If it stays, {role}")))
+            let found =
+                format!("{title} rejects the user, or the token because its scope lacks openid{quoted}");
+            Some(fail("role", found, format!("{ADD_OPENID}. If the problem persists, {role}")))
         }
     }
 }
 
-/// A 401 without a known text: it may be about the token or about the user.
+/// A 401 without a known text. The cause may be the token or the user.
 fn refused_somehow(suite: Suite, text: &ErrorText, token: PresentedToken) -> Check {
     let quoted = text.quoted();
     let role = format!("give the user {} in the VBC admin portal", suite.needs());
     lacks_openid(suite, &quoted, &role, token).unwrap_or_else(|| {
-        let found = format!("refused: either the token, or the user's role or license{quoted}");
-        fail("refused", found, format!("{GET_A_NEW_ONE}. If it stays, {role}"))
+        let found = format!("rejected: either the token, or the user's role or license{quoted}");
+        fail("refused", found, format!("{GET_A_NEW_ONE}. If the problem persists, {role}"))
     })
 }
 
@@ -276,43 +282,39 @@ fn by_status(
         300..=399 => redirected(response.headers()),
         _ if text.is_page => fail(
             "page",
-            format!("a page for a browser instead of an answer of the API{quoted}"),
-            "is upstream.url right? Else something on the way answers: a firewall, a proxy, a sign-in page",
+            format!("a page for a browser instead of a response of the API{quoted}"),
+            "check upstream.url; if it is correct, a firewall, a proxy or a sign-in page responds on the way",
         ),
         200..=299 => return None,
         401 if names_the_token(response.headers()) => token_refused(&quoted),
         401 => refused_somehow(suite, text, token),
         403 => fail(
             "forbidden",
-            format!("the suite refuses the user{quoted}"),
+            format!("the suite rejects the user{quoted}"),
             format!("give the user {} in the VBC admin portal", suite.needs()),
         ),
         404 => not_found(suite, text),
         405 => no_such_operation(),
         400 | 409 | 422 => warn(
             "question-refused",
-            format!("lets the user in, and does not like our question{quoted}"),
-            "nothing is to be done; your own requests may pass",
+            format!("accepts the user but not the doctor's request{quoted}"),
+            NOTHING_TO_DO,
         ),
         status @ (408 | 500..) => fail(
             "backend-down",
-            format!("the service is in trouble{quoted}"),
-            format!("try again later; nothing is to be changed here{}", activity(status, response.headers())),
+            format!("the service has a problem{quoted}"),
+            format!("{NOT_YOURS}{}", activity(status, response.headers())),
         ),
         _ => warn(
             "unexpected",
-            format!("an answer that nobody expects{quoted}"),
-            "try again; if it stays, ask Vonage",
+            format!("an unexpected response{quoted}"),
+            "try again; if the problem persists, ask Vonage",
         ),
     })
 }
 
 fn no_such_operation() -> Check {
-    warn(
-        "no-such-operation",
-        "the gateway knows the suite and not this question of ours",
-        "nothing is to be done; your own requests may pass",
-    )
+    warn("no-such-operation", "the gateway knows the suite but not the doctor's request", NOTHING_TO_DO)
 }
 
 fn not_found(suite: Suite, text: &ErrorText) -> Check {
@@ -325,13 +327,13 @@ fn not_found(suite: Suite, text: &ErrorText) -> Check {
         return fail(
             "not-offered",
             format!("this gateway does not offer {title}"),
-            "is upstream.url right? Where it is, ask Vonage whether the suite is offered to your account",
+            "check upstream.url; if it is correct, ask Vonage whether your account includes the suite",
         );
     }
     warn(
         "not-found",
         format!("the suite finds nothing for this user{}", text.quoted()),
-        format!("see in the VBC admin portal that the user belongs to an account that has {title}"),
+        format!("check in the VBC admin portal that the user belongs to an account with {title}"),
     )
 }
 
@@ -340,7 +342,7 @@ fn redirected(headers: &HeaderMap) -> Check {
     fail(
         "redirect",
         format!("redirects to {}", host::address_of(target)),
-        "set upstream.url to the final address; a token is not carried to another host",
+        "set upstream.url to the final address; tokens are not sent to another host",
     )
 }
 
@@ -350,12 +352,12 @@ fn names_the_token(headers: &HeaderMap) -> bool {
     challenges.any(|value| String::from_utf8_lossy(value.as_bytes()).contains("invalid_token"))
 }
 
-/// A sentence with the id by which Vonage's support can find the request, if there is one.
+/// A sentence with the id by which Vonage's support finds the request. Empty without an id.
 fn activity(status: u16, headers: &HeaderMap) -> String {
     let id = headers.get("activityid").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     if status >= 500 && !id.is_empty() && id.len() <= 64 && id.chars().all(plain) {
-        format!(". If it stays, give Vonage's support the activityid {id}")
+        format!(". If the problem persists, give Vonage's support the activityid {id}")
     } else {
         String::new()
     }

@@ -138,7 +138,7 @@ fn an_old_token_is_named_before_the_role_where_reports_refuses_it() {
     };
     let judgement = refuse(10);
     expect(&judgement, Verdict::Fail, "token-age", "set max_age for /t/vbc.prod/reports");
-    assert!(judgement.check.found.contains("(10 min), or else the user for the role"), "{judgement:?}");
+    assert!(judgement.check.found.contains("(10 min), or the user lacks the role"), "{judgement:?}");
     expect(&refuse(1), Verdict::Fail, "role", "Account Administrator");
 }
 
@@ -147,7 +147,7 @@ fn a_refusal_that_nobody_can_read_is_not_said_to_be_the_role() {
     for suite in [Suite::Reports, Suite::Telephony] {
         let judgement = judged(suite, 401, r#"{"message":"no"}"#, true);
         expect(&judgement, Verdict::Fail, "refused", "a new token");
-        assert!(judgement.check.found.starts_with("refused: either the token, or the user's role"));
+        assert!(judgement.check.found.starts_with("rejected: either the token, or the user's role"));
         expect(&judgement, Verdict::Fail, "refused", "role");
     }
     for words in ["Invalid Credentials", "Invalid JWT token"] {

@@ -1,10 +1,10 @@
-//! Finds out what is wrong with a credential, with a remedy for each finding.
+//! Finds the problems of a credential, each with its remedy.
 //!
 //! [`Doctor::examine`] contacts the token host and the upstream, gets a token from the credential,
-//! and sends each suite one harmless request with it. It runs where the token is: in the proxy, or
-//! in the command while no proxy runs. The [`Report`] contains no secret. The judgements are pure
-//! functions: `judge` (the response of a suite), `host` (an unreachable or wrong host), `skew`
-//! (clocks), `token` (logins), `findings` (the configuration).
+//! and sends each suite one harmless request with it. It runs in the process that has the token: in
+//! the proxy or, if none is running, in the command. The [`Report`] contains no secret. Pure
+//! functions judge the results: `judge` (the response of a suite), `host` (an unreachable or wrong
+//! host), `skew` (clocks), `token` (logins), `findings` (the configuration).
 
 mod error_text;
 mod findings;
@@ -36,8 +36,8 @@ pub use render::{Style, render};
 pub use report::{Check, Quota, Report, Verdict};
 pub use suite::{Suite, UnknownSuite};
 
-/// Why no suite is asked; the login check has the cause.
-const NO_TOKEN: &str = "no token to ask with";
+/// Why no suite is checked. The login check has the cause.
+const NO_TOKEN: &str = "there is no token";
 
 /// Examines the credentials of one configuration.
 #[derive(Clone)]
@@ -52,11 +52,11 @@ pub struct Doctor {
 /// The process of an examination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Process {
-    /// A proxy, which goes on.
+    /// A proxy, which continues to run.
     Proxy,
     /// A command, which ends after the examination.
     Command {
-        /// Whether new tokens outlive it.
+        /// Whether new tokens outlive the command.
         keeps_tokens: bool,
     },
 }
@@ -72,8 +72,8 @@ struct Identity {
 }
 
 impl Doctor {
-    /// A doctor for the credentials of `config`, in their order, with the TLS settings that they
-    /// use. It runs in a proxy, unless [`in_command`](Self::in_command) says otherwise.
+    /// A doctor for the credentials of `config`, given in the same order, with their TLS settings.
+    /// For a proxy; see [`in_command`](Self::in_command) for a command.
     pub fn new(
         config: &Config,
         token_tls: Arc<ClientConfig>,
@@ -99,8 +99,8 @@ impl Doctor {
         }
     }
 
-    /// A doctor for a command, which ends after the examination. `keeps_tokens` says whether new
-    /// tokens outlive it.
+    /// Adapts the doctor to a command, which ends after the examination. `keeps_tokens` says
+    /// whether new tokens outlive the command.
     #[must_use]
     pub fn in_command(self, keeps_tokens: bool) -> Self {
         Self { process: Process::Command { keeps_tokens }, ..self }
@@ -109,8 +109,9 @@ impl Doctor {
     /// Examines the credential of this name with these suites. `None` if there is no such
     /// credential.
     ///
-    /// Getting a token takes what [`Credential::bearer`] takes, which is nothing while a token
-    /// lives. The suites are asked one after the other, until a quota that they share is used up.
+    /// The token comes from [`Credential::bearer`], which makes no exchange while a token is
+    /// usable. The suites are checked one after the other, until a quota that they share is used
+    /// up.
     pub async fn examine(&self, name: &str, suites: &[Suite]) -> Option<Report> {
         let identity = self.identities.iter().find(|identity| identity.credential.name() == name)?;
         let (token_host, upstream) = tokio::join!(
@@ -126,7 +127,7 @@ impl Doctor {
         checks.push(upstream.check);
         let mut why_not = match &bearer {
             None => Some(NO_TOKEN),
-            Some(_) if !upstream.reached => Some("the upstream is not reached"),
+            Some(_) if !upstream.reached => Some("the upstream cannot be reached"),
             Some(_) => None,
         };
         let mut round = Round::default();
@@ -166,20 +167,20 @@ impl Doctor {
         if !reached && !lives {
             checks.push(Check::skipped(
                 "login",
-                "not tried: the token host is not reached, and no token lives",
+                "not tried: the token host cannot be reached, and there is no valid token",
             ));
             return (None, true);
         }
         if !lives && self.process == (Process::Command { keeps_tokens: false }) {
             checks.push(Check::skipped(
                 "login",
-                "not tried: with store.kind = \"memory\" it would be forgotten when this command ends; start the \
+                "not tried: with store.kind = \"memory\" the token would be lost when this command ends; start the \
                  proxy, then run doctor",
             ));
             return (None, true);
         }
         let mut outcome = credential.bearer().await;
-        // A token that the gateway refuses is replaced, as it would be for a request.
+        // A token that the gateway rejects is replaced, as for any request.
         let refused = match &outcome {
             Ok(bearer) if credential.snapshot().distrusted => Some(bearer.clone()),
             _ => None,
@@ -233,13 +234,13 @@ impl Doctor {
         round: &mut Round,
     ) {
         if let Some(quota) = round.quota.as_ref().filter(|quota| quota::is_shared(quota)) {
-            let why = format!("not asked: {}", quota::describe(quota));
+            let why = format!("not checked: {}", quota::describe(quota));
             return round.checks.push(Check::skipped(suite.name(), why));
         }
         let path = suite.request_target(self.clock.now());
         let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        // As in the proxy: a younger token if possible, else the current one. The service may
-        // refuse the older one from then on.
+        // As in the proxy: a younger token if possible, otherwise the current one. Once there is a
+        // younger token, the service may reject the older one.
         if let Some((_, max_age)) = max_age
             && let Ok(younger) = identity.credential.younger(*max_age).await
         {
@@ -254,7 +255,7 @@ impl Doctor {
                     judgement = self.ask_and_judge(suite, &path, bearer, openid, round).await;
                 }
                 Err(why) => {
-                    // One cause is enough: no further suite is asked with a refused token.
+                    // No further suite is checked with a rejected token: the cause is known.
                     let snapshot = identity.credential.snapshot();
                     round.no_new_token = Some(self.state(identity, &snapshot).token_refused(&why));
                     return;
@@ -286,15 +287,15 @@ impl Doctor {
     }
 }
 
-/// The progress of asking the suites.
+/// The progress of checking the suites.
 #[derive(Default)]
 struct Round {
     checks: Vec<Check>,
     quota: Option<Quota>,
     requests: usize,
-    /// Whether replacing a refused token has been tried. It is tried once.
+    /// Whether the replacement of a rejected token has been tried. It is tried only once.
     replaced: bool,
-    /// The new login check: the token is refused, and there is no new one.
+    /// The new login check, if the token is rejected and there is no new one.
     no_new_token: Option<Check>,
 }
 
@@ -303,7 +304,8 @@ fn exchanges(credential: &Credential, grant: &str) -> u64 {
     exchanges.map(|(_, _, count)| count).sum()
 }
 
-/// Replaces the login check by a failure, and drops the check that no longer holds.
+/// Replaces the login check with a failure, and removes the check of the refresh token, which no
+/// longer holds.
 fn replace_login(checks: &mut Vec<Check>, login: Check) {
     checks.retain(|check| check.name != "refresh token");
     match checks.iter_mut().find(|check| check.name == "login") {
@@ -313,17 +315,14 @@ fn replace_login(checks: &mut Vec<Check>, login: Check) {
 }
 
 impl Identity {
-    /// The user name as it is sent.
+    /// The check of the user name, in the form that is sent.
     fn login_name(&self) -> Check {
         match (&self.username, self.grant) {
             (Some(username), GrantKind::Password) => {
                 let username = error_text::name(username);
-                Check::ok(
-                    "user name",
-                    format!("sent as {username} (@vbc.prod is appended unless it is there)"),
-                )
+                Check::ok("user name", format!("sent as {username} (@vbc.prod is appended if it is missing)"))
             }
-            _ => Check::ok("user name", "none is sent: a person logs in (grant = \"authorization_code\")"),
+            _ => Check::ok("user name", "not sent: logins are interactive (grant = \"authorization_code\")"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Quotas, as responses show them: what is left of a quota is not published. Pure.
+//! Recognises exhausted quotas in responses. The service does not publish the rest of a quota.
+//! Pure.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use super::report::{Check, Quota};
 use super::skew;
 use vbc_base::clock::{self, Timestamp};
 
-/// The quota that is used up, by a response. One deployment throttles with status 200, so the code
-/// decides too.
+/// The quota that is used up according to a response. The code counts too, because one deployment
+/// throttles with status 200.
 pub(super) fn exceeded(response: &Response<Bytes>, text: &ErrorText, now: Timestamp) -> Option<Quota> {
     let code = text.code.filter(|code| (900_800..=900_807).contains(code));
     if response.status() != StatusCode::TOO_MANY_REQUESTS && code.is_none() {
@@ -42,7 +43,7 @@ fn until(quota: &Quota) -> String {
     quota.until.map(|until| format!(" until {}", until.strftime("%H:%M:%S UTC"))).unwrap_or_default()
 }
 
-/// Whether all suites share the quota, so that further requests would only use up more.
+/// Whether all suites share the quota, so that further requests would be throttled too.
 pub(super) fn is_shared(quota: &Quota) -> bool {
     matches!(quota.code, Some(900_803 | 900_805 | 900_807))
 }
@@ -65,7 +66,7 @@ pub(super) fn check(exceeded: Option<&Quota>, requests: usize) -> Option<Check> 
     })
 }
 
-/// Whether it is a block and no quota: the gateway uses a code of the same kind for both.
+/// Whether this is a block and not a quota. The gateway uses codes of the same range for both.
 pub(super) fn is_block(quota: &Quota) -> bool {
     quota.code == Some(900_805)
 }
@@ -79,13 +80,13 @@ pub(super) fn describe(quota: &Quota) -> String {
     }
 }
 
-/// The end of the finding: until when, and the code.
+/// The end of the finding: the time until which it applies, and the code.
 pub(super) fn details(quota: &Quota) -> String {
     let code = quota.code.map(|code| format!(" ({code})")).unwrap_or_default();
     format!("{}{code}", until(quota))
 }
 
-/// `Retry-After`: seconds, or an HTTP-date, which WSO2 sends.
+/// Parses `Retry-After`: seconds, or an HTTP-date as WSO2 sends it.
 fn moment(value: &str, now: Timestamp) -> Option<Timestamp> {
     match value.trim().parse() {
         Ok(seconds) => Some(clock::after(now, Duration::from_secs(seconds))),
@@ -93,7 +94,7 @@ fn moment(value: &str, now: Timestamp) -> Option<Timestamp> {
     }
 }
 
-/// WSO2's `nextAccessTime`, as in `2026-Sep-05 16:00:00+0000 UTC`.
+/// Parses WSO2's `nextAccessTime`: `2026-Sep-05 16:00:00+0000 UTC`.
 fn next_access(value: &str) -> Option<Timestamp> {
     let value = value.trim().trim_end_matches("UTC").trim_end();
     strtime::parse("%Y-%b-%d %H:%M:%S%z", value).ok()?.to_timestamp().ok()

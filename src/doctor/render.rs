@@ -2,10 +2,10 @@
 
 use super::report::{Check, Report, Verdict};
 
-/// The widest line, in characters.
+/// The maximum width of a line, in characters.
 const WIDTH: usize = 100;
 
-/// The column where the text of a line begins.
+/// The column at which the text of a line begins.
 const TEXT: usize = 27;
 
 /// The style of a text.
@@ -15,7 +15,8 @@ pub struct Style {
     pub colour: bool,
 }
 
-/// Renders the report. `examiner` says who examined: `Examined by the running proxy`.
+/// Renders the report. `examiner` names the process that made the checks: `Examined by the running
+/// proxy`.
 pub fn render(report: &Report, examiner: &str, style: Style) -> String {
     let mut page = Page { lines: Vec::new(), style, last_remedy: String::new() };
     page.lines.push(style.bold(&format!("vbc-proxy doctor: credential {}", report.credential)));
@@ -69,10 +70,10 @@ impl Page {
         let first = &suites[0];
         if first.verdict == Verdict::Skipped && suites.iter().all(|suite| suite.found == first.found) {
             let names = suites.iter().map(|suite| &*suite.name).collect::<Vec<_>>().join(", ");
-            let found = format!("not asked, {}: {names}", first.found);
+            let found = format!("not checked, because {}: {names}", first.found);
             return self.check(&Check { found, ..first.clone() }, "suites");
         }
-        self.lines.push(self.style.bold("  suites, each asked one question:"));
+        self.lines.push(self.style.bold("  suites, each checked with one request:"));
         for suite in suites {
             let status = suite.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
             self.line(suite, &format!("{:<16}{status:<5}", suite.name), TEXT + 5);
@@ -87,9 +88,9 @@ impl Page {
             (None, _) if skipped > 0 => {
                 let skipped = plural(skipped, "suite was", "suites were").unwrap_or_default();
                 let warnings = warnings.map(|warnings| format!(", with {warnings}")).unwrap_or_default();
-                format!("Nothing that was looked at fails{warnings}; {skipped} not asked.")
+                format!("No check fails{warnings}; {skipped} not checked.")
             }
-            (None, None) => "All is well.".to_owned(),
+            (None, None) => "All checks pass.".to_owned(),
             (None, Some(warnings)) => format!("It works, with {warnings}."),
             (Some(fails), None) => format!("{fails}."),
             (Some(fails), Some(warnings)) => format!("{fails}, {warnings}."),
@@ -158,7 +159,8 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let long = "what was found, in so many words that they do not fit into one line of a hundred columns";
+        let long =
+            "a finding in a sentence that is too long for one line of the report, with its hundred columns";
         let unsubscribed = |name: &'static str| Check {
             status: Some(403),
             ..Check::fail(name, "unsubscribed", "the application is not subscribed", "subscribe it")
@@ -185,12 +187,12 @@ vbc-proxy doctor: credential default
 Examined by the running proxy, 2026-09-05 16:00:00 UTC
 
   ok       token host      answers
-  WARN     clock           what was found, in so many words that they do not fit into one line of a
-                           hundred columns
-                           → what was found, in so many words that they do not fit into one line of
-                             a hundred columns
+  WARN     clock           a finding in a sentence that is too long for one line of the report, with
+                           its hundred columns
+                           → a finding in a sentence that is too long for one line of the report,
+                             with its hundred columns
 
-  suites, each asked one question:
+  suites, each checked with one request:
   FAIL     reports         403  the application is not subscribed
                                 → subscribe it
   FAIL     vis             403  the application is not subscribed
@@ -218,10 +220,12 @@ Examined by the running proxy, 2026-09-05 16:00:00 UTC
     #[test]
     fn suites_that_were_not_asked_for_one_reason_are_one_line() {
         let mut report = report();
-        report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "no token to ask with")).into();
+        report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "there is no token")).into();
         let text = render(&report, "x", Style::default());
         assert!(
-            text.contains("  skipped  suites          not asked, no token to ask with: reports, vis\n"),
+            text.contains(
+                "  skipped  suites          not checked, because there is no token: reports, vis\n"
+            ),
             "{text}"
         );
     }
@@ -231,13 +235,10 @@ Examined by the running proxy, 2026-09-05 16:00:00 UTC
         let mut report = report();
         report.suites.drain(..2);
         let text = render(&report, "x", Style::default());
-        assert!(
-            text.ends_with("\nNothing that was looked at fails, with 1 warning; 1 suite was not asked."),
-            "{text}"
-        );
+        assert!(text.ends_with("\nNo check fails, with 1 warning; 1 suite was not checked."), "{text}");
         report.suites.clear();
         assert!(render(&report, "x", Style::default()).ends_with("\nIt works, with 1 warning."));
         report.checks.pop();
-        assert!(render(&report, "x", Style::default()).ends_with("\nAll is well."));
+        assert!(render(&report, "x", Style::default()).ends_with("\nAll checks pass."));
     }
 }

@@ -1,5 +1,5 @@
-//! The report of an examination, as the admin listener sends it and the command shows it. It
-//! contains no secret.
+//! The report of an examination. The admin listener sends it and the command shows it. It contains
+//! no secret.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,9 @@ use vbc_base::clock::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It was not checked; the text says why.
+    /// It was not checked. The text has the reason.
     Skipped,
-    /// It is as it should be.
+    /// It is correct.
     Ok,
     /// It works, or may work, but needs attention.
     Warn,
@@ -21,20 +21,20 @@ pub enum Verdict {
     Fail,
 }
 
-/// A finding about one thing.
+/// One check and its finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// The thing: `token host`, `clock`, or a suite.
+    /// The checked object: `token host`, `clock`, or a suite.
     pub name: Cow<'static, str>,
     /// The outcome.
     pub verdict: Verdict,
-    /// A fixed word for the finding, for scripts; `None` if all is well.
+    /// A fixed word for the finding, for scripts. `None` if the check passes or is skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'static, str>>,
     /// The status of the response, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The finding, for people.
+    /// The finding, as readable text.
     pub found: String,
     /// The remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ pub struct Quota {
     /// The gateway's code, 9008xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u32>,
-    /// When it is renewed, if the service said so.
+    /// When it is renewed, if the response contained the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
@@ -101,7 +101,7 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// One check per suite.
     pub suites: Vec<Check>,
-    /// The check of quotas; `None` if no suite could be asked.
+    /// The check of quotas. `None` if no suite was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Check>,
 }
@@ -117,7 +117,7 @@ impl Report {
         self.all().filter(|check| check.verdict == verdict).count()
     }
 
-    /// Inserts checks, those of the configuration, before all others.
+    /// Inserts the checks of the configuration before all others.
     pub fn precede(&mut self, checks: Vec<Check>) {
         self.checks.splice(0..0, checks);
     }

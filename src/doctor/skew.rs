@@ -1,4 +1,4 @@
-//! How far this machine's clock is from another's, by the `Date` of a response. Pure.
+//! Compares this machine's clock with another machine's, by the `Date` of a response. Pure.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub(super) fn http_date(value: &str) -> Option<Timestamp> {
     IMF_FIXDATE.parse_timestamp(value.trim()).ok()
 }
 
-/// How far this clock is ahead of the one that wrote `date`, in a response that took `took` to a
-/// request sent at `sent`.
+/// How far this clock is ahead of the one that wrote `date`. The request was sent at `sent`, and
+/// its response took `took`.
 ///
-/// The date is assumed to be from the middle of that time, and, in whole seconds, half a second
-/// old.
+/// Assumes that the date was written in the middle of that time. Adds half a second to the date,
+/// because it has whole seconds.
 pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedDuration {
     let half = SignedDuration::try_from(took / 2).unwrap_or_default();
     let middle = sent.saturating_add(half).unwrap_or(sent);
@@ -34,7 +34,7 @@ pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedD
 /// The check of the clocks. Each is a host and how far this machine's clock is ahead of the host's.
 pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Check {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
-        return Check::skipped(name, "nobody answered with a date to compare with");
+        return Check::skipped(name, "no response had a date to compare with");
     };
     let off = ahead.abs();
     if off <= NOTABLE {
@@ -42,22 +42,22 @@ pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Ch
         return Check::ok(name, format!("within {} of {of}", rounded(off)));
     }
     let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
-    let mut found = format!("our clock is {} {direction} the {whose}'s", rounded(off));
+    let mut found = format!("this machine's clock is {} {direction} the {whose}'s", rounded(off));
     // If the hosts disagree, this clock need not be the wrong one.
     let others: Vec<&str> =
         clocks.iter().filter(|(_, ahead)| ahead.abs() <= NOTABLE).map(|(whose, _)| *whose).collect();
     let remedy = match others.as_slice() {
-        [] => "set this machine's clock, and keep it right with NTP",
+        [] => "set this machine's clock, and keep it correct with NTP",
         [other, ..] => {
-            found.push_str(&format!(", and agrees with the {other}'s"));
-            "the service's own clocks disagree: nothing is to be done here but to tell Vonage"
+            found.push_str(&format!(", but agrees with the {other}'s"));
+            "report to Vonage that the clocks of the service disagree; this machine's clock is correct"
         }
     };
     let mut check = Check::warn(name, "clock-skew", found, remedy);
     // Another host's wrong clock does not affect the tokens.
     if off > TOLERATED && others.is_empty() {
         check.verdict = Verdict::Fail;
-        check.found.push_str("; it tolerates 5 min");
+        check.found.push_str("; the service tolerates 5 min");
     }
     check
 }
@@ -106,8 +106,9 @@ mod tests {
 
     #[test]
     fn direction_and_amount_are_said_with_what_to_do() {
-        assert_eq!(off(125).found, "our clock is 2 min 5 s ahead of the token host's");
-        assert_eq!(off(-7200).found, "our clock is 2 h behind the token host's; it tolerates 5 min");
+        assert_eq!(off(125).found, "this machine's clock is 2 min 5 s ahead of the token host's");
+        let late = "this machine's clock is 2 h behind the token host's; the service tolerates 5 min";
+        assert_eq!(off(-7200).found, late);
         assert!(off(125).remedy.unwrap().contains("NTP"));
         assert_eq!(off(3).found, "within 3 s of the token host's");
     }
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(check.verdict, Verdict::Warn);
         assert_eq!(
             check.found,
-            "our clock is 1 min 40 s behind the upstream's, and agrees with the token host's"
+            "this machine's clock is 1 min 40 s behind the upstream's, but agrees with the token host's"
         );
         assert!(!check.remedy.unwrap().contains("NTP"));
         let check = super::check("clock", &[("token host", seconds(1)), ("upstream", seconds(-4000))]);

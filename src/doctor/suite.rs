@@ -23,7 +23,7 @@ pub enum Suite {
 
 /// The error for a word that names no suite.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such suite; there are provisioning, telephony, reports, call_recording and vis")]
+#[error("unknown suite; the suites are provisioning, telephony, reports, call_recording and vis")]
 pub struct UnknownSuite;
 
 impl Suite {
@@ -31,7 +31,7 @@ impl Suite {
     pub const ALL: [Self; 5] =
         [Self::Provisioning, Self::Telephony, Self::Reports, Self::CallRecording, Self::Vis];
 
-    /// Its segment of the path, which is also its name here.
+    /// Its segment in paths, which is also its name here.
     pub fn name(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
@@ -53,15 +53,15 @@ impl Suite {
         }
     }
 
-    /// What the user of the token needs, as it follows "give the user".
+    /// The requirements for the user of the token, in words that follow "give the user".
     pub(super) fn needs(self) -> &'static str {
         match self {
             Self::Provisioning | Self::Reports => "the role Account Administrator",
             Self::Telephony => "a role that may see the calls of the account, such as Account Administrator",
             Self::CallRecording => {
-                "the role Account Administrator, and see that Company Call Recording is enabled for the account"
+                "the role Account Administrator, and check that Company Call Recording is enabled for the account"
             }
-            Self::Vis => "a license for the Integration Platform and an extension of its own",
+            Self::Vis => "a license for the Integration Platform and a separate extension",
         }
     }
 
@@ -70,7 +70,8 @@ impl Suite {
         match self {
             Self::Provisioning => "/t/vbc.prod/provisioning/api/accounts/self".to_owned(),
             Self::Telephony => "/t/vbc.prod/telephony/v3/cc/accounts/self/calls?page_size=1".to_owned(),
-            // Reports needs both ends, in UTC and with a blank, which must not be sent as `+`.
+            // Reports requires both ends of the range, in UTC with a blank. `+` for the blank is
+            // rejected.
             Self::Reports => {
                 let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
                 let time = |at: Timestamp| at.strftime("%Y-%m-%d%%20%H:%M:%S").to_string();

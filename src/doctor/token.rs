@@ -1,4 +1,4 @@
-//! Judges the token and the login of a credential. Pure, given the credential's state.
+//! Judges the token and the login of a credential. Pure: it works on a snapshot of the state.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::store::Issuance;
 use vbc_base::clock::{self, Timestamp};
 
 const SSO: &str =
-    "A user who signs in through single sign-on (SSO) cannot be used: the service does not support it";
+    "Users who sign in through single sign-on (SSO) cannot be used, because the service does not support it";
 
-const NOTHING_TO_DO: &str = "nothing is to be done";
+const NOTHING_TO_DO: &str = "nothing to do";
 
 /// Code, finding and remedy of a check.
 type Diagnosis = (&'static str, String, String);
@@ -24,23 +24,25 @@ type Diagnosis = (&'static str, String, String);
 pub(super) struct LoginState<'a> {
     pub(super) name: &'a str,
     pub(super) grant: GrantKind,
-    /// The scope that is requested.
+    /// The requested scope.
     pub(super) scope: &'a str,
     /// The state after the request for a token.
     pub(super) snapshot: &'a Snapshot,
     /// The assumed lifetime of an unused refresh token.
     pub(super) refresh_lifetime: Duration,
-    /// The refreshes that the request for a token took.
+    /// The number of refreshes that the request for a token caused.
     pub(super) refreshes: u64,
-    /// The logins that the request for a token took.
+    /// The number of logins that the request for a token caused.
     pub(super) logins: u64,
-    /// Whether this process ends after the examination. Its end then reports unsaved tokens.
+    /// Whether this process ends after the examination. Then its end reports unsaved tokens, not
+    /// this check.
     pub(super) in_command: bool,
     pub(super) now: Timestamp,
 }
 
 impl LoginState<'_> {
-    /// The scope of the token: that of the response, or else the requested one (RFC 6749 §5.1).
+    /// The scope of the token: that of the response, or the requested one if the response has none
+    /// (RFC 6749 §5.1).
     pub(super) fn granted(&self) -> &str {
         self.snapshot.scope.as_deref().unwrap_or(self.scope)
     }
@@ -52,7 +54,7 @@ impl LoginState<'_> {
     /// The login check if there is a token.
     pub(super) fn logged_in(&self) -> Check {
         let left =
-            self.snapshot.expires_at.map(|at| format!(", good for {}", self.span(at))).unwrap_or_default();
+            self.snapshot.expires_at.map(|at| format!(", valid for {}", self.span(at))).unwrap_or_default();
         let of_store = self.snapshot.store_trouble.is_some()
             && self.snapshot.trouble == self.snapshot.store_trouble
             && self.snapshot.unsaved;
@@ -60,7 +62,7 @@ impl LoginState<'_> {
             // Only the next exchange is affected.
             let (code, found, remedy) =
                 self.refused(self.snapshot.trouble.as_deref().unwrap_or_default(), None);
-            return Check::warn("login", code, format!("a token is there{left}; but {found}"), remedy);
+            return Check::warn("login", code, format!("there is a token{left}, but {found}"), remedy);
         }
         if self.snapshot.unsaved && !self.in_command {
             let reason =
@@ -68,15 +70,15 @@ impl LoginState<'_> {
             return Check::warn(
                 "login",
                 "unsaved",
-                format!("a token is there{left}, but could not be stored{reason}"),
+                format!("there is a token{left}, but it could not be stored{reason}"),
                 "free space or make store.path writable",
             );
         }
         let found = match (self.refreshes, self.logins) {
-            (0, 0) => format!("not needed: a token is there{left}"),
-            (_, 0) => format!("not needed: the refresh token gave a token{left}"),
-            (0, _) => format!("logged in, once: a token came{left}"),
-            (..) => format!("the refresh token is no longer good; logged in, once: a token came{left}"),
+            (0, 0) => format!("not needed: there is a token{left}"),
+            (_, 0) => format!("not needed: the token was refreshed{left}"),
+            (0, _) => format!("logged in once and got a token{left}"),
+            (..) => format!("the refresh token was rejected; logged in once and got a token{left}"),
         };
         Check::ok("login", found)
     }
@@ -88,14 +90,15 @@ impl LoginState<'_> {
         Check::fail("login", code, found, remedy)
     }
 
-    /// The login check if the gateway refuses the token and there is no new one: requests fail now.
+    /// The login check if the gateway rejects the token and there is no new one. Requests fail
+    /// then.
     pub(super) fn token_refused(&self, why: &Unavailable) -> Check {
         let mut check = self.not_logged_in(why);
-        check.found.insert_str(0, "the gateway refuses the token, and no new one can be had: ");
+        check.found.insert_str(0, "the gateway rejects the token, and there is no new one: ");
         check
     }
 
-    /// Why a login is refused or held back: code, finding and remedy.
+    /// Why a login was rejected or is not tried: code, finding and remedy.
     fn refused(&self, detail: &str, until: Option<Timestamp>) -> Diagnosis {
         let at = until.map(|at| format!(" until {}", at.strftime("%H:%M:%S UTC"))).unwrap_or_default();
         if let Some(trouble) = &self.snapshot.store_trouble
@@ -109,73 +112,73 @@ impl LoginState<'_> {
             .unwrap_or_else(|| self.refused_by_server(detail))
     }
 
-    /// A login that waits for somebody, or a refresh that failed.
+    /// A login that needs a user's action, or a refresh that failed.
     fn not_needed_or_interactive(&self, detail: &str) -> Option<Diagnosis> {
         let says = |word: &str| detail.contains(word);
         Some(if self.snapshot.login_needed || says("login needed") {
             let (found, remedy) = match self.grant {
                 GrantKind::AuthorizationCode => {
-                    ("a person has to log in", format!("{}. {SSO}", self.login_remedy()))
+                    ("an interactive login is needed", format!("{}. {SSO}", self.login_remedy()))
                 }
                 GrantKind::Password => ("no login is tried", self.login_remedy()),
             };
-            let found = format!("{found}: there is no refresh token, or it is no longer good");
+            let found = format!("{found}: there is no refresh token, or it is no longer valid");
             ("login-needed", found, remedy)
         } else if says("refresh token is gone") {
-            let found = "the refresh token is no longer good; the proxy logs in when the token ends";
+            let found = "the refresh token is no longer valid; the proxy logs in when the token expires";
             ("refresh-token-gone", found.to_owned(), NOTHING_TO_DO.to_owned())
         } else if says("tokens of another user") {
             let remedy = format!(
-                "look for another program that uses this application and stores its tokens here; {}",
+                "look for another program that uses this application and this token store; {}",
                 self.login_remedy()
             );
             ("other-user", detail.to_owned(), remedy)
         } else if says("response to a refresh was lost") {
             ("refresh-response-lost", detail.to_owned(), NOTHING_TO_DO.to_owned())
         } else if says("has not responded yet") {
-            let found = "the token host has not answered yet; the exchange goes on";
-            ("token-endpoint-slow", found.to_owned(), "look again in a moment".to_owned())
+            let found = "the token host has not responded yet; the exchange continues";
+            ("token-endpoint-slow", found.to_owned(), "run this command again in a moment".to_owned())
         } else {
             return None;
         })
     }
 
-    /// A login that is held back, so as not to lock the account. `at` tells until when.
+    /// A login that is not tried, to avoid locking the account. `at` is the end of that, as text.
     fn held_back(&self, detail: &str, at: &str) -> Option<Diagnosis> {
-        let unlock = format!("run `vbc-proxy unlock {}` while the proxy runs", self.name);
+        let unlock = format!("run `vbc-proxy unlock {}` while the proxy is running", self.name);
         let says = |word: &str| detail.contains(word);
         Some(if says("17003") || says("account is locked") {
             let remedy = format!(
-                "do not try before: every attempt locks it longer. Look for other programs that log in as this user \
-                 with an old password. If an administrator has unlocked it, {unlock}"
+                "do not log in before then: every attempt extends the lock. Look for other programs that log in as \
+                 this user with an old password. If an administrator has unlocked the account, {unlock}"
             );
             ("account-locked", format!("the account is locked (17003); no login is tried{at}"), remedy)
         } else if self.snapshot.brake && says("logins got no response") {
-            let found = format!(
-                "several logins ended without an answer; none is tried{at}, so as not to lock the account"
-            );
-            let remedy = format!("wait, or if the password is right, run `vbc-proxy unlock {}`", self.name);
+            let found =
+                format!("several logins got no response; to avoid locking the account, none is tried{at}");
+            let remedy =
+                format!("wait, or, if the password is correct, run `vbc-proxy unlock {}`", self.name);
             ("login-held", found, remedy)
         } else if says("without a readable reason") {
             let found = format!(
-                "the login was refused without a readable reason; none is tried{at}, so as not to lock the account"
+                "the login was rejected without a readable reason; to avoid locking the account, none is tried{at}"
             );
             let remedy =
-                format!("check oauth.token_url, username and password; to try at once, {unlock}. {SSO}");
+                format!("check oauth.token_url, username and password; to try immediately, {unlock}. {SSO}");
             ("login-unexplained", found, remedy)
         } else if says("two other passwords") {
             let found = format!(
-                "two other passwords of this user have just been tried; no login is tried{at}, so as not to lock the \
-                 account"
+                "two other passwords of this user were tried recently; to avoid locking the account, no login is \
+                 tried{at}"
             );
-            ("login-held", found, format!("wait; if the password is right, {unlock}"))
+            ("login-held", found, format!("wait, or, if the password is correct, {unlock}"))
         } else if says("three passwords") {
-            let found = "three passwords of this user were refused within a day; no login is tried, so as not to lock \
-                         the account";
+            let found = "three passwords of this user were rejected within a day; to avoid locking the account, no \
+                         login is tried";
             ("login-held", found.to_owned(), format!("correct the password, then {unlock}"))
         } else if self.snapshot.brake || says("user name or password") || says("invalid_grant") {
-            let found =
-                "user name or password was refused; it is not tried again, so as not to lock the account";
+            let found = "VBC rejected the user name or password; to avoid locking the account, the proxy will not try \
+                         again";
             let remedy = format!(
                 "correct username and password and restart; if they are correct already, {unlock}. The user must be a \
                  VBC user. {SSO}"
@@ -190,10 +193,10 @@ impl LoginState<'_> {
     fn refused_by_server(&self, detail: &str) -> Diagnosis {
         let says = |word: &str| detail.contains(word);
         if says("invalid_client") {
-            let found = "client id or client secret is wrong (invalid_client)";
+            let found = "the client id or client secret is wrong (invalid_client)";
             let remedy = "copy Consumer Key and Consumer Secret again from the application's Production Keys in the \
                           developer portal into client_id and client_secret, then restart; a newly generated secret \
-                          ends the old one";
+                          invalidates the old one";
             ("client-refused", found.to_owned(), remedy.to_owned())
         } else if says("unauthorized_client") {
             let grant = match self.grant {
@@ -210,17 +213,17 @@ impl LoginState<'_> {
             let found = format!("the service does not grant the scope `{}` (invalid_scope)", self.scope);
             ("scope", found, "write scope = \"openid\" and restart".to_owned())
         } else if says("invalid_request") || says("unsupported_grant_type") {
-            let remedy = "is oauth.token_url right? With client_auth = \"basic\", try \"body\"";
+            let remedy = "check oauth.token_url; with client_auth = \"basic\", try \"body\"";
             ("request-refused", detail.to_owned(), remedy.to_owned())
         } else {
             let newer = if self.snapshot.usable { "newer " } else { "" };
-            let remedy = "nothing is lost: it is tried again by itself. See the token host above; if it stays, is \
-                          oauth.token_url right?";
-            ("token-endpoint-down", format!("no {newer}token could be had: {detail}"), remedy.to_owned())
+            let remedy = "wait: the proxy retries automatically, and nothing is lost. See the token host above; if the \
+                          problem persists, check oauth.token_url";
+            ("token-endpoint-down", format!("could not get a {newer}token: {detail}"), remedy.to_owned())
         }
     }
 
-    /// The remedy where no login happens by itself.
+    /// The remedy if no login happens automatically.
     fn login_remedy(&self) -> String {
         let name = self.name;
         match self.grant {
@@ -238,11 +241,10 @@ impl LoginState<'_> {
         if self.has_openid() {
             return Check::ok("scope", format!("granted: {granted}"));
         }
-        let found = format!(
-            "granted: {granted}; openid is not in it, and Reports refuses such a token with a bare 401"
-        );
+        let found =
+            format!("granted: {granted}, without openid; Reports rejects such tokens with a bare 401");
         let remedy = if has_openid(self.scope) {
-            "openid was asked for and not granted: ask Vonage to allow it for the application"
+            "ask Vonage to allow openid for the application: it was requested but not granted"
         } else {
             "add openid to the credential's scope; the next login gets a token that has it"
         };
@@ -253,7 +255,7 @@ impl LoginState<'_> {
     pub(super) fn token(&self) -> Check {
         let owner = match &self.snapshot.subject {
             Some(subject) => format!("belongs to {}", error_text::name(subject)),
-            None => "the service has not said whose it is".to_owned(),
+            None => "the service has not named its user".to_owned(),
         };
         let issuance = match self.snapshot.issuance {
             Some(Issuance::Reuse) => "the same token again (reuse)",
@@ -264,25 +266,25 @@ impl LoginState<'_> {
         Check::ok("token", format!("{owner}; effect of a second login: {issuance}"))
     }
 
-    /// The check of the refresh token: until when no login is needed.
+    /// The check of the refresh token: how long no login is needed.
     pub(super) fn deadline(&self) -> Option<Check> {
         let by = self.snapshot.login_needed_by?;
         let needed = match self.grant {
-            GrantKind::AuthorizationCode => "a person has to log in",
-            GrantKind::Password => "the login, which is refused now, has to work",
+            GrantKind::AuthorizationCode => "an interactive login is needed",
+            GrantKind::Password => "the login, which is rejected now, must work",
         };
         let at = format!("{} (in {})", by.strftime("%Y-%m-%d %H:%M UTC"), self.span(by));
         let mut check = if self.snapshot.expires_at == Some(by) {
-            Check::ok("refresh token", format!("none is left; {needed} by {at}"))
+            Check::ok("refresh token", format!("missing; {needed} by {at}"))
         } else {
             let since = self.refresh_lifetime.saturating_sub(clock::until(self.now, by));
             let age = rounded(SignedDuration::try_from(since).unwrap_or_default());
-            Check::ok("refresh token", format!("{age} old; if no proxy renews it, {needed} by {at}"))
+            Check::ok("refresh token", format!("{age} old; unless a proxy renews it, {needed} by {at}"))
         };
         if clock::until(self.now, by).as_secs() < 86_400 || self.snapshot.expires_at == Some(by) {
             check.verdict = Verdict::Warn;
             check.code = Some("login-needed-soon".into());
-            check.remedy = Some(format!("start the proxy if none runs; else {}", self.login_remedy()));
+            check.remedy = Some(format!("start the proxy if it is not running, or {}", self.login_remedy()));
         }
         Some(check)
     }

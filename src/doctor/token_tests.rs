@@ -53,7 +53,7 @@ fn every_refusal_has_its_name_and_its_remedy() {
             "login-unexplained",
             "oauth.token_url",
         ),
-        ("two other passwords of this user were tried recently. …", &braked, "login-held", "wait; if"),
+        ("two other passwords of this user were tried recently. …", &braked, "login-held", "wait, or, if"),
         (
             "VBC rejected three passwords of this user within a day. …",
             &braked,
@@ -105,7 +105,7 @@ fn a_trouble_beside_a_living_token_is_a_warning() {
         snapshot.trouble = Some(trouble.into());
         let check = state(&snapshot).logged_in();
         assert_eq!((check.verdict, check.code.as_deref()), (Verdict::Warn, Some(code)), "{check:?}");
-        assert!(check.found.starts_with("a token is there, good for 1 h; but "), "{check:?}");
+        assert!(check.found.starts_with("there is a token, valid for 1 h, but "), "{check:?}");
     }
 }
 
@@ -122,7 +122,7 @@ fn a_token_that_the_gateway_refuses_while_no_login_is_possible_fails_with_the_ca
     let why = Unavailable { credential: "default".into(), detail, retry_after: None };
     let check = state(&snapshot).token_refused(&why);
     assert_eq!((check.code.as_deref(), check.verdict), (Some("password-refused"), Verdict::Fail));
-    assert!(check.found.starts_with("the gateway refuses the token"), "{check:?}");
+    assert!(check.found.starts_with("the gateway rejects the token"), "{check:?}");
     assert!(check.remedy.unwrap().contains("`vbc-proxy unlock default`"));
 }
 
@@ -137,12 +137,12 @@ fn a_token_that_lives_needs_no_login_and_says_how_long() {
     let mut snapshot = Snapshot { usable: true, expires_at: Some(later(82_800)), ..Snapshot::default() };
     assert_eq!(
         state(&snapshot).logged_in(),
-        Check::ok("login", "not needed: a token is there, good for 23 h")
+        Check::ok("login", "not needed: there is a token, valid for 23 h")
     );
     let got = LoginState { logins: 1, ..state(&snapshot) }.logged_in();
-    assert_eq!(got.found, "logged in, once: a token came, good for 23 h");
+    assert_eq!(got.found, "logged in once and got a token, valid for 23 h");
     let got = LoginState { refreshes: 1, ..state(&snapshot) }.logged_in();
-    assert_eq!(got.found, "not needed: the refresh token gave a token, good for 23 h");
+    assert_eq!(got.found, "not needed: the token was refreshed, valid for 23 h");
     snapshot.unsaved = true;
     assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
     snapshot.brake = true;

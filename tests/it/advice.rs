@@ -138,7 +138,7 @@ async fn the_advised_commands_work_with_a_running_proxy() {
     sim.inject(Action::UnlockUser { user: "alice@vbc.prod".into() }).unwrap();
     let output = Process::run(directory.path(), &arguments("vbc-proxy unlock default"), &asked).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stdout.contains("the brake is lifted"), "{output:?}");
+    assert!(output.stdout.contains("logins are allowed again"), "{output:?}");
     assert_eq!(get(address, USERS).await.status, 200);
 
     let before = sim.stats().token_requests;

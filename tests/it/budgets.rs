@@ -182,7 +182,7 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
     .await;
     let lines = "listen.max_connections = 100000\nupstream.connect_timeout = \"500ms\"";
     let mut running = Running::start(&upstream, lines, MOST).await;
-    running.process.logged("listen.max_connections is more than the file descriptors allow").await;
+    running.process.logged("lowered listen.max_connections").await;
     let mut waiting = tokio::task::JoinSet::new();
     // There are more clients, each with a request, than descriptors.
     for _ in 0..300 {

@@ -107,7 +107,7 @@ async fn a_user_who_denies_sees_that_nothing_has_changed() {
     setup.browser.find("button[name=deny]").await.click().await;
     let words = setup.outcome("refused").await;
     setup.browser.screenshot("denied").await;
-    assert!(words.contains("The service refused the login") && words.contains("access_denied"), "{words}");
+    assert!(words.contains("The service rejected the login") && words.contains("access_denied"), "{words}");
     assert_eq!(setup.world.admin("/ready").await.status, 503);
     // The page links to another attempt.
     setup.browser.find("#outcome a").await.click().await;
@@ -153,7 +153,7 @@ async fn an_authorization_response_that_is_opened_again_does_nothing() {
     for _ in 0..2 {
         setup.browser.open(&callback).await;
         let words = setup.outcome("refused").await;
-        assert!(words.contains("This login is done already"), "{words}");
+        assert!(words.contains("You are already logged in; nothing was changed."), "{words}");
     }
     setup.browser.screenshot("opened-again").await;
     assert_eq!(setup.world.get(USERS).await.status, 200);
@@ -172,7 +172,7 @@ async fn a_login_in_a_second_tab_replaces_the_one_in_the_first() {
     setup.fill_in(ALICE).await;
     let words = setup.outcome("refused").await;
     setup.browser.screenshot("first-tab").await;
-    assert!(words.contains("A second login was begun after this one"), "{words}");
+    assert!(words.contains("A newer login replaced this one"), "{words}");
     assert_eq!(setup.world.admin("/ready").await.status, 503);
 
     setup.browser.go_to_tab(&second).await;

@@ -78,7 +78,7 @@ async fn two_signals_at_once_end_a_simulator_and_a_replay_cleanly() {
     replay.signals(&["TERM", "INT"]);
     let output = replay.end().await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stdout.contains("0 requests answered"), "{output:?}");
+    assert!(output.stdout.contains("0 requests replayed"), "{output:?}");
 }
 
 /// Runs a command whose standard output is a full disk.
@@ -244,7 +244,7 @@ async fn refresh_and_unlock_mean_the_only_credential_or_the_default() {
     let output = run(&directory, &["unlock"], &admin).await;
     assert_eq!(
         (output.code, output.stdout.as_str()),
-        (Some(0), "credential default: nothing was held back\n")
+        (Some(0), "credential default: logins were not blocked; nothing was changed\n")
     );
     for command in ["refresh", "unlock"] {
         let output = run(&directory, &[command, "nobody"], &admin).await;
@@ -280,14 +280,20 @@ async fn check_ends_with_a_line_that_says_whether_the_configuration_is_valid() {
     let directory = before(&sim, "");
     let output = Process::run(directory.path(), &["check"], &[]).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stdout.ends_with("\n# The configuration is good.\n"), "{output:?}");
+    assert!(output.stdout.ends_with("\n# The configuration is valid.\n"), "{output:?}");
     let open = [("VBC_PROXY_LISTEN_ADDRESS", "0.0.0.0:0"), ("VBC_PROXY_LISTEN_ALLOW_ANONYMOUS", "true")];
     let output = Process::run(directory.path(), &["check"], &open).await;
-    assert!(output.stdout.ends_with("; standard error has 1 warning.\n"), "{output:?}");
+    assert!(
+        output.stdout.ends_with("\n# The configuration is valid, with 1 warning (see standard error).\n"),
+        "{output:?}"
+    );
     let wrong = [("VBC_PROXY_LISTEN_ADDRESS", "nowhere")];
     let output = Process::run(directory.path(), &["check"], &wrong).await;
     assert_eq!(output.code, Some(78), "{output:?}");
-    assert!(output.stderr.ends_with("1 finding in the configuration; it cannot be used\n"), "{output:?}");
+    assert!(
+        output.stderr.ends_with("vbc-proxy: the configuration cannot be used; fix the problem above\n"),
+        "{output:?}"
+    );
 }
 
 #[tokio::test]
@@ -342,7 +348,7 @@ async fn unlock_without_a_name_unlocks_the_only_credential() {
     get(address, USERS).await.assert_problem(503, "proxy_internal_error");
     sim.inject(Action::UnlockUser { user: "alice@vbc.prod".into() }).unwrap();
     let output = run(&directory, &["unlock"], &admin.to_string()).await;
-    assert!(output.stdout.contains("credential default: the brake is lifted"), "{output:?}");
+    assert!(output.stdout.contains("credential default: logins are allowed again"), "{output:?}");
     assert_eq!(get(address, USERS).await.status, 200);
     assert_eq!(serve.terminate().await.code, Some(0));
 }

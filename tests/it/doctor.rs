@@ -104,7 +104,7 @@ impl Case<'_> {
 async fn a_working_setup_is_reported_after_at_most_one_login() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
-    for expected in ["logged in, once: a token came, good for", "not needed: a token is there, good for"] {
+    for expected in ["logged in once and got a token, valid for", "not needed: there is a token, valid for"] {
         let output = doctor(directory.path(), &[], &[]).await;
         let text = flat(&output);
         assert_eq!(output.code, Some(0), "{output:?}");
@@ -114,13 +114,13 @@ async fn a_working_setup_is_reported_after_at_most_one_login() {
             "{}",
             output.stdout
         );
-        assert!(text.ends_with("not exceeded by these 5 requests All is well."), "{}", output.stdout);
+        assert!(text.ends_with("not exceeded by these 5 requests All checks pass."), "{}", output.stdout);
     }
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
     let (_, admin) = serve.listening().await;
     let output = doctor(directory.path(), &["default"], &[(ADMIN, &admin.to_string())]).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(flat(&output).contains("not needed: a token is there"), "{}", output.stdout);
+    assert!(flat(&output).contains("not needed: there is a token"), "{}", output.stdout);
     assert_eq!(serve.terminate().await.code, Some(0));
     let stats = sim.stats();
     assert_eq!(
@@ -135,16 +135,19 @@ async fn a_scope_without_openid_is_named() {
     let lines = "credentials.default.scope = \"default\"";
     let sentences = [
         "WARN configuration proxy.toml:",
-        "add openid: without it the service grants the scope `default`",
-        "WARN scope granted: default; openid is not in it",
-        "FAIL reports 401 Reports refuses a token whose scope lacks openid",
+        "add openid; without it the service grants the scope `default`",
+        "WARN scope granted: default, without openid",
+        "FAIL reports 401 Reports rejects tokens whose scope lacks openid",
         "add openid to the credential's scope",
     ];
     Case { lines, ..Case::default() }.diagnose(1, &sentences).await;
     let refuse = |sim: &Simulator| {
         sim.inject(Action::Openid { client_id: None, allowed: false }).unwrap();
     };
-    let sentences = ["openid was asked for and not granted: ask Vonage", "FAIL reports 401"];
+    let sentences = [
+        "ask Vonage to allow openid for the application: it was requested but not granted",
+        "FAIL reports 401",
+    ];
     Case { prepare: &refuse, ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -169,9 +172,9 @@ async fn user_names_that_cannot_work_are_reported_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_wrong_client_secret_is_named() {
     let sentences = [
-        "FAIL login client id or client secret is wrong (invalid_client)",
+        "FAIL login the client id or client secret is wrong (invalid_client)",
         "copy Consumer Key and Consumer Secret again",
-        "skipped suites not asked, no token to ask with: provisioning, telephony,",
+        "skipped suites not checked, because there is no token: provisioning, telephony,",
     ];
     let lines = "credentials.default.client_secret = \"wrong\"";
     Case { lines, ..Case::default() }.diagnose(1, &sentences).await;
@@ -192,7 +195,7 @@ async fn a_changed_client_secret_is_reported_once_although_a_token_seems_valid()
     let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
     let text = flat(&output);
     // A new secret ends the tokens too.
-    assert!(text.contains("FAIL login the gateway refuses the token"), "{}", output.stdout);
+    assert!(text.contains("FAIL login the gateway rejects the token"), "{}", output.stdout);
     assert!(text.contains("client id or client secret is wrong (invalid_client)"), "{}", output.stdout);
     assert!(text.ends_with("1 check fails."), "{}", output.stdout);
     assert_eq!(serve.terminate().await.code, Some(0));
@@ -226,7 +229,7 @@ async fn a_locked_account_is_reported_and_left_alone() {
         sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     };
     let sentences =
-        ["FAIL login the account is locked (17003); no login is tried until", "do not try before"];
+        ["FAIL login the account is locked (17003); no login is tried until", "do not log in before then"];
     Case { prepare: &lock, ..Case::default() }.diagnose(1, &sentences).await;
 
     let sim = Simulator::start().await.unwrap();
@@ -251,7 +254,7 @@ async fn a_login_that_needs_a_browser_is_reported() {
     let text = flat(&output);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(
-        text.contains("a person has to log in") && text.contains("→ run `vbc-proxy login default`."),
+        text.contains("an interactive login is needed") && text.contains("→ run `vbc-proxy login default`."),
         "{}",
         output.stdout
     );
@@ -281,11 +284,10 @@ async fn a_refused_password_is_the_only_failure_and_dependent_checks_are_skipped
         let output = doctor(directory.path(), &[], &[(ADMIN, &admin)]).await;
         let text = flat(&output);
         assert_eq!(output.code, Some(1), "{output:?}");
-        let login =
-            "FAIL login the gateway refuses the token, and no new one can be had: user name or password";
+        let login = "FAIL login the gateway rejects the token, and there is no new one: VBC rejected the user name or password";
         assert!(text.contains(login), "{}", output.stdout);
         assert!(
-            text.contains("skipped suites not asked, no token to ask with: provisioning"),
+            text.contains("skipped suites not checked, because there is no token: provisioning"),
             "{}",
             output.stdout
         );
@@ -339,8 +341,12 @@ async fn a_simulating_proxy_is_examined_without_any_file() {
     let (_, admin) = serve.listening().await;
     let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(flat(&output).contains("no file here; the running proxy has its own"), "{}", output.stdout);
-    assert!(output.stdout.ends_with("All is well.\n"), "{}", output.stdout);
+    assert!(
+        flat(&output).contains("no file in this directory; the running proxy has its own configuration"),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.ends_with("All checks pass.\n"), "{}", output.stdout);
     let stats = get(control, "/__sim/stats").await.json();
     assert_eq!(stats["logins"]["ok"], 1);
     assert_eq!(serve.terminate().await.code, Some(0));

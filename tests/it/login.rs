@@ -89,7 +89,7 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
 async fn a_redirect_uri_that_leads_elsewhere_is_reported() {
     let world = interactive_login().start().await;
     let page = world.admin(LOGIN).await;
-    assert_page(&page, 409, "refused", "does not lead to this listener");
+    assert_page(&page, 409, "refused", "does not point to this listener");
     assert!(page.text().contains("vbc-proxy login default --no-browser"), "{}", page.text());
     assert!(page.text().contains(REDIRECT), "{}", page.text());
     assert_eq!(status(&world).await["login_url"], Value::Null);
@@ -106,8 +106,13 @@ async fn the_page_of_all_logins_lists_the_interactive_ones() {
         assert!(!page.text().contains("nobody"), "{}", page.text());
     }
     let world = World::start().await;
-    assert_page(&world.admin(LOGIN).await, 404, "choose", "logs in by itself");
-    assert_page(&world.admin("/login").await, 200, "choose", "No credential of this proxy needs a person");
+    assert_page(&world.admin(LOGIN).await, 404, "choose", "logs in automatically");
+    assert_page(
+        &world.admin("/login").await,
+        200,
+        "choose",
+        "No credential of this proxy needs an interactive login",
+    );
 }
 
 /// The token in a page's form, and the form's action.
@@ -128,7 +133,7 @@ async fn another_user_replaces_the_first_only_after_confirmation() {
     assert_page(&page, 409, "other_user", "Nothing has been replaced yet");
     for words in [
         "<strong id=\"user\">bob@vbc.prod</strong>",
-        "id=\"confirm\" name=\"choice\" value=\"replace\">Replace alice@vbc.prod by bob@vbc.prod<",
+        "id=\"confirm\" name=\"choice\" value=\"replace\">Replace alice@vbc.prod with bob@vbc.prod<",
         "Keep alice@vbc.prod",
     ] {
         assert!(page.text().contains(words), "{words} in {}", page.text());
@@ -151,7 +156,7 @@ async fn another_user_replaces_the_first_only_after_confirmation() {
     assert_eq!(world.get(USERS).await.status, 200);
     // The confirmation works once.
     let page = browser.submit(world.admin, &action, &format!("token={token}&choice=replace")).await;
-    assert_page(&page, 400, "refused", "not known");
+    assert_page(&page, 400, "refused", "unknown");
 }
 
 #[tokio::test]
@@ -162,7 +167,7 @@ async fn the_current_user_can_be_kept() {
     let page = browser.log_in(&world, BOB).await;
     let (token, action) = question(page.text());
     let page = browser.submit(world.admin, &action, &format!("token={token}&choice=keep")).await;
-    assert_page(&page, 200, "kept", "Nothing was changed");
+    assert_page(&page, 200, "kept", "The other login was discarded.");
     let now = status(&world).await;
     assert_eq!((now["subject"].as_str(), now["last_login"]["outcome"].as_str()), (Some(ALICE), Some("kept")));
 }
@@ -178,9 +183,9 @@ async fn nobody_else_can_confirm_another_user() {
     let page = Browser::new().submit(world.admin, &action, &form).await;
     assert_page(&page, 403, "refused", "another browser");
     let page = browser.submit(world.admin, &action, "token=guess&choice=replace").await;
-    assert_page(&page, 400, "refused", "not known");
+    assert_page(&page, 400, "refused", "unknown");
     let page = browser.submit(world.admin, &action, "choice=replace").await;
-    assert_page(&page, 400, "refused", "not known");
+    assert_page(&page, 400, "refused", "unknown");
     for from in [
         "Origin: http://evil.example\nSec-Fetch-Site: cross-site",
         "Origin: http://localhost:3000\nSec-Fetch-Site: same-site",

@@ -78,7 +78,7 @@ async fn a_pasted_response_logs_a_running_proxy_in() {
     assert_eq!(get(address, USERS).await.status, 503);
     let output = paste(directory.path(), ALICE, &[], whole).await;
     assert_logged_in(&output, ALICE);
-    assert!(output.stderr.contains("Then paste the address"), "{output:?}");
+    assert!(output.stderr.contains("Then paste the browser's final address"), "{output:?}");
     assert_eq!(get(address, USERS).await.status, 200);
     // The bare code works too.
     let output = paste(directory.path(), ALICE, &[], |back| query(back, "code").unwrap()).await;
@@ -93,7 +93,7 @@ async fn without_a_proxy_the_tokens_go_into_its_store() {
     let directory = directory(&sim, "");
     let output = paste(directory.path(), ALICE, &[], whole).await;
     assert_logged_in(&output, ALICE);
-    assert!(output.stderr.contains("No proxy runs"), "{output:?}");
+    assert!(output.stderr.contains("No proxy is running"), "{output:?}");
     assert_eq!(sim.stats().token_requests, 1);
     let (serve, address) = serve(directory.path()).await;
     assert_eq!(get(address, USERS).await.status, 200);
@@ -180,7 +180,7 @@ async fn another_user_has_to_be_named() {
         let proxy = if running { Some(serve(directory.path()).await) } else { None };
         let output = paste(directory.path(), BOB, &[], whole).await;
         assert_eq!(output.code, Some(1), "{output:?}");
-        for words in ["login of bob@vbc.prod", "is alice@vbc.prod's until now", "--replace-user bob@vbc.prod"]
+        for words in ["logged in as bob@vbc.prod", "belongs to alice@vbc.prod", "--replace-user bob@vbc.prod"]
         {
             assert!(output.stderr.contains(words), "{words}: {output:?}");
         }
@@ -202,7 +202,7 @@ async fn anything_but_the_response_to_this_login_is_refused() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     for (pasted, words) in [
-        (format!("{REDIRECT}?code=c&state=another"), "answer to another login"),
+        (format!("{REDIRECT}?code=c&state=another"), "belongs to another login"),
         ("no idea".to_owned(), "contains no code"),
         (REDIRECT.to_owned(), "contains no code"),
         ("made-up-code".to_owned(), "invalid_grant"),
@@ -226,7 +226,7 @@ async fn wrong_usage_of_login_lists_the_possible_credentials() {
     let directory = directory(&sim, "");
     let output = Process::run(directory.path(), &["login", "nobody"], &[]).await;
     assert_eq!(output.code, Some(64), "{output:?}");
-    assert!(output.stderr.contains("there is default"), "{output:?}");
+    assert!(output.stderr.contains("the credentials are: default"), "{output:?}");
     let wrong: [&[&str]; 4] = [
         &["login", "--code", "secret-code"],
         &["login", "--no-browser", "--code", "-"],
@@ -399,7 +399,7 @@ async fn a_login_interrupted_while_its_code_is_redeemed_is_finished() {
             _ => login.signal_to_the_end("INT").await,
         };
         assert_eq!(output.code, Some(1), "{output:?}");
-        assert_eq!(output.stderr.contains("was logged in all the same; its tokens are stored"), signals == 1);
+        assert_eq!(output.stderr.contains("had succeeded; its tokens are stored"), signals == 1);
     }
 }
 
@@ -442,7 +442,7 @@ async fn a_login_that_could_not_be_stored_fails() {
     response_by(&sim, &mut connection, &request).await;
     let output = login.end().await;
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("could not be stored and end with this command"), "{output:?}");
+    assert!(output.stderr.contains("so they are lost when this command ends"), "{output:?}");
     assert!(!output.stderr.contains("log of the proxy"), "{output:?}");
 }
 
@@ -458,6 +458,6 @@ async fn another_program_on_the_admin_address_is_not_taken_for_the_proxy() {
         let variables = [(variables[0].0, variables[0].1.as_str())];
         let output = Process::run(directory.path(), &PASTE, &variables).await;
         assert_eq!(output.code, Some(69), "{output:?}");
-        assert!(output.stderr.contains("another program answers on admin.address"), "{output:?}");
+        assert!(output.stderr.contains("another program listens on "), "{output:?}");
     }
 }

@@ -11,7 +11,7 @@ use crate::interactive::{
 };
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
-const UNCHANGED: &str = "Nothing was replaced";
+const UNCHANGED: &str = "Nothing was changed";
 
 /// A world where alice has logged in.
 async fn logged_in() -> (World, Clock, Browser) {
@@ -52,7 +52,7 @@ async fn a_state_that_is_unknown_or_missing_redeems_nothing() {
         format!("/callback?code={code}&state="),
         "/callback".to_owned(),
     ] {
-        assert_failed(&browser.visit(world.admin, &target).await, 400, "This login is not known");
+        assert_failed(&browser.visit(world.admin, &target).await, 400, "This login is unknown");
     }
     assert_eq!(codes_redeemed(&world), before);
     assert_unchanged(&world).await;
@@ -69,7 +69,7 @@ async fn a_state_works_once() {
     let (revision, redeemed) = (status(&world).await["revision"].clone(), codes_redeemed(&world));
     browser.cookies = cookies;
     let page = browser.visit(world.admin, &callback).await;
-    assert_page(&page, 409, "refused", "This login is done already");
+    assert_page(&page, 409, "refused", "You are already logged in; nothing was changed.");
     // A second redemption of the code would have revoked its tokens.
     assert_eq!(codes_redeemed(&world), redeemed);
     assert_eq!(status(&world).await["revision"], revision);
@@ -91,7 +91,7 @@ async fn a_second_login_in_the_same_browser_replaces_the_first() {
     let first = browser.authorize(&world, ALICE).await;
     let second = browser.authorize(&world, ALICE).await;
     let page = browser.visit(world.admin, &first).await;
-    assert_failed(&page, 400, "A second login was begun after this one");
+    assert_failed(&page, 400, "A newer login replaced this one");
     assert_unchanged(&world).await;
     assert_page(&browser.visit(world.admin, &second).await, 200, "logged_in", ALICE);
 }
@@ -108,8 +108,8 @@ async fn a_response_in_another_browser_is_refused_and_the_first_can_still_finish
     let (name, _, path) = browser.cookies[0].clone();
     made_up.cookies.push((name, "A".repeat(43), path));
     let redeemed = codes_redeemed(&world);
-    assert_failed(&none.visit(world.admin, &callback).await, 403, "begun in another browser");
-    assert_failed(&made_up.visit(world.admin, &callback).await, 403, "begun in another browser");
+    assert_failed(&none.visit(world.admin, &callback).await, 403, "started in another browser");
+    assert_failed(&made_up.visit(world.admin, &callback).await, 403, "started in another browser");
     let page = other.visit(world.admin, &callback).await;
     assert!([400, 403].contains(&page.status), "{}", page.text());
     assert_eq!(codes_redeemed(&world), redeemed);
@@ -125,7 +125,7 @@ async fn an_attacker_cannot_log_a_victim_in_to_another_account() {
     let response = Browser::new().authorize(&world, BOB).await;
     let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
     let mut victim = Browser::new();
-    assert_failed(&victim.send(world.admin, &attack, b"").await, 403, "begun in another browser");
+    assert_failed(&victim.send(world.admin, &attack, b"").await, 403, "started in another browser");
     // It also fails while the victim has a login in progress.
     let callback = victim.authorize(&world, ALICE).await;
     let page = victim.send(world.admin, &attack, b"").await;
@@ -175,7 +175,7 @@ async fn a_refusal_of_the_service_is_shown_in_its_words_and_as_text() {
     assert_failed(&page, 400, "&lt;img src=x onerror=alert(1)&gt;&quot;&#39;");
     assert!(!page.text().contains("<img"), "{}", page.text());
     // The state has been used, so its code comes too late.
-    assert_failed(&browser.visit(world.admin, &callback).await, 409, "used already");
+    assert_failed(&browser.visit(world.admin, &callback).await, 409, "already used");
     assert_unchanged(&world).await;
 }
 
@@ -185,7 +185,7 @@ async fn a_response_without_a_code_is_reported_as_such() {
     let callback = browser.authorize(&world, ALICE).await;
     let state = query(&callback, "state").unwrap();
     let page = browser.visit(world.admin, &format!("/callback?state={state}")).await;
-    assert_failed(&page, 400, "has no code in it");
+    assert_failed(&page, 400, "contains no code");
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_browser_does_not_consume_a_login_of_the_command_line() {
     let begun = crate::operate::post(world.admin, "/credentials/default/login", "").await.json();
     let callback = approve(begun["url"].as_str().unwrap(), ALICE).await;
     let page = Browser::new().visit(world.admin, &callback).await;
-    assert_page(&page, 400, "refused", "The command line waits for this answer");
+    assert_page(&page, 400, "refused", "The command line waits for this login");
     let pasted = format!("http://localhost:8081{callback}");
     let given = serde_json::json!({ "login": begun["login"], "answer": pasted }).to_string();
     let response = crate::operate::post(world.admin, "/credentials/default/login/answer", &given).await;

@@ -209,7 +209,11 @@ async fn unlock_on_the_command_line_unlocks_a_credential_of_a_running_proxy() {
     assert!(output.stdout.contains("vbc-proxy unlock default"), "{output:?}");
     sim.inject(Action::UnlockUser { user: "alice@vbc.prod".into() }).unwrap();
     let output = Process::run(directory.path(), &["unlock", "default"], &[]).await;
-    assert_eq!((output.code, output.stdout.contains("the brake is lifted")), (Some(0), true), "{output:?}");
+    assert_eq!(
+        (output.code, output.stdout.contains("logins are allowed again")),
+        (Some(0), true),
+        "{output:?}"
+    );
     assert_eq!(get(address, USERS).await.status, 200);
     let output = Process::run(directory.path(), &["unlock", "nobody"], &[]).await;
     assert_eq!(output.code, Some(64), "{output:?}");

@@ -93,8 +93,8 @@ async fn a_request_without_a_match_gets_the_nearest_record_and_the_end_lists_unu
     assert!(logged.contains("page=1") && !logged.contains("s3cret"), "{logged}");
     let ended = playing.terminate().await;
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stdout.contains("2 records, 1 requests answered, 1 without a match"), "{}", ended.stdout);
-    let never = format!("never asked for: record 2, GET {CALLS}/");
+    assert!(ended.stdout.contains("2 records, 1 requests replayed, 1 without a match"), "{}", ended.stdout);
+    let never = format!("not requested: record 2, GET {CALLS}/");
     assert!(ended.stdout.contains(&never), "{}", ended.stdout);
     assert!(!ended.stdout.contains("15551234567"), "{}", ended.stdout);
 

@@ -54,7 +54,7 @@ async fn a_command_that_a_signal_ended_or_that_is_missing_has_the_status_that_sh
     )
     .await;
     assert_eq!(none.code, Some(127));
-    assert!(none.stderr.contains("./no-such-command cannot be run: No such file"), "{}", none.stderr);
+    assert!(none.stderr.contains("cannot run ./no-such-command: No such file"), "{}", none.stderr);
     fs::write(directory.path().join("text"), "text").unwrap();
     let text =
         Process::run(directory.path(), &["run", "--simulate", "--", "./text"], &variables(&directory)).await;
@@ -110,7 +110,7 @@ async fn a_run_is_quiet_and_names_its_log_where_the_command_fails() {
 
     let said = run(&[], 7).await;
     let named =
-        said.strip_prefix("mine\nvbc-proxy: the command failed; what the proxy logged is in ").unwrap();
+        said.strip_prefix("mine\nvbc-proxy: the command failed; the log of the proxy is in ").unwrap();
     let log = std::path::Path::new(named.split(" (").next().unwrap());
     assert_eq!((log.parent().unwrap(), said.lines().count()), (temporary.as_path(), 2));
     assert_eq!(fs::metadata(log).unwrap().permissions().mode() & 0o777, 0o600);
@@ -123,7 +123,7 @@ async fn a_run_is_quiet_and_names_its_log_where_the_command_fails() {
 
     let said = run(&["--verbose"], 7).await;
     assert!(said.contains("\"level\":\"INFO\"") && said.contains("mine\n"), "{said}");
-    assert!(!said.contains("what the proxy logged"), "{said}");
+    assert!(!said.contains("the log of the proxy"), "{said}");
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }
 

@@ -196,7 +196,7 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     assert!(status["trouble"].as_str().unwrap().contains("no such file or directory"), "{status}");
     let output = serve.terminate().await;
     assert_eq!(output.code, Some(1), "{output:?}");
-    let told = "the latest token set could not be stored and ends with this process";
+    let told = "could not save the latest token set, so it is lost when this process ends";
     assert!(output.stderr.contains(told), "{}", output.stderr);
 }
 

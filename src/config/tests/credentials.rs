@@ -116,7 +116,7 @@ fn secrets_come_from_files_relative_to_the_configuration() {
 fn a_secret_is_given_once() {
     let text = format!("{CREDENTIAL}password_env = \"VBC_PASSWORD\"\n");
     let found = findings(&text);
-    let expected = "proxy.toml:7:1: credentials.default.password_env: password is given as well; \
+    let expected = "proxy.toml:7:1: credentials.default.password_env: password is also given; \
                     keep one of password, password_file and password_env";
     assert_eq!(found, [expected]);
 }
@@ -139,10 +139,12 @@ fn names_of_users_and_credentials_are_checked() {
     let named = |username| CREDENTIAL.replace("alice", username);
     assert!(findings(&named("acme.api"))[0].contains("use the name and password of a VBC user"));
     assert!(findings(&named("a@vbc.prod@vbc.prod"))[0].contains("twice"));
-    assert!(findings(&CREDENTIAL.replace("default", "\"a b\""))[0].contains("no name for a credential"));
+    assert!(
+        findings(&CREDENTIAL.replace("default", "\"a b\""))[0].contains("not a valid name for a credential")
+    );
     let two = |a, b| format!("{}{}", CREDENTIAL.replace("default", a), CREDENTIAL.replace("default", b));
     assert!(findings(&two("a", "b"))[0].contains("none is called `default`"));
-    assert!(findings(&two("default", "Default"))[0].contains("too like"));
+    assert!(findings(&two("default", "Default"))[0].contains("too similar"));
     let warnings = load(&two("default", "other"), &[]).unwrap().warnings;
     let warnings = shown(&warnings);
     assert!(warnings.iter().any(|one| one.contains("the same application, user and scope")), "{warnings:?}");
@@ -164,7 +166,7 @@ fn several_credentials_are_a_warning_while_nothing_chooses_among_them() {
     let other = CREDENTIAL.replace("default", "other").replace("alice", "bob");
     let warnings = shown(&load(&format!("{CREDENTIAL}{other}"), &[]).unwrap().warnings);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("every request uses credentials.default"), "{warnings:?}");
+    assert!(warnings[0].contains("all requests use credentials.default"), "{warnings:?}");
     assert!(load(CREDENTIAL, &[]).unwrap().warnings.is_empty());
 }
 
@@ -183,7 +185,10 @@ fn refresh_and_client_auth_are_read() {
     assert!(basic.warnings.is_empty());
     let text = CREDENTIAL.replace("s3cret-inline", "s3cret+inline");
     let warnings = shown(&load(&format!("{text}client_auth = \"basic\"\n"), &[]).unwrap().warnings);
-    assert!(warnings[0].contains("changes client_secret") && !warnings[0].contains("s3cret"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("form-encodes client_secret") && !warnings[0].contains("s3cret"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -193,10 +198,13 @@ fn a_code_is_redeemed_with_basic_by_default_and_a_secret_that_this_changes_is_wa
     let found = warnings(code);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].starts_with("proxy.toml:1:14: credentials.default.client_auth: form-encoding"),
+        found[0].starts_with("proxy.toml:1:14: credentials.default.client_auth: \"basic\" (the default"),
         "{found:?}"
     );
-    assert!(found[0].contains("the default for a code") && !found[0].contains("s3cret"), "{found:?}");
+    assert!(
+        found[0].contains("the default for redeeming a code") && !found[0].contains("s3cret"),
+        "{found:?}"
+    );
     assert!(warnings(&format!("{code}client_auth = \"body\"")).is_empty());
     assert!(warnings(&code.replace('/', "")).is_empty());
 }
@@ -236,7 +244,7 @@ fn what_a_login_by_code_needs_is_read() {
     let others = warnings.iter().filter(|one| !one.contains("there are several credentials")).count();
     assert_eq!(others, 0, "two persons may log in to one application: {warnings:?}");
     let warnings = shown(&read("redirect_uri = \"http://app.example/callback\"").unwrap().warnings);
-    assert!(warnings[0].contains("in the clear"), "{warnings:?}");
+    assert!(warnings[0].contains("sent unencrypted"), "{warnings:?}");
 }
 
 #[test]
@@ -252,15 +260,15 @@ fn ages_are_read_with_the_longest_prefix_first() {
     assert_eq!(ages(CREDENTIAL, &[]), [""; 0]);
     let name = "VBC_PROXY_CREDENTIALS_DEFAULT_MAX_AGE";
     assert_eq!(ages(&text, &[(name, "/t/a=b = 4m, /t/ccccc=5m,")]), ["/t/ccccc 300", "/t/a=b 240"]);
-    assert!(load(&text, &[(name, "/t/a")]).unwrap_err().to_string().contains("write for example max_age"));
+    assert!(load(&text, &[(name, "/t/a")]).unwrap_err().to_string().contains("write, for example, max_age"));
 
     for (lines, why) in [
-        ("max_age = { \"t/a\" = \"4m\" }", "not the beginning of a path"),
-        ("max_age = { \"/t?a\" = \"4m\" }", "not the beginning of a path"),
+        ("max_age = { \"t/a\" = \"4m\" }", "not a path prefix"),
+        ("max_age = { \"/t?a\" = \"4m\" }", "not a path prefix"),
         ("max_age = { \"/t\" = \"9s\" }", "at least 10s"),
         ("max_age = { \"/t\" = 240 }", "needs a unit"),
-        ("max_age = { \"/t\" = true }", "not a table of texts"),
-        ("max_age = \"4m\"", "not a table of texts"),
+        ("max_age = { \"/t\" = true }", "expected a table of strings"),
+        ("max_age = \"4m\"", "expected a table of strings"),
     ] {
         let found = findings(&format!("{CREDENTIAL}{lines}\n"));
         assert!(found.len() == 1 && found[0].contains(why), "{lines}: {found:?}");
@@ -386,7 +394,7 @@ fn an_open_file_with_a_secret_in_it_is_warned_of() {
         let source = Source { file: Some((path.clone(), checks)), ..source(text, "") };
         shown(&read(Some(source), &environment(&FOUR), Purpose::Serve).unwrap().warnings)
     };
-    let expected = "proxy.toml: it holds a secret, and everyone can read it; chmod 600 it";
+    let expected = "proxy.toml: the file contains a secret, and everyone can read it; chmod 600 it";
     assert_eq!(warnings(CREDENTIAL, true), [expected]);
     assert!(warnings(CREDENTIAL, false).is_empty());
     let by_name = "client_id_env = \"VBC_CLIENT_ID\"\nclient_secret_env = \"VBC_CLIENT_SECRET\"\n\

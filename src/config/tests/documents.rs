@@ -1,4 +1,4 @@
-//! `proxy.toml` and `docs/configuration.md` are what the tables say.
+//! `proxy.toml` and `docs/configuration.md` are generated from the tables of the sections.
 
 use std::fs;
 use std::path::Path;
@@ -10,26 +10,74 @@ use crate::config::sections::SCHEMA;
 const EXAMPLE_HEAD: &str = r#"# vbc-proxy adds a fresh Authorization header to every request for the Vonage Business
 # Communications API.
 #
-# A line that is commented out shows the default, or an example if there is no default. Durations
-# and sizes carry units: "250ms", "10s", "1h30m"; "64KiB", "1MB". Paths are relative to this file. An
-# environment variable overrides any key: VBC_PROXY_LISTEN_ADDRESS,
-# VBC_PROXY_CREDENTIALS_DEFAULT_GRANT.
+# A commented-out line shows the default of its key, or an example if there is no default.
+# Durations and sizes have units: "250ms", "10s", "1h30m"; "64KiB", "1MB". Relative paths are
+# relative to this file. An environment variable overrides each key, for example
+# VBC_PROXY_LISTEN_ADDRESS or VBC_PROXY_CREDENTIALS_DEFAULT_GRANT.
 #
-# `vbc-proxy check` validates this file and prints the effective configuration. `vbc-proxy serve
-# --simulate` runs it with the built-in simulator, without a VBC account.
+# `vbc-proxy check` checks this file and prints the effective settings.
+# `vbc-proxy serve --simulate` runs it with the built-in simulator, without a VBC account.
 "#;
 
 const REFERENCE_HEAD: &str = r#"# Configuration
 
-Every key of `proxy.toml`. `vbc-proxy init` writes the file, `vbc-proxy check` validates it and prints
-the effective configuration. All keys are optional unless they are marked as required.
+This page lists every key of `proxy.toml`. `vbc-proxy init` writes a file with all keys and their
+defaults. `vbc-proxy check` reports all problems of your file at once, each with its line, key and
+remedy, and prints the effective settings without secrets. The file is read once, at the start: restart the
+proxy to apply a change. Only the certificates of `listen.tls` are reloaded while it runs.
 
-Durations have units (`"250ms"`, `"10s"`, `"1h30m"`; ms, s, m, h, d), and so have sizes (`"64KiB"`,
-`"1MB"`; B, kB, KiB, MB, MiB, GB, GiB). Paths are relative to the file. An environment variable overrides
-any key: `VBC_PROXY_<SECTION>_<KEY>`, for example `VBC_PROXY_LISTEN_ADDRESS` or
-`VBC_PROXY_CREDENTIALS_DEFAULT_GRANT`. Commas separate the items of lists and tables there.
+## How the file is found
 
-This page is written from the tables in `src/config`. To write it again:
+1. `--config FILE` names it.
+2. Without that option, `proxy.toml` in the working directory is used if it exists.
+3. Without any file, the environment variables `VBC_CLIENT_ID`, `VBC_CLIENT_SECRET`, `VBC_USERNAME` and
+   `VBC_PASSWORD` define one credential, called `default`. All other keys have their defaults.
+
+Relative paths in the configuration are relative to the directory of the file, or to the working directory if
+there is no file. A file that other users can change is rejected. Unknown sections and keys are errors.
+
+## Environment variables
+
+`VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file, or sets it if the file does not have it. The name is
+in upper case, with `_` for `-`:
+
+| key | variable |
+| --- | --- |
+| `listen.address` | `VBC_PROXY_LISTEN_ADDRESS` |
+| `upstream.connect_timeout` | `VBC_PROXY_UPSTREAM_CONNECT_TIMEOUT` |
+| `credentials.default.grant` | `VBC_PROXY_CREDENTIALS_DEFAULT_GRANT` |
+| `credentials.my-crm.username` | `VBC_PROXY_CREDENTIALS_MY_CRM_USERNAME` |
+
+The value is written without quotes. In lists and tables, commas separate the items:
+`VBC_PROXY_LISTEN_HOSTS=vbc.internal,vbc.example`. An empty variable counts as not set. A variable with an
+unknown name is ignored with a warning.
+
+## Secrets
+
+`client_id`, `client_secret`, `username` and `password` each have three forms. Give exactly one:
+
+| form | meaning |
+| --- | --- |
+| `client_secret_env = "VBC_CLIENT_SECRET"` | the name of an environment variable that contains the value |
+| `client_secret_file = "client_secret"` | a file that contains the value; a line end after it is ignored |
+| `client_secret = "…"` | the value itself |
+
+A first refresh token has only the forms `refresh_token_env` and `refresh_token_file`. There is a warning if
+other users can read a file with a secret. `serve --simulate` reads no secrets. Messages, logs and the output
+of `check` never show a secret.
+
+## Values
+
+- Durations have units: `"250ms"`, `"10s"`, `"1h30m"`. The units are ms, s, m, h and d.
+- Sizes have units: `"64KiB"`, `"1MB"`. The units are B, kB, KiB, MB, MiB, GB and GiB.
+- Strings have quotes. Numbers, `true` and `false` have none.
+- A key is optional unless its default is *required*. *none* means that there is no default.
+"#;
+
+const REFERENCE_TAIL: &str = r#"
+---
+
+This page is generated from the tables in `src/config`. After a change there, run
 `VBC_PROXY_WRITE_DOCUMENTS=1 cargo test --lib config::tests::documents`.
 "#;
 
@@ -81,7 +129,7 @@ fn reference() -> String {
             text.push_str(&row(key));
         }
     }
-    text
+    text + REFERENCE_TAIL
 }
 
 fn row(key: &Key) -> String {
@@ -108,8 +156,8 @@ fn the_documents_are_what_the_tables_say() {
             fs::write(&path, &expected).unwrap();
         }
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let hint = "VBC_PROXY_WRITE_DOCUMENTS=1 cargo test --lib config::tests::documents writes it again";
-        assert!(text == expected, "{file} is not what the tables in src/config say; {hint}");
+        let hint = "run VBC_PROXY_WRITE_DOCUMENTS=1 cargo test --lib config::tests::documents";
+        assert!(text == expected, "{file} differs from the tables in src/config; {hint}");
     }
 }
 
@@ -173,11 +221,10 @@ mod section_of_a_test {
         assert_eq!(
             findings,
             [
-                "proxy.toml:4:1: kettle.milk_frist: there is no such key; did you mean `milk_first`?",
+                "proxy.toml:4:1: kettle.milk_frist: unknown key; did you mean `milk_first`?",
                 "proxy.toml:2:8: kettle.boil: a duration needs a unit; \
-                 write for example \"5s\"; the units are ms, s, m, h and d",
-                "proxy.toml:3:8: kettle.cups: this is not a number that makes sense; \
-                 write a number from 1 to 12, without quotes",
+                 write, for example, \"5s\"; the units are ms, s, m, h and d",
+                "proxy.toml:3:8: kettle.cups: expected a number from 1 to 12, without quotes",
             ]
         );
     }

@@ -38,7 +38,7 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     let path = directory.path().join("proxy.toml");
     write(&path, open_to_all(directory.path()), 0o646);
     let load = |purpose| super::super::load::load(Some(&path), purpose, &environment(&[]));
-    // What somebody else may have written is not acted on: no file that it names is opened.
+    // A file that another user may have written is not acted on: no file that it names is opened.
     let found = shown(load(Purpose::Serve).unwrap_err().iter().as_slice());
     assert!(found.len() == 1 && found[0].contains("proxy.toml; chmod o-w"), "{found:?}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -64,8 +64,8 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     assert_eq!(found.len(), 11, "{found:?}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
 
-    // Where a running proxy is looked for, the file says where secrets go; under --simulate there
-    // are none.
+    // To find a running proxy, the file must be trusted: it decides where secrets are sent. With
+    // --simulate there are no secrets.
     let found = shown(load(Purpose::Find).unwrap_err().iter().as_slice());
     assert!(found.len() == 1 && found[0].contains("proxy.toml; chmod o-w"), "{found:?}");
     let warnings = shown(&load(Purpose::Simulate).unwrap().warnings);
@@ -152,7 +152,7 @@ fn a_secret_in_another_encoding_is_named_as_that_and_never_quoted() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     let found = read(Some(source(&text, directory.path())), &environment(&[]), Purpose::Serve).unwrap_err();
-    assert!(found.to_string().ends_with("; name the file in it"), "{found}");
+    assert!(found.to_string().ends_with("; name a file in this directory"), "{found}");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_variable_that_is_not_utf8_is_found_and_never_called_unset() {
     assert_eq!(
         override_of,
         "VBC_PROXY_LISTEN_ADDRESS: the value of the variable VBC_PROXY_LISTEN_ADDRESS is not UTF-8; \
-         export VBC_PROXY_LISTEN_ADDRESS again, as UTF-8"
+         set VBC_PROXY_LISTEN_ADDRESS to a UTF-8 value"
     );
     let alone = found(None, &environment(&[]).with_garbage("VBC_PROXY_LOG_LEVEL"));
     assert!(

@@ -82,10 +82,10 @@ client_id = "id"
 client_secret_file = "/nowhere/secret"
 "#;
     let findings = load(text, &[]).unwrap_err().to_string();
-    let expected = r#"proxy.toml:2:1: listen.adress: there is no such key; did you mean `address`?
-proxy.toml:3:18: listen.header_timeout: "10 parsecs" is not a duration; write for example "10s", "250ms" or "1h30m"
-proxy.toml:5:7: upstream.url: the scheme of "ftp://api.vonage.com" is neither https nor http; write for example "https://api.vonage.com"
-proxy.toml:7:9: credentials.default.grant: "magic" is not known; write "password" or "authorization_code"
+    let expected = r#"proxy.toml:2:1: listen.adress: unknown key; did you mean `address`?
+proxy.toml:3:18: listen.header_timeout: "10 parsecs" is not a duration; write, for example, "10s", "250ms" or "1h30m"
+proxy.toml:5:7: upstream.url: the scheme of "ftp://api.vonage.com" is neither https nor http; write, for example, "https://api.vonage.com"
+proxy.toml:7:9: credentials.default.grant: unknown value "magic"; write "password" or "authorization_code"
 proxy.toml:9:22: credentials.default.client_secret_file: cannot read /nowhere/secret: No such file or directory (os error 2); correct the path or the file's permissions"#;
     assert_eq!(findings, expected);
 }
@@ -138,20 +138,17 @@ fn what_is_not_built_yet_is_refused_and_never_ignored() {
 
 #[test]
 fn unknown_sections_and_misplaced_keys_are_explained() {
-    assert_eq!(
-        found("[lisen]\n"),
-        ["proxy.toml:1:2: lisen: there is no such section; did you mean `listen`?"]
-    );
+    assert_eq!(found("[lisen]\n"), ["proxy.toml:1:2: lisen: unknown section; did you mean `listen`?"]);
     assert_eq!(
         found("token_url = \"https://x\"\n"),
-        ["proxy.toml:1:1: token_url: there is no such key outside of sections; it belongs to [oauth]"]
+        ["proxy.toml:1:1: token_url: unknown key outside of all sections; it belongs to [oauth]"]
     );
     assert_eq!(
         found("[upstream]\ntoken_url = \"https://x\"\n"),
-        ["proxy.toml:2:1: upstream.token_url: there is no such key; it belongs to [oauth]"]
+        ["proxy.toml:2:1: upstream.token_url: unknown key; it belongs to [oauth]"]
     );
-    assert_eq!(found("listen = 5\n"), ["proxy.toml:1:1: listen: this is a section; write it as [listen]"]);
-    assert_eq!(found("[[log]]\n"), ["proxy.toml:1:3: log: this is a section; write it as [log]"]);
+    assert_eq!(found("listen = 5\n"), ["proxy.toml:1:1: listen: expected a section; write it as [listen]"]);
+    assert_eq!(found("[[log]]\n"), ["proxy.toml:1:3: log: expected a section; write it as [log]"]);
 }
 
 #[test]
@@ -196,7 +193,7 @@ fn values_that_make_no_sense_are_refused() {
     assert!(found("[log]\nlevel = \"inof\"\n")[0].contains("is not a log level"));
     assert!(found("[log]\nlevel = \"info,vbc_proxy::oauth=debug\"\n").is_empty());
     assert!(found("[upstream]\nca_file = \"/nowhere\"\n")[0].contains("cannot read /nowhere"));
-    assert!(found("[upstream]\nurl = \"https://api.vonage.com/t\"\n")[0].contains("without a path"));
+    assert!(found("[upstream]\nurl = \"https://api.vonage.com/t\"\n")[0].contains("must have no path"));
 }
 
 #[test]
@@ -213,12 +210,12 @@ fn a_disk_for_replays_must_be_of_use_and_there() {
 
     let missing = found("[retry]\ndisk = \"1MiB\"\ndisk_path = \"/nowhere\"\n");
     assert!(
-        missing[0].starts_with("proxy.toml:3:13: retry.disk_path: no file can be made in /nowhere"),
+        missing[0].starts_with("proxy.toml:3:13: retry.disk_path: cannot create a file in /nowhere"),
         "{missing:?}"
     );
     assert!(found("[retry]\ndisk_path = \"/nowhere\"\n").is_empty());
-    assert!(found("[retry]\ndisk = \"64KiB\"\n")[0].contains("not over retry.memory"));
-    assert!(found("[retry]\ndisk = \"2GiB\"\n")[0].contains("over retry.disk_total"));
+    assert!(found("[retry]\ndisk = \"64KiB\"\n")[0].contains("not larger than retry.memory"));
+    assert!(found("[retry]\ndisk = \"2GiB\"\n")[0].contains("larger than retry.disk_total"));
 }
 
 #[test]
@@ -239,7 +236,8 @@ fn the_admin_listener_is_for_this_machine_alone_whatever_is_allowed() {
         let findings = found(&text);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(
-            findings[0].starts_with("proxy.toml:4:11: admin.address: the admin listener is for this machine")
+            findings[0]
+                .starts_with("proxy.toml:4:11: admin.address: the admin listener must not be reachable")
         );
         let variables = [("VBC_PROXY_ADMIN_ADDRESS", address)];
         assert!(simulate(CREDENTIAL, &variables).is_err(), "{address}");
@@ -287,7 +285,7 @@ fn a_login_page_of_another_server_is_warned_of() {
     };
     let found = warnings("token_url = \"https://x.test/token\"");
     assert!(
-        found.len() == 1 && found[0].starts_with("proxy.toml: oauth.authorize_url: a person"),
+        found.len() == 1 && found[0].starts_with("proxy.toml: oauth.authorize_url: users would log in at"),
         "{found:?}"
     );
     let both = "token_url = \"https://x.test/token\"\nauthorize_url = \"https://x.test/authorize\"";
@@ -300,7 +298,9 @@ fn two_listeners_need_two_addresses() {
     let findings = found("[admin]\naddress = \"localhost:8080\"\n");
     assert_eq!(
         findings,
-        ["proxy.toml:2:11: admin.address: listen.address is 127.0.0.1:8080 too; give each its own port"]
+        [
+            "proxy.toml:2:11: admin.address: listen.address already uses 127.0.0.1:8080; give each listener its own port"
+        ]
     );
     assert!(found("[listen]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n").is_empty());
 }
@@ -317,10 +317,12 @@ fn a_list_of_addresses_is_read_in_its_order_and_by_the_rules_of_one() {
     let findings = |lines: &str| shown_of(load(lines));
     assert_eq!(
         findings("address = [\"127.0.0.1:1\", \"localhost:1\"]"),
-        ["proxy.toml:2:27: listen.address: listen.address is 127.0.0.1:1 too; give each its own port"]
+        [
+            "proxy.toml:2:27: listen.address: listen.address already uses 127.0.0.1:1; give each listener its own port"
+        ]
     );
     let twice = findings("address = [\"unix:/a\", \"unix:/a\", \"127.0.0.1:0\", \"127.0.0.1:0\"]");
-    assert!(twice.len() == 1 && twice[0].ends_with("unix:/a too; give each its own path"), "{twice:?}");
+    assert!(twice.len() == 1 && twice[0].ends_with("already uses unix:/a; give each listener its own path"), "{twice:?}");
     assert!(findings("address = [\"127.0.0.1:1\", \"0.0.0.0:2\"]")[0].contains("anyone who can reach"));
     for wrong in ["address = []", "address = [1]", "address = 1", "address = [\"a\"]", "unix_mode = \"0400\""]
     {
@@ -402,7 +404,7 @@ fn a_bad_variable_is_found_under_its_own_name() {
 #[test]
 fn an_unknown_variable_is_a_warning() {
     let warnings = shown(&load(CREDENTIAL, &[("VBC_PROXY_LISTEN_ADRESS", "x")]).unwrap().warnings);
-    let expected = "VBC_PROXY_LISTEN_ADRESS: no key of the configuration has this name; \
+    let expected = "VBC_PROXY_LISTEN_ADRESS: this variable names no key of the configuration and is ignored; \
                     did you mean VBC_PROXY_LISTEN_ADDRESS?";
     assert_eq!(warnings, [expected]);
 }
@@ -411,7 +413,7 @@ fn an_unknown_variable_is_a_warning() {
 fn a_file_that_is_not_there_is_found_only_when_it_was_named() {
     let path = Some(Path::new("/nowhere/proxy.toml"));
     let findings = super::load::load(path, Purpose::Serve, &environment(&[])).unwrap_err().to_string();
-    assert!(findings.starts_with("/nowhere/proxy.toml: cannot read it: No such file"), "{findings}");
+    assert!(findings.starts_with("/nowhere/proxy.toml: cannot read the file: No such file"), "{findings}");
 }
 
 #[test]
@@ -438,6 +440,6 @@ fn the_upstreams_http_is_auto_unless_it_is_pinned() {
     assert_eq!(http("[upstream]\nhttp = \"h2\"\n"), UpstreamHttp::H2);
     assert_eq!(
         found("[upstream]\nhttp = \"h3\"\n"),
-        ["proxy.toml:2:8: upstream.http: \"h3\" is not known; write \"auto\" or \"h1\" or \"h2\""]
+        ["proxy.toml:2:8: upstream.http: unknown value \"h3\"; write \"auto\" or \"h1\" or \"h2\""]
     );
 }

@@ -59,14 +59,14 @@ fn a_key_file_that_does_not_work_is_found_by_line_and_never_quoted() {
         "{found:?}"
     );
     let empty = beside(directory.path(), "", 0o600, "").unwrap_err().to_string();
-    assert!(empty.contains("there is no key in"), "{empty}");
+    assert!(empty.contains("contains no key"), "{empty}");
 }
 
 #[test]
 fn a_key_beside_what_it_protects_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let warnings = shown(&beside(directory.path(), KEY, 0o600, "path = \".\"").unwrap().warnings);
-    assert!(warnings.len() == 1 && warnings[0].contains("beside what it protects"), "{warnings:?}");
+    assert!(warnings.len() == 1 && warnings[0].contains("in the directory that it protects"), "{warnings:?}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ async fn a_missing_role_is_reported_for_each_suite() {
     for (user, line, remedy) in users {
         let lines = format!("credentials.default.username = \"{user}\"");
         let password = format!("{user}-password");
-        let line = format!("FAIL {line} the token is good, but the user lacks the role or license for");
+        let line = format!("FAIL {line} the token is valid, but the user lacks the role or license for");
         let sentences = [line.as_str(), remedy, "1 check fails."];
         let reported = Field::from(FieldReport::ReportsToken).with(FieldReport::MissingUserData, true);
         for field in [Field::default(), reported] {
@@ -60,7 +60,8 @@ async fn a_wrong_clock_is_reported_with_direction_and_amount() {
     let sentences = ["WARN clock our clock is 2 min", "behind the", "NTP", "It works, with 1 warning."];
     Case { prepare: &two_minutes, ..Case::default() }.diagnose(0, &sentences).await;
     let an_hour = |sim: &Simulator| sim.advance(Duration::from_secs(3700));
-    let sentences = ["FAIL clock our clock is 1 h 1 min behind the", "it tolerates 5 min"];
+    let sentences =
+        ["FAIL clock this machine's clock is 1 h 1 min behind the", "the service tolerates 5 min"];
     Case { prepare: &an_hour, ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -71,7 +72,7 @@ async fn an_exhausted_quota_is_reported_and_further_requests_are_avoided() {
         "WARN reports 429 throttled: the application quota is used up until",
         "(900803)",
         "By default an application has 10 requests a minute",
-        "skipped vis - not asked: the application quota is used up",
+        "skipped vis - not checked: the application quota is used up",
         "WARN quota the application quota is used up until",
     ];
     let quota = |sim: &Simulator| {
@@ -102,7 +103,8 @@ async fn a_failing_suite_and_an_html_page_in_its_place_are_reported() {
     let page = |sim: &Simulator| {
         sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
     };
-    let sentences = ["a page for a browser instead of an answer of the API", "is upstream.url right?"];
+    let sentences =
+        ["a page for a browser instead of a response of the API", "check upstream.url; if it is correct"];
     Case { prepare: &page, ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -113,9 +115,9 @@ async fn a_token_host_that_is_down_is_reported_and_no_login_is_tried() {
     let directory = directory(&sim.url(), &format!("http://{gone}/token"), "", "sim-password");
     let sentences = [
         "FAIL token host http://",
-        "refuses the connection: nobody listens there",
-        "is oauth.token_url right",
-        "skipped login not tried: the token host is not reached",
+        "refuses the connection: no server is listening there",
+        "check oauth.token_url and its port",
+        "skipped login not tried: the token host cannot be reached",
     ];
     let output = doctor(directory.path(), &[], &[]).await;
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -175,7 +177,7 @@ async fn an_untrusted_certificate_is_reported_with_the_remedy() {
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(text.contains("FAIL upstream the certificate of https://localhost:"), "{}", output.stdout);
     assert!(text.contains("(PEM) in upstream.ca_file"), "{}", output.stdout);
-    assert!(text.contains("not asked, the upstream is not reached"), "{}", output.stdout);
+    assert!(text.contains("not checked, because the upstream cannot be reached"), "{}", output.stdout);
 }
 
 #[tokio::test]
@@ -187,9 +189,13 @@ async fn an_upstream_that_is_down_is_reported_and_no_suite_is_asked() {
     let text = flat(&output);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(text.contains("FAIL upstream http://"), "{}", output.stdout);
-    assert!(text.contains("is upstream.url right, its port too?"), "{}", output.stdout);
+    assert!(text.contains("check upstream.url and its port"), "{}", output.stdout);
     assert!(text.contains("ok login logged in, once"), "{}", output.stdout);
-    assert!(text.contains("not asked, the upstream is not reached: provisioning"), "{}", output.stdout);
+    assert!(
+        text.contains("not checked, because the upstream cannot be reached: provisioning"),
+        "{}",
+        output.stdout
+    );
     assert_eq!(sim.stats().logins.ok, 1);
 }
 
@@ -217,7 +223,7 @@ async fn a_token_that_stays_refused_is_reported_and_replaced_once() {
     let output = doctor(directory.path(), &[], &[]).await;
     assert_eq!(output.code, Some(1), "{output:?}");
     let text = flat(&output);
-    assert!(text.contains("FAIL provisioning 401 the gateway refuses the token"), "{}", output.stdout);
+    assert!(text.contains("FAIL provisioning 401 the gateway rejects the token"), "{}", output.stdout);
     assert!(text.contains("FAIL vis 401") && text.contains("→ as above"), "{}", output.stdout);
     assert_eq!(sim.stats().refreshes.ok, 1);
 }
