@@ -322,7 +322,10 @@ fn a_list_of_addresses_is_read_in_its_order_and_by_the_rules_of_one() {
         ]
     );
     let twice = findings("address = [\"unix:/a\", \"unix:/a\", \"127.0.0.1:0\", \"127.0.0.1:0\"]");
-    assert!(twice.len() == 1 && twice[0].ends_with("already uses unix:/a; give each listener its own path"), "{twice:?}");
+    assert!(
+        twice.len() == 1 && twice[0].ends_with("already uses unix:/a; give each listener its own path"),
+        "{twice:?}"
+    );
     assert!(findings("address = [\"127.0.0.1:1\", \"0.0.0.0:2\"]")[0].contains("anyone who can reach"));
     for wrong in ["address = []", "address = [1]", "address = 1", "address = [\"a\"]", "unix_mode = \"0400\""]
     {
