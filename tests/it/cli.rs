@@ -291,7 +291,7 @@ async fn status_exits_with_0_when_ready_with_1_when_not_and_with_69_without_a_pr
     assert_eq!(serve.terminate().await.code, Some(0));
     let output = Process::run(directory.path(), &["status"], &asked).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("no proxy is running at"), "{output:?}");
+    assert!(output.stderr.contains("No proxy is running at"), "{output:?}");
 }
 
 #[tokio::test]

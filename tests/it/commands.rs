@@ -249,7 +249,7 @@ async fn refresh_and_unlock_mean_the_only_credential_or_the_default() {
     for command in ["refresh", "unlock"] {
         let output = run(&directory, &[command, "nobody"], &admin).await;
         assert_eq!(output.code, Some(64), "{output:?}");
-        assert!(output.stderr.contains("there is default"), "{output:?}");
+        assert!(output.stderr.contains("the credentials are: default"), "{output:?}");
     }
     sim.inject(Fault::status(503).on("/token")).unwrap();
     let output = run(&directory, &["refresh", "default"], &admin).await;
@@ -266,7 +266,7 @@ async fn commands_without_a_running_proxy_say_how_to_name_another_file() {
     for command in ["status", "unlock", "refresh"] {
         let output = run(&directory, &[command], &gone.to_string()).await;
         assert_eq!(output.code, Some(69), "{output:?}");
-        let message = format!("vbc-proxy: no proxy is running at http://{gone}");
+        let message = format!("vbc-proxy: No proxy is running at http://{gone}");
         assert!(output.stderr.starts_with(&message) && output.stderr.contains("--config"), "{output:?}");
         let output = run(&directory, &[command], "off").await;
         assert_eq!(output.code, Some(78), "{output:?}");

@@ -53,7 +53,11 @@ async fn a_request_for_an_unknown_credential_gets_the_list_of_credentials() {
         let response = post(world.admin, &format!("/credentials/nobody/{action}"), "").await;
         assert_eq!(response.json()["type"], "urn:vbc-proxy:no-such-credential");
         let detail = response.json()["detail"].as_str().unwrap().to_owned();
-        assert_eq!((response.status, detail.ends_with("there is default")), (404, true), "{detail}");
+        assert_eq!(
+            (response.status, detail.ends_with("the credentials are: default")),
+            (404, true),
+            "{detail}"
+        );
     }
     assert_eq!(world.admin("/status.json?credential=nobody").await.status, 404);
     let response = post(world.admin, "/credentials/default/login", "").await;
@@ -195,7 +199,7 @@ async fn unlock_on_the_command_line_unlocks_a_credential_of_a_running_proxy() {
     let directory = on_socket(&sim);
     let output = Process::run(directory.path(), &["unlock", "default"], &[]).await;
     assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(output.stderr.contains("no proxy is running at unix:"), "{output:?}");
+    assert!(output.stderr.contains("No proxy is running at unix:"), "{output:?}");
 
     sim.inject(Action::LockUser { user: "alice@vbc.prod".into(), keep_tokens: false }).unwrap();
     let mut serve = Process::start(directory.path(), &["serve"], &[]);
@@ -217,7 +221,7 @@ async fn unlock_on_the_command_line_unlocks_a_credential_of_a_running_proxy() {
     assert_eq!(get(address, USERS).await.status, 200);
     let output = Process::run(directory.path(), &["unlock", "nobody"], &[]).await;
     assert_eq!(output.code, Some(64), "{output:?}");
-    assert!(output.stderr.contains("there is default"), "{output:?}");
+    assert!(output.stderr.contains("the credentials are: default"), "{output:?}");
     assert_eq!(serve.terminate().await.code, Some(0));
 }
 
