@@ -203,15 +203,18 @@ async fn a_changed_client_secret_is_reported_once_although_a_token_seems_valid()
 
 #[tokio::test]
 async fn a_wrong_password_is_reported_and_not_tried_again() {
-    let sentences =
-        ["FAIL login user name or password was refused", "vbc-proxy unlock default", "single sign-on (SSO)"];
+    let sentences = [
+        "FAIL login VBC rejected the user name or password",
+        "vbc-proxy unlock default",
+        "single sign-on (SSO)",
+    ];
     Case { password: "wrong", ..Case::default() }.diagnose(1, &sentences).await;
 
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "wrong");
     for _ in 0..3 {
         let output = doctor(directory.path(), &[], &[]).await;
-        assert!(flat(&output).contains("user name or password was refused"), "{}", output.stdout);
+        assert!(flat(&output).contains("VBC rejected the user name or password"), "{}", output.stdout);
     }
     assert_eq!(sim.stats().logins.failed, 1);
 }
@@ -219,7 +222,7 @@ async fn a_wrong_password_is_reported_and_not_tried_again() {
 #[tokio::test]
 async fn a_user_with_single_sign_on_is_reported_as_unusable() {
     let lines = "credentials.default.username = \"sam\"";
-    let sentences = ["user name or password was refused", "single sign-on (SSO) cannot be used"];
+    let sentences = ["VBC rejected the user name or password", "single sign-on (SSO) cannot be used"];
     Case { lines, password: "sam-password", ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -373,10 +376,13 @@ async fn the_report_in_json_has_a_verdict_and_a_fixed_word_for_every_finding() {
 async fn an_unknown_credential_or_suite_is_wrong_usage() {
     let sim = Simulator::start().await.unwrap();
     let directory = before(&sim, "", "sim-password");
-    for arguments in [&["nobody"][..], &["--suite", "nothing"]] {
+    for (arguments, said) in [
+        (&["nobody"][..], "there is no credential \"nobody\""),
+        (&["--suite", "nothing"], "unknown suite; the suites are"),
+    ] {
         let output = doctor(directory.path(), arguments, &[]).await;
         assert_eq!(output.code, Some(64), "{output:?}");
-        assert!(output.stdout.is_empty() && output.stderr.contains("there is no"), "{output:?}");
+        assert!(output.stdout.is_empty() && output.stderr.contains(said), "{output:?}");
     }
     assert_eq!(sim.stats().token_requests, 0);
 }

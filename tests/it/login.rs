@@ -226,8 +226,8 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
     let first = browser.authorize(&world, ALICE).await;
     let begun = browser.visit(world.admin, "/login/second").await;
     let second = approve(begun.header("location").unwrap(), ALICE).await;
-    assert_page(&browser.visit(world.admin, &first).await, 200, "logged_in", "<code>default</code>");
-    assert_page(&browser.visit(world.admin, &second).await, 200, "logged_in", "<code>second</code>");
+    assert_page(&browser.visit(world.admin, &first).await, 200, "logged_in", "(credential default)");
+    assert_page(&browser.visit(world.admin, &second).await, 200, "logged_in", "(credential second)");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn a_command_that_a_signal_ended_or_that_is_missing_has_the_status_that_sh
 async fn a_shell_command_given_as_one_word_gets_advice() {
     let directory = tempfile::tempdir().unwrap();
     for (word, hint) in [
-        ("npm test", "to run a line of the shell: vbc-proxy run --simulate -- sh -c 'npm test'\n"),
+        ("npm test", "To run a shell command line: vbc-proxy run --simulate -- sh -c 'npm test'\n"),
         ("echo 'a b'|wc", "vbc-proxy run --simulate -- sh -c 'echo '\\''a b'\\''|wc'\n"),
     ] {
         let output =
@@ -133,7 +133,11 @@ async fn a_log_that_cannot_be_a_file_is_shown() {
     let variables = [("PATH", PATH), ("TMPDIR", "/nowhere")];
     let output = Process::run(directory.path(), &["run", "--simulate", "--", "true"], &variables).await;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.stderr.starts_with("vbc-proxy: no log file in /nowhere: "), "{}", output.stderr);
+    assert!(
+        output.stderr.starts_with("vbc-proxy: cannot create a log file in /nowhere: "),
+        "{}",
+        output.stderr
+    );
 }
 
 #[tokio::test]
