@@ -254,7 +254,7 @@ async fn saying(cases: &Arc<Vec<Response>>) -> Upstream {
     let cases = Arc::clone(cases);
     Upstream::start(move |request| match request.case {
         Some(index) => (cases[index].bytes.clone(), cases[index].then_ends),
-        None => (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nbehind".to_vec(), false),
+        None => (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nafter".to_vec(), false),
     })
     .await
 }
