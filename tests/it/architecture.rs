@@ -165,24 +165,6 @@ fn the_simulator_builds_without_the_proxy_and_its_dependencies() {
     }
 }
 
-#[test]
-fn the_paths_that_the_documents_name_exist() {
-    let folders = ["benches", "crates", "docs", "examples", "fuzz", "scripts", "src", "tests"];
-    let mut known = 0;
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        let text = fs::read_to_string(root().join(document)).unwrap();
-        // Every second piece is between backticks.
-        for name in text.split('`').skip(1).step_by(2) {
-            let path = name.split([' ', '[']).next().unwrap();
-            if path.split_once('/').is_some_and(|(folder, _)| folders.contains(&folder)) {
-                assert!(root().join(path).exists(), "{document} names {path}");
-                known += 1;
-            }
-        }
-    }
-    assert!(known > 30, "only {known} paths were found");
-}
-
 /// The most lines of a file, tests included.
 const LONGEST: usize = 600;
 

@@ -24,6 +24,7 @@ mod deadlines;
 mod dependencies;
 mod doctor;
 mod doctor_alone;
+mod documents;
 mod drain;
 mod errors;
 mod expect;

@@ -1,0 +1,183 @@
+//! Metrics, configuration keys and environment variables that documents name exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::markdown::Markdown;
+use super::{assert_none, documents, present_documents, texts};
+use crate::architecture::tokens::{Kind, tokens};
+use crate::sources::{SourceFile, files, is_product};
+
+/// Variables that only tests and scripts read.
+const VARIABLES_OF_TESTS: [&str; 2] = ["VBC_PROXY_SEED", "VBC_PROXY_WRITE_DOCUMENTS"];
+
+/// The files in which metrics are registered.
+const METRICS: [&str; 2] = ["src/metrics.rs", "src/admin/metrics.rs"];
+
+const METRIC: &str = "vbc_proxy_";
+const VARIABLE: &str = "VBC_PROXY_";
+
+/// The string literals and names in these files.
+fn words(files: &[SourceFile]) -> BTreeSet<&str> {
+    let words = files.iter().flat_map(|file| tokens(&file.text)).filter_map(|token| match token.kind {
+        Kind::Word(word) | Kind::Text(word) => Some(word),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// The names with this prefix in a text. A name that ends with `_` is a prefix of several.
+fn names<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = text.match_indices(prefix).map(|(start, _)| start);
+    let starts = starts.filter(|start| !text[..*start].ends_with(is_of_name));
+    starts.map(|start| text[start..].split(|c| !is_of_name(c)).next().unwrap()).collect()
+}
+
+/// Whether a name of a document stands for one that is known: it, or all with this beginning.
+fn is_known(name: &str, mut known: impl Iterator<Item = String>) -> bool {
+    if name.ends_with('_') {
+        known.any(|known| known.starts_with(name))
+    } else {
+        known.any(|known| known == name)
+    }
+}
+
+#[test]
+fn metrics_in_documents_exist() {
+    let (metrics, product): (Vec<_>, Vec<_>) = files()
+        .into_iter()
+        .filter(|file| is_product(&file.path))
+        .partition(|file| METRICS.contains(&&*file.path));
+    assert_eq!(metrics.len(), METRICS.len());
+    let registered = words(&metrics);
+    // Names of other things begin with the prefix too: a member of cassettes.
+    let others = words(&product);
+    let known = |name: &str| {
+        let with_suffix =
+            registered.iter().flat_map(|word| ["", "_total"].map(|suffix| format!("{METRIC}{word}{suffix}")));
+        is_known(name, with_suffix) || others.contains(name)
+    };
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (path, text) in texts() {
+        for (line, number) in text.lines().zip(1..) {
+            for name in names(line, METRIC) {
+                count += 1;
+                if path != "CHANGELOG.md" && !known(name) {
+                    findings.push(format!("{path}:{number}: no metric {name} is registered"));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+    assert!(count > 5, "only {count} metrics were found");
+    for (name, exists) in
+        [("vbc_proxy_connections_open", true), ("vbc_proxy_no", false), ("vbc_proxy_rec_", false)]
+    {
+        assert_eq!(known(name), exists, "{name}");
+    }
+    assert!(known("vbc_proxy_records_") && known("vbc_proxy_requests_total") && known("vbc_proxy_cassette"));
+}
+
+/// The keys of each section, from `docs/configuration.md`, which a test of the library keeps true.
+fn keys() -> BTreeMap<String, BTreeSet<String>> {
+    let documents = documents();
+    let reference = &documents["docs/configuration.md"];
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for heading in reference.headings.iter().filter(|heading| heading.text.starts_with("## `[")) {
+        let section = heading.text.trim_start_matches("## `[").trim_end_matches("]`");
+        let next = reference.headings.iter().map(|next| next.line).find(|line| *line > heading.line);
+        let lines = heading.line..next.unwrap_or(usize::MAX);
+        let mut rows = BTreeMap::new();
+        for cell in reference.cells.iter().filter(|cell| lines.contains(&cell.line)) {
+            // The first cell of a row names the key.
+            rows.entry(cell.line).or_insert(&cell.text);
+        }
+        let names = rows
+            .values()
+            .flat_map(|cell| cell.split(", "))
+            .filter_map(|name| name.strip_prefix('`')?.strip_suffix('`').map(ToOwned::to_owned));
+        found.insert(section.to_owned(), names.collect());
+    }
+    assert!(found.len() > 8 && found["listen"].contains("address"), "{found:?}");
+    found
+}
+
+/// The section and the key of a code span like `listen.address` or `retry.memory = "1MB"`.
+fn key_of<'a>(span: &'a str, keys: &BTreeMap<String, BTreeSet<String>>) -> Option<(String, &'a str)> {
+    const EXTENSIONS: [&str; 8] = ["rs", "toml", "md", "json", "yml", "service", "cassette", "log"];
+    let path = span.split([' ', '=', ':', ',']).next()?;
+    let (section, key) = path.rsplit_once('.')?;
+    let section = match section.split_once('.') {
+        Some(("credentials", _)) => "credentials.NAME",
+        _ => section,
+    };
+    let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    (keys.contains_key(section) && is_key && !EXTENSIONS.contains(&key)).then(|| (section.to_owned(), key))
+}
+
+#[test]
+fn configuration_keys_in_documents_exist() {
+    let keys = keys();
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (path, Markdown { spans, .. }) in present_documents() {
+        for span in spans {
+            let Some((section, key)) = key_of(&span.text, &keys) else { continue };
+            count += 1;
+            if !keys[&section].contains(key) {
+                findings.push(format!("{path}:{}: [{section}] has no key {key}", span.line));
+            }
+        }
+    }
+    assert_none(&findings);
+    assert!(count > 30, "only {count} keys were found");
+    assert_eq!(key_of("listen.address = \"a\"", &keys), Some(("listen".to_owned(), "address")));
+    assert_eq!(key_of("credentials.crm.grant", &keys), Some(("credentials.NAME".to_owned(), "grant")));
+    for other in ["listen.rs", "a.address", "listen", "listen.Address"] {
+        assert_eq!(key_of(other, &keys), None, "{other}");
+    }
+}
+
+#[test]
+fn environment_variables_in_documents_exist() {
+    let keys = keys();
+    let of_keys = keys.iter().flat_map(|(section, keys)| {
+        let section = section.replace('.', "_").to_uppercase();
+        keys.iter().map(move |key| format!("{VARIABLE}{section}_{}", key.to_uppercase()))
+    });
+    let of_keys: BTreeSet<String> = of_keys.collect();
+    let files: Vec<SourceFile> = files().into_iter().filter(|file| is_product(&file.path)).collect();
+    let read = words(&files);
+    let known = |name: &str| {
+        // The name of a credential is a part of its variables.
+        let suffix = name.strip_prefix("VBC_PROXY_CREDENTIALS_").and_then(|rest| rest.split_once('_'));
+        let general = suffix.map(|(_, key)| format!("VBC_PROXY_CREDENTIALS_NAME_{key}"));
+        read.contains(name)
+            || VARIABLES_OF_TESTS.contains(&name)
+            || is_known(general.as_deref().unwrap_or(name), of_keys.iter().cloned())
+    };
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (path, text) in texts() {
+        for (line, number) in text.lines().zip(1..) {
+            for name in names(line, VARIABLE) {
+                count += 1;
+                if path != "CHANGELOG.md" && !known(name) {
+                    findings.push(format!("{path}:{number}: nothing reads {name}"));
+                }
+            }
+        }
+    }
+    assert_none(&findings);
+    assert!(count > 5, "only {count} variables were found");
+    for (name, exists) in [
+        ("VBC_PROXY_LISTEN_ADDRESS", true),
+        ("VBC_PROXY_CREDENTIALS_CRM_GRANT", true),
+        ("VBC_PROXY_LISTEN_", true),
+        ("VBC_PROXY_LISTEN_NO", false),
+        ("VBC_PROXY_CREDENTIALS_CRM_NO", false),
+    ] {
+        assert_eq!(known(name), exists, "{name}");
+    }
+}
