@@ -264,8 +264,8 @@ fn parent_of(path: &Path) -> &Path {
 /// [`directories`]) or one above is writable by everyone. `None` if that file system is mounted
 /// read-only.
 ///
-/// It is no reason to reject the file: a file put in its place must still pass [`read`], so it must
-/// belong to this user or root.
+/// This does not reject the file. A replacement must still pass [`read`], so it must belong to this
+/// user or root.
 pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {
     let open = directory.ancestors().find(|directory| is_open(directory))?.display();
     Some(Flaw {
