@@ -123,7 +123,7 @@ pub(super) struct Retry<'a> {
 
 /// The origin of the bearer of the latest attempt.
 enum Latest<'a> {
-    /// It is the bearer of the first attempt, or a late retry with the same bearer.
+    /// It is the bearer of the first attempt or of a late retry.
     Same,
     /// It was already there when the bearer of this revision got a 401 of this kind.
     Newer(Kind, u64),

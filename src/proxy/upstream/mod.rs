@@ -1,4 +1,4 @@
-//! The client of the upstream. Nothing else sends requests to the API.
+//! The client of the upstream. All requests of the data plane go through it.
 //!
 //! Each thread has its own connections ([`pools`]). A request has its own HTTP/1.1 connection
 //! ([`h1`]) or one stream of an HTTP/2 connection ([`h2`]). [`dial`] decides between the two.
