@@ -27,8 +27,9 @@ use vbc_http::client::{self, Target};
 /// one login, and none while a token is usable or logins are blocked to protect the account. With
 /// store.kind = "memory", only a running proxy logs in: this command could not keep the token.
 ///
-/// Exits with 0 if no check fails, 1 if a check fails or the command is interrupted, 69 if the
-/// token store is in use by a process that does not respond, 78 if the configuration is wrong.
+/// Exits with 0 if no check fails, and with 1 if a check fails or the command is interrupted. Exits
+/// with 69 if the token store is in use by a process that does not respond, and with 78 if the
+/// configuration is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Name of the credential [default: the only one, or the one called `default`]

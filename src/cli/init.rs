@@ -16,7 +16,7 @@ const FILE: &str = "proxy.toml";
 const NEXT: &str = "\
 wrote proxy.toml
 Next, export VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD, or edit the file.
-Then run `vbc-proxy check`, which reports what is missing.";
+Then run `vbc-proxy check`, which reports missing values.";
 
 /// Write a commented proxy.toml into the working directory
 ///

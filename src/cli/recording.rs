@@ -20,9 +20,9 @@ pub(crate) struct HookArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
     /// In operations of the VBC API, only harmless values are kept: identifiers, extensions, times,
-    /// counts, states, and links. All other values are replaced by pseudonyms. Of other bodies,
-    /// only the length and a hash are recorded. The key of the pseudonyms is written to FILE.key.
-    /// You can share the cassette, but keep the key.
+    /// counts, states, and links. All other values are replaced by pseudonyms. Other bodies are
+    /// recorded only as length and hash. The key of the pseudonyms is written to FILE.key. You can
+    /// share the cassette, but keep the key.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Whether requests that match a record get the recorded response

@@ -40,8 +40,8 @@ const FORWARDED: [Signal; 6] =
 /// VBC_ADMIN_URL is the admin listener. With --simulate, VBC_SIMULATOR_URL is the simulator and
 /// VBC_CONTROL_URL its control plane.
 ///
-/// Exits with the status of CMD: 128 + N if signal N ended it, 127 if there is no such program, 126
-/// if it cannot be run.
+/// Exits with the status of CMD. That is 128 + N if signal N ended it, 127 if there is no such
+/// program, and 126 if it cannot be run.
 ///
 /// The log goes to a file. If CMD succeeds, the file is removed; if CMD fails, its name is printed.
 ///

@@ -150,12 +150,14 @@ fn environment_variables_in_documents_exist() {
     let files: Vec<SourceFile> = files().into_iter().filter(|file| is_product(&file.path)).collect();
     let read = words(&files);
     let known = |name: &str| {
-        // The name of a credential is a part of its variables.
-        let suffix = name.strip_prefix("VBC_PROXY_CREDENTIALS_").and_then(|rest| rest.split_once('_'));
-        let general = suffix.map(|(_, key)| format!("VBC_PROXY_CREDENTIALS_NAME_{key}"));
-        read.contains(name)
+        // The name of a credential is a part of its variables, and may contain `_`.
+        let of_credential = name.strip_prefix("VBC_PROXY_CREDENTIALS_").is_some_and(|rest| {
+            keys["credentials.NAME"].iter().any(|key| rest.ends_with(&format!("_{}", key.to_uppercase())))
+        });
+        of_credential
+            || read.contains(name)
             || VARIABLES_OF_TESTS.contains(&name)
-            || is_known(general.as_deref().unwrap_or(name), of_keys.iter().cloned())
+            || is_known(name, of_keys.iter().cloned())
     };
     let mut findings = Vec::new();
     let mut count = 0;
@@ -173,7 +175,7 @@ fn environment_variables_in_documents_exist() {
     assert!(count > 5, "only {count} variables were found");
     for (name, exists) in [
         ("VBC_PROXY_LISTEN_ADDRESS", true),
-        ("VBC_PROXY_CREDENTIALS_CRM_GRANT", true),
+        ("VBC_PROXY_CREDENTIALS_MY_CRM_GRANT", true),
         ("VBC_PROXY_LISTEN_", true),
         ("VBC_PROXY_LISTEN_NO", false),
         ("VBC_PROXY_CREDENTIALS_CRM_NO", false),
