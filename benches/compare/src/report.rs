@@ -33,7 +33,7 @@ fn head(out: &mut String, results: &Results) {
          Written by `scripts/bench`; do not edit. The ratios count: each is taken within one round, and the\n\
          table has the median over rounds. Absolute figures hold for this machine only.\n\n\
          - Machine: {}\n- Commit: {}\n- Versions: {}\n\
-         - Rounds: {} of {:.1} s; the proxies take turns within each. Up to half as many more follow if too few were calm\n\
+         - Rounds: {} of {:.1} s, up to half as many more if too few were calm; the proxies take turns in each\n\
          - Other processes and the hypervisor took {:.0} % of a core (median over all rounds)\n",
         results.machine,
         results.commit,
@@ -46,20 +46,25 @@ fn head(out: &mut String, results: &Results) {
     writeln!(
         out,
         "How the proxies run:\n\n\
-         - A pinned proxy has one core, and load and upstream share the other. nginx and HAProxy then have one\n  \
-           worker, and hyper has a single-threaded runtime. Unpinned, each has one worker for every core.\n\
+         - A pinned proxy has one core; load and upstream share the other. nginx and HAProxy then have\n  \
+           one worker, and hyper has a single-threaded runtime.\n\
+         - An unpinned proxy has one worker for every core.\n\
          - All keep connections to the upstream open and add a token of 1 KB.\n\
-         - nginx and HAProxy have no access log. Their buffers are tuned for large bodies where bodies are large.\n\
+         - nginx and HAProxy have no access log. Their buffers are tuned for large bodies where bodies\n  \
+           are large.\n\
          - *hyper* is a plain proxy on hyper's HTTP/1 server and hyper-util's pooled client\n  \
-           (`src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no metrics, no\n  \
-           retries and no limits except hyper's own.\n\
-         - *ours* is vbc-proxy with its shipped defaults, every feature included. *ours, PGO* is built with a profile.\n\n\
+           (`src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no\n  \
+           metrics and no limits except hyper's own.\n\
+         - *ours* is vbc-proxy with its shipped defaults, every feature included. *ours, PGO* is built\n  \
+           with a profile.\n\n\
          How to read the tables:\n\n\
-         - *too noisy*: the standard error of the ratio is over 3 % (5 % for p99), or fewer than seven rounds were\n  \
-           calm. It is estimated from the median absolute deviation. In a calm round, other processes and the\n  \
-           hypervisor took at most 6 % of a core. Ratios of CPU time need no calm rounds.\n\
-         - p99: the median over slices of 50 ms of their 99th percentiles, if slices have 500 requests or more. The\n  \
-           hypervisor stops a core some times a second, and over the whole round p99 would measure those stops.\n\
+         - *too noisy*: the standard error of the ratio is over 3 % (5 % for p99), or fewer than seven\n  \
+           rounds were calm. The median absolute deviation gives the standard error.\n\
+         - A round is calm if other processes and the hypervisor took at most 6 % of a core. Ratios of\n  \
+           CPU time need no calm rounds.\n\
+         - p99: the median over slices of 50 ms of their 99th percentiles, if slices have 500 requests or\n  \
+           more. The hypervisor stops a core some times a second, and over the whole round p99 would\n  \
+           measure those stops.\n\
          - p99.9: over the whole round.\n\
          - †: the proxy's core was less than {:.0} % busy. Load and upstream were the limit.\n",
         BUSY * 100.0
