@@ -1,7 +1,7 @@
 //! Schemas of faults: parameters, types and required members.
 //!
-//! The server accepts more spellings than these (`docs/simulator.md`). Each parameter has one schema,
-//! so that a generated client gives it one type.
+//! The server accepts more spellings than these (`docs/simulator.md`). Each parameter has one
+//! schema, so that a generated client gives it one type.
 
 use serde_json::{Map, Value, json};
 
