@@ -385,7 +385,7 @@ impl Verdict {
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.met {
-            return write!(f, "all {} expectations met", self.findings.len());
+            return write!(f, "expectations met: {0} of {0}", self.findings.len());
         }
         let unmet = self.findings.iter().filter(|finding| !finding.met);
         for (number, finding) in unmet.enumerate() {
