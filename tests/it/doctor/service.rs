@@ -142,8 +142,8 @@ async fn a_failing_token_host_is_reported() {
     let sentences = [
         "WARN token host",
         "it returns 503 for a GET",
-        "FAIL login no token could be had",
-        "tried again by itself",
+        "FAIL login could not get a token",
+        "the proxy retries automatically",
     ];
     Case { prepare: &trouble, ..Case::default() }.diagnose(1, &sentences).await;
 }
@@ -155,12 +155,17 @@ async fn an_untrusted_certificate_is_reported_with_the_remedy() {
     let other_name = TlsUpstream::start("other.example").await;
     let trusted = |upstream: &TlsUpstream| format!("oauth.ca_file = {:?}", upstream.certificate.path());
     let cases = [
-        (&stranger, String::new(), "is from an authority that is not trusted", "(PEM) in oauth.ca_file"),
+        (
+            &stranger,
+            String::new(),
+            "is from an authority that is not trusted",
+            "(PEM) into a file and name it in oauth.ca_file",
+        ),
         (
             &stranger,
             trusted(&other_name),
             "is from an authority that is not trusted",
-            "(PEM) in oauth.ca_file",
+            "(PEM) into a file and name it in oauth.ca_file",
         ),
         (&other_name, trusted(&other_name), "is for another host", "set oauth.token_url to the name"),
     ];
