@@ -34,8 +34,8 @@ use exit::Exit;
 
 /// An authenticating proxy for the Vonage Business Communications (VBC) API.
 ///
-/// Your tools send plain requests to the proxy, without any credentials. The proxy adds an access
-/// token, which it keeps fresh, forwards to api.vonage.com and streams the response back.
+/// Your tools send plain requests to the proxy, without any credentials. The proxy adds a fresh
+/// access token, forwards the request to api.vonage.com and streams the response back.
 #[derive(Debug, Parser)]
 #[command(name = "vbc-proxy", version, max_term_width = WIDEST, after_help = HELP, arg_required_else_help = true)]
 struct Cli {

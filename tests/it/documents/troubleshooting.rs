@@ -1,4 +1,5 @@
-//! `docs/troubleshooting.md` quotes what the program prints, and leaves out nothing of importance.
+//! `docs/troubleshooting.md` quotes texts that the program prints, and has an entry for every exit
+//! status, `Proxy-Status` error and reason for a blocked credential.
 //!
 //! An entry is a heading of level 3: its code spans are quotes. A `…` in a quote stands for
 //! anything. A quote may also be `error=TOKEN` of a `Proxy-Status`. Exit statuses are in headings
