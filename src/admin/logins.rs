@@ -187,8 +187,8 @@ impl Logins {
         Ok(login.redeem())
     }
 
-    /// Hands out the login, once, to the command line that has its number. A given state must be
-    /// that of the login.
+    /// Hands out the login, once, to the command line that has its number. If a state is given,
+    /// it must be the login's state.
     pub(super) fn redeem_by_command_line(
         &self,
         now: Timestamp,

@@ -76,7 +76,7 @@ const TOTALS: [Total; 2] = [
     ("forced_refreshes", "Refreshes caused by a 401, successful or not", Credential::forced_refreshes),
     (
         "new_tokens_refused",
-        "401s that reject a token that is brand-new or may not be replaced yet",
+        "401s that reject a token that is brand-new or cannot be replaced yet",
         Credential::new_tokens_refused,
     ),
 ];

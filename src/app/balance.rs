@@ -199,7 +199,8 @@ mod tests {
 
     use super::*;
 
-    /// The loads after these workers have accepted one connection each, in this order.
+    /// Lets connections arrive one by one. Each item of `accepting` is the worker that accepts the
+    /// next one. Returns the number of connections that each worker has at the end.
     fn spread(workers: usize, accepting: impl IntoIterator<Item = usize>) -> Vec<i64> {
         let mut loads = vec![0; workers];
         for own in accepting {

@@ -91,7 +91,7 @@ impl OfflineAdmin {
         self.admin.respond(request).await
     }
 
-    /// Ends the routes. An exchange under way is finished and its tokens are stored first.
+    /// Closes the admin routes. An exchange under way ends first, and its tokens are stored.
     pub async fn close(self) -> Closed {
         self.drain.begin();
         if let Some(served) = self.served {

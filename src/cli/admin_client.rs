@@ -111,7 +111,7 @@ impl AdminClient {
         matches!(self, Self::InProcess(_))
     }
 
-    /// Ends the routes in this process; first, a token exchange under way is finished and its
+    /// Closes the admin routes of this process. A token exchange under way ends first, and its
     /// tokens are stored. Returns `None` for a running proxy, which is not affected.
     ///
     /// # Errors

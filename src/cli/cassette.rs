@@ -37,9 +37,9 @@ enum Command {
     },
     /// Append the entries of a HAR file to a cassette, which is created if needed
     ///
-    /// Keeps every body. Replaces credentials and cookies wherever the file repeats them. Replaces
-    /// phone numbers, names and e-mail addresses in fields with such a name. Entries that `cassette
-    /// export` wrote are kept as they are, unless they were changed since.
+    /// Keeps every body. Replaces credentials and cookies, also where the file repeats them.
+    /// Replaces phone numbers, names and e-mail addresses in fields whose names identify them.
+    /// Keeps entries that `cassette export` wrote as they are, unless they have changed since.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]

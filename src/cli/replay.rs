@@ -74,7 +74,8 @@ impl Replay {
         }
         if !cassette.has_key() {
             tracing::warn!(
-                "no key file next to the cassette: strict matching does not recognise the recorded people in requests"
+                "no key file next to the cassette: strict matching does not recognise the recorded people; \
+                 copy the cassette's .key file there, or use --match lenient"
             );
         }
         let order = match self.order {

@@ -7,8 +7,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::Exit;
 use super::output::fail;
 
-/// The niceness of these threads exceeds that of the data plane by this number, so that the
-/// scheduler prefers requests. On a busy core these threads still get a tenth of the time; a
+/// The niceness of these threads, in excess of the niceness of the data plane. The scheduler then
+/// prefers requests. On a busy core these threads still get a tenth of the time; a
 /// refresh needs about a millisecond.
 #[cfg(target_os = "linux")]
 const NICER: i32 = 10;

@@ -241,7 +241,7 @@ struct FirstCredentials {
 }
 
 impl FirstCredentials {
-    /// Warns if a credential conflicts with an earlier one.
+    /// Remembers a credential. Warns if it conflicts with an earlier one.
     fn add(&mut self, reader: &mut Reader<'_>, credential: &Credential, location: &Location) {
         // Without a user name, any user may log in interactively.
         let Some(username) = credential.username.as_ref().filter(|_| !reader.simulate) else { return };
@@ -386,7 +386,7 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     if bare.ends_with(SUFFIX) {
         return Err(Flaw::new(
             format!("it ends with {SUFFIX} twice"),
-            "write it once, or leave it out; it is appended",
+            "write it once, or leave it out, because the proxy appends it",
         ));
     }
     if bare.ends_with(".api") && !allow_api_user {

@@ -68,8 +68,8 @@ fn table_at<'t>(table: &'t mut Table, key: &str, variable: &Location) -> Option<
     }
 }
 
-/// Replaces the key and its alternatives with an entry. Alternatives from variables stay, so that
-/// their conflict is reported.
+/// Sets the key to the entry of a variable, and removes the key's alternatives. Alternatives that
+/// come from other variables stay, so that the conflict is reported.
 fn put(table: Option<&mut Table>, shape: &Shape, key: &str, entry: Entry) {
     let Some(table) = table else { return };
     for other in shape.alternatives(key) {

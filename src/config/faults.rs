@@ -130,7 +130,7 @@ impl Faults {
     /// The findings of a start without `--allow-faults`. `None`: there are no rules.
     pub fn not_allowed(&self) -> Option<Findings> {
         let location = self.location.clone().filter(|_| !self.rules.is_empty())?;
-        let remedy = "start with --allow-faults if you want that (in staging), or remove the section";
+        let remedy = "start with --allow-faults (only in staging), or remove the section";
         let flaw = Flaw::new("these rules make requests fail on purpose", remedy);
         Some(Findings::new(vec![Finding::new(location, "faults.rules", flaw)]))
     }
@@ -151,7 +151,7 @@ fn rule(text: &str) -> Result<FaultRule, Flaw> {
     let mut words = text.split_ascii_whitespace();
     let percent = words.next().and_then(|word| word.strip_suffix('%')).and_then(|word| word.parse().ok());
     let Some(percent) = percent.filter(|percent| (0.0..=100.0).contains(percent)) else {
-        return Err(wrong(format!("{text:?} does not begin with a share from 0% to 100%")));
+        return Err(wrong(format!("{text:?} does not begin with a percentage from 0% to 100%")));
     };
     let mut next = words.next();
     let method = match next {

@@ -71,7 +71,10 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
     if bytes.len() == KEY_BYTES && !bytes.iter().all(is_text) {
         return match StoreKey::from_bytes(bytes).filter(is_random) {
             Some(key) => (vec![key], Vec::new()),
-            None => (Vec::new(), vec![Flaw::new(format!("{shown} is not a random key"), MAKE_ONE)]),
+            None => (
+                Vec::new(),
+                vec![Flaw::new(format!("{shown} is one repeated byte, not a random key"), MAKE_ONE)],
+            ),
         };
     }
     let text = match encoding::decode(bytes) {
@@ -95,7 +98,10 @@ fn parse(bytes: &[u8], path: &Path) -> (Vec<StoreKey>, Vec<Flaw>) {
         }
         match decode(line) {
             Some(key) if !is_random(&key) => {
-                flaws.push(Flaw::new(format!("line {number} of {shown} is not a random key"), MAKE_ONE));
+                flaws.push(Flaw::new(
+                    format!("line {number} of {shown} is one repeated byte, not a random key"),
+                    MAKE_ONE,
+                ));
             }
             Some(key) if keys.contains(&key) => {}
             Some(key) => keys.push(key),
@@ -180,7 +186,7 @@ mod tests {
         let text = format!("\u{feff}{}", STANDARD.encode(key(1)));
         let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes);
         assert_eq!(flaws(utf_16.collect::<Vec<_>>()), ["store.key is UTF-16, not UTF-8"]);
-        assert_eq!(flaws([0; 32]), ["store.key is not a random key"]);
+        assert_eq!(flaws([0; 32]), ["store.key is one repeated byte, not a random key"]);
     }
 
     #[test]
@@ -192,7 +198,7 @@ mod tests {
             [
                 "line 1 of store.key is not a key",
                 "line 4 of store.key is not a key",
-                "line 5 of store.key is not a random key",
+                "line 5 of store.key is one repeated byte, not a random key",
             ]
         );
         assert_eq!(flaws("# nothing\n\n"), ["store.key contains no key"]);

@@ -162,7 +162,7 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// Names the type in an optional field: its kind is that of the value.
+/// Names the type of the value in an optional field. The field has the kind of this type.
 pub(super) trait Optional {
     type Value;
 }

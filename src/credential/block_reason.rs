@@ -19,10 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// What keeps a credential from making exchanges.
 #[derive(Clone, Debug)]
 pub(super) enum BlockReason {
-    /// The application or the token URL was refused. A changed configuration ends the block at
-    /// once.
+    /// The application or the token URL was refused. A changed configuration ends the block
+    /// immediately.
     Configuration {
-        /// The server's words.
+        /// The server's error text.
         message: Box<str>,
         /// When the next exchange is tried.
         until: Timestamp,

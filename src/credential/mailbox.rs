@@ -1,8 +1,8 @@
 //! The mailbox through which requests and operators reach the refresher.
 //!
-//! Together with [`published`](super::published) it provides single flight. The refresher publishes
-//! before it responds, so a message that is handled later finds the new value and needs no
-//! exchange.
+//! Together with [`published`](super::published) it provides single flight: requests that wait for
+//! a token share one exchange. The refresher publishes a new token before it responds to a message.
+//! So it finds that token when it handles the next message, and starts no second exchange.
 //!
 //! The primitives come from `sync`, so that `tests/it/single_flight.rs` can build this file on
 //! loom's primitives and try every interleaving of threads.
@@ -50,7 +50,7 @@ impl<T> Mailbox<T> {
             state.waiting.push_back(message);
             state.waker.take()
         };
-        // Outside the lock, which the woken task takes first.
+        // The lock is free here, because the woken task takes it first.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -73,7 +73,7 @@ impl<T> Mailbox<T> {
     pub(super) fn abandon(&self) {
         self.close();
         let abandoned = std::mem::take(&mut self.state.lock().waiting);
-        // Outside the lock: dropping a message wakes its sender.
+        // The lock is free here, because dropping a message wakes its sender.
         drop(abandoned);
     }
 

@@ -156,7 +156,7 @@ impl Credential {
         if let Some(bearer) = bearer
             && !is_alive
         {
-            // Timers may have slept through its end.
+            // The refresher's timer may be late: it stands still while the machine is suspended.
             self.shared.nudge(&bearer, Timestamp::MAX);
             let expired = "the token has expired; a new one is on its way";
             snapshot.trouble.get_or_insert_with(|| expired.to_owned());
@@ -203,7 +203,7 @@ impl Credential {
     /// Cancel safe: the exchange goes on without the caller.
     ///
     /// # Errors
-    /// [`Unavailable`]: at once if no exchange may be made now, else within `oauth.max_wait`.
+    /// [`Unavailable`]: immediately if no exchange may be made now, else within `oauth.max_wait`.
     pub async fn bearer(&self) -> Result<Bearer, Unavailable> {
         let now = self.shared.clock.now();
         if let Some(bearer) = self.shared.published.latest().filter(|bearer| bearer.is_alive(now)) {
@@ -259,7 +259,7 @@ impl Credential {
         self.shared.forced_in()
     }
 
-    /// Counts a 401 that named a token which is new or may not be replaced yet. Logs a warning at
+    /// Counts a 401 that named a token which is new or cannot be replaced yet. Logs a warning at
     /// most once a minute.
     pub fn note_new_refused(&self) {
         if self.rejected_prefixes().note_new_refused(Instant::now()) {
@@ -273,13 +273,13 @@ impl Credential {
 
     /// A bearer newer than `refused`, which the upstream refused with a 401 of this kind.
     ///
-    /// Joins the current exchange. A late 401 gets the newer bearer at once. While forced refreshes
-    /// are held back, all requests wait for the same next one. Cancel safe, like
+    /// Joins the current exchange. A late 401 gets the newer bearer immediately. While forced
+    /// refreshes are held back, all requests wait for the same next one. Cancel safe, like
     /// [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer); at once if refreshes are held back for longer
-    /// than `oauth.max_wait`.
+    /// [`Unavailable`], as [`bearer`](Self::bearer); immediately if refreshes are held back for
+    /// longer than `oauth.max_wait`.
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
         if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });
@@ -299,7 +299,7 @@ impl Credential {
             .await
         };
         if is_certain && outcome.is_err() {
-            // Set at once, even if the refresher is busy: the next request will get a 401 too.
+            // Set immediately, even if the refresher is busy: the next request will get a 401 too.
             self.shared.distrust(refused);
         }
         outcome
@@ -348,7 +348,7 @@ impl Credential {
         self.ask(|respond_to| Message::Refresh { operated, respond_to }).await
     }
 
-    /// Ends every block and pause, so that the next exchange is tried at once. Returns whether
+    /// Ends every block and pause, so that the next exchange is tried immediately. Returns whether
     /// there was any.
     ///
     /// Cancel safe: the refresher finishes without the caller.

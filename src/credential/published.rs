@@ -26,7 +26,8 @@ impl<T: Clone> Published<T> {
 
     pub(super) fn publish(&self, value: T) {
         *self.value.write() = Some(value);
-        // After the value: a reader of the new epoch finds this value or a newer one.
+        // The epoch changes after the value, so a reader of the new epoch finds this value or a
+        // newer one.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
@@ -36,7 +37,8 @@ impl<T: Clone> Published<T> {
 
     /// Updates a copy. It costs one load when the copy is current.
     pub(super) fn refresh(&self, copy: &mut Copy<T>) {
-        // Before the value: a value published in between is copied again next time, never missed.
+        // The epoch is read before the value. A value that is published in between is then copied
+        // again next time, and never missed.
         let epoch = self.epoch.load(Ordering::Acquire);
         if epoch != copy.epoch {
             copy.value = self.latest();

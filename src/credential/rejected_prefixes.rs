@@ -373,8 +373,8 @@ mod tests {
         for revision in [1, 3] {
             assert_eq!(memory.decide("/bad", revision, Kind::Unclear, NOW), Decision::Refresh);
             memory.rejected("/bad", revision, revision + 1, Kind::Unclear, Kind::Unclear, NOW);
-            // Another path, whose late 401 was for another revision, is content with the newer
-            // token.
+            // Another path accepts the newer token after a late 401. That 401 was for another
+            // revision.
             memory.helped(Kind::Unclear, revision + 10);
         }
         assert!(passes_on(memory.decide("/other", 4, Kind::Unclear, NOW)));

@@ -30,7 +30,7 @@ pub(super) struct ErrorText {
     pub(super) quote: String,
     /// The end of throttling, in the notation of the gateway.
     pub(super) next_access: Option<String>,
-    /// Whether the body is a page for a browser.
+    /// Whether the body is a web page.
     pub(super) is_page: bool,
     /// Whether the body is JSON.
     pub(super) is_json: bool,

@@ -78,7 +78,7 @@ fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
         ),
         "username" if says("twice") => (
             "doubled-suffix",
-            "write @vbc.prod once, or leave it out (it is appended); check whether a script appends it too",
+            "write @vbc.prod once, or leave it out, because the proxy appends it; check whether a script also appends it",
         ),
         "scope" if says("openid") => (
             "scope",

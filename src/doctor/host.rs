@@ -117,7 +117,7 @@ impl Site {
     }
 }
 
-/// The timeout of one request, unless that of the configuration is shorter.
+/// The longest timeout of one request. If the configured timeout is shorter, it applies instead.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 const NAME: &str = concat!("vbc-proxy/", env!("CARGO_PKG_VERSION"), " doctor");
@@ -243,7 +243,7 @@ pub(super) fn token_host(site: &Site, response: &Response<Bytes>) -> Check {
     if is_endpoint {
         return Check::ok(name, format!("{url} responds like a token endpoint ({code} for a GET)"));
     }
-    let what = if text.is_page { "like a page for a browser" } else { "unlike a token endpoint" };
+    let what = if text.is_page { "with a web page" } else { "unlike a token endpoint" };
     let found = format!("{url} responds {what} ({code} for a GET){quoted}");
     Check::warn(name, "no-token-endpoint", found, format!("check {key} and its path"))
 }
@@ -274,7 +274,7 @@ pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
         // Throttled or forbidden, but by the gateway.
         (_, Some(wso2)) => Check::ok(name, format!("{url} responds like the gateway ({code}, {wso2})")),
         _ => {
-            let what = if text.is_page { " with a page for a browser" } else { "" };
+            let what = if text.is_page { " with a web page" } else { "" };
             let found = format!("{url} returns {code}{what}, but the gateway would require a token{quoted}");
             Check::warn(
                 name,

@@ -282,8 +282,8 @@ fn by_status(
         300..=399 => redirected(response.headers()),
         _ if text.is_page => fail(
             "page",
-            format!("a page for a browser instead of a response of the API{quoted}"),
-            "check upstream.url; if it is correct, a firewall, a proxy or a sign-in page responds on the way",
+            format!("a web page instead of a response of the API{quoted}"),
+            "check upstream.url; if it is correct, look for a firewall, a proxy or a sign-in page that responds instead",
         ),
         200..=299 => return None,
         401 if names_the_token(response.headers()) => token_refused(&quoted),

@@ -41,8 +41,7 @@ pub(super) struct LoginState<'a> {
 }
 
 impl LoginState<'_> {
-    /// The scope of the token: that of the response, or the requested one if the response has none
-    /// (RFC 6749 §5.1).
+    /// The scope that the response names, or the requested scope if it names none (RFC 6749 §5.1).
     pub(super) fn granted(&self) -> &str {
         self.snapshot.scope.as_deref().unwrap_or(self.scope)
     }
@@ -203,7 +202,7 @@ impl LoginState<'_> {
                 GrantKind::Password => "Password",
                 GrantKind::AuthorizationCode => "Code",
             };
-            let found = "the application may not use this grant (unauthorized_client)";
+            let found = "the application is not allowed to use this grant (unauthorized_client)";
             let remedy = format!(
                 "tick {grant} and Refresh Token under the application's Production Keys in the developer portal, \
                  press Update, then restart"
@@ -271,7 +270,7 @@ impl LoginState<'_> {
         let by = self.snapshot.login_needed_by?;
         let needed = match self.grant {
             GrantKind::AuthorizationCode => "an interactive login is needed",
-            GrantKind::Password => "the login, which is rejected now, must work",
+            GrantKind::Password => "the login (currently rejected) must succeed",
         };
         let at = format!("{} (in {})", by.strftime("%Y-%m-%d %H:%M UTC"), self.span(by));
         let mut check = if self.snapshot.expires_at == Some(by) {

@@ -99,7 +99,7 @@ pub enum AuthorizationError {
     Refused {
         /// `access_denied`, `invalid_scope`, …
         error: String,
-        /// The server's words.
+        /// The server's description of the error.
         description: Option<String>,
     },
     /// The response has neither a code nor an error.

@@ -49,7 +49,7 @@ pub enum Class {
     /// 404 or 405: `token_url` is most likely wrong. Try again as slowly as after
     /// [`Class::Configuration`]. It does not mean that a refresh token is invalid.
     WrongUrl,
-    /// Only for a refresh: the application may not use this grant (`unauthorized_client`,
+    /// Only for a refresh: the application is not allowed to use this grant (`unauthorized_client`,
     /// `unsupported_grant_type`). Another grant may still be redeemed.
     Unsupported,
     /// The grant is refused for good. A refresh token is then dead, regardless of the error code.

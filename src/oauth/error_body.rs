@@ -134,7 +134,7 @@ impl<'a> ErrorBody<'a> {
         }
     }
 
-    /// The server's words. They may contain secrets: use them for judging, not for display.
+    /// The server's error text. It may contain secrets: use it for judging, not for display.
     pub(super) fn words(&self) -> String {
         let names = ["error", "code", "error_code", "error_description", "description", "message"];
         let members: Vec<_> = names.iter().filter_map(|name| self.find_member(name)).collect();
@@ -143,7 +143,8 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
-/// The first suitable member of this name, nearest to the top. An empty name matches any member.
+/// The first suitable member with this name, searched level by level from the top. An empty name
+/// matches any member.
 fn find<'a>(value: &'a Value, name: &str, suits: &dyn Fn(&Value) -> bool) -> Option<&'a Value> {
     let mut level = vec![value];
     while !level.is_empty() {

@@ -12,7 +12,7 @@ pub(super) struct Evidence<'a> {
     pub(super) error: Option<&'a str>,
     /// Whether the body carries WSO2's code for an exceeded quota.
     pub(super) throttled: bool,
-    /// The words around the error, without secrets and user names.
+    /// The server's error text, without secrets and user names.
     pub(super) words: &'a str,
 }
 
@@ -51,8 +51,9 @@ impl Evidence<'_> {
         }
     }
 
-    /// Judges a response without an OAuth error. It may come from a gateway, a load balancer, or a
-    /// URL that is not a token endpoint.
+    /// Judges by the status, because the body contains no OAuth error, or only the status's name.
+    /// The response may come from a gateway, a load balancer, or a URL that is not a token
+    /// endpoint.
     fn by_status(&self) -> Class {
         match self.status {
             _ if self.is_wrong_url() => Class::WrongUrl,

@@ -1,4 +1,4 @@
-//! Removes echoed secrets and user names from a server's words, so that they are not logged.
+//! Removes echoed secrets and user names from a server's error text, so that they are not logged.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl Redactor {
         redactor
     }
 
-    /// Hides a secret in its plain form, form-encoded, and in base64.
+    /// Hides three forms of a secret: plain, form-encoded and base64.
     fn hide(&mut self, secret: &str) {
         self.hide_raw(secret);
         self.hide_raw(&byte_serialize(secret.as_bytes()).collect::<String>());
@@ -102,8 +102,8 @@ impl Redactor {
     }
 }
 
-/// Replaces `word`, given in lower case, wherever it is a whole word in any case. A user called
-/// "al" must not change "invalid".
+/// Replaces every whole word that equals `word`, ignoring case. `word` must be in lower case. Only
+/// whole words count, because a user called "al" must not change "invalid".
 fn replace_word(text: &str, word: &str, by: &str) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -127,7 +127,7 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     result
 }
 
-/// The end of `word`, if `text` begins with it in any case.
+/// The end of `word`, if `text` begins with it, ignoring case.
 fn match_end(text: &str, word: &str) -> Option<usize> {
     let mut wanted = word.chars();
     for (at, c) in text.char_indices() {

@@ -216,7 +216,7 @@ impl FailureReader<'_> {
         })
     }
 
-    /// The server's code and words, without secrets and user names.
+    /// The server's error code and text, without secrets and user names.
     fn words(&self) -> String {
         let texts = ["error_description", "description", "message"];
         let text = texts.iter().find_map(|name| self.body.find_member(name));

@@ -29,7 +29,8 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Decodes up to [`MAX_BODY`] bytes. If `bytes` is longer, the body was too long.
+    /// Decodes a body. With more than [`MAX_BODY`] bytes, encoded or decoded, it is unusable as a
+    /// token set.
     pub(super) fn read(headers: &HeaderMap, bytes: &[u8]) -> Self {
         let decoded = decode(headers, bytes);
         let is_too_long = bytes.len().max(decoded.len()) > MAX_BODY;
@@ -121,7 +122,7 @@ fn text(headers: &HeaderMap, bytes: &[u8]) -> String {
             bytes.chunks_exact(2).map(move |pair| u16::from(pair[1 - low]) << 8 | u16::from(pair[low]));
         char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
     };
-    // A JSON text begins with two characters of ASCII (RFC 4627 §3).
+    // A JSON text begins with two ASCII characters (RFC 4627 §3).
     let text: String = match bytes {
         [0xff, 0xfe, ..] | [b'{' | b'[' | b'<' | b' ', 0, ..] if !is_utf32(bytes) => wide(0).collect(),
         [0xfe, 0xff, ..] | [0, b'{' | b'[' | b'<' | b' ', ..] => wide(1).collect(),

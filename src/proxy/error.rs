@@ -169,7 +169,7 @@ fn not_for_us(rejection: GateRejection) -> Problem {
         GateRejection::CrossSite => denied(
             StatusCode::FORBIDDEN,
             ("cross-site", "Cross-site request"),
-            "a web page of another origin may not use this proxy. \
+            "a web page of another origin tried to use this proxy, so the request was refused. \
              If the page is yours, add its origin to listen.origins",
         ),
         GateRejection::Loop => problem(

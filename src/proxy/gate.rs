@@ -29,7 +29,7 @@ pub(super) enum GateRejection {
     #[error("the request is for another host")]
     ForeignAuthority,
     /// The target names another site: the client uses this proxy as its `http_proxy`.
-    #[error("the target is on another site")]
+    #[error("the request is for a URL on another site")]
     ForeignTarget,
     /// The authority of the target has a user name.
     #[error("the target contains a user name")]
@@ -50,7 +50,7 @@ pub(super) struct Gate {
     upstream: String,
     target: Target,
     origins: BTreeSet<String>,
-    /// Most requests of a thread have the same `Host`.
+    /// Saves checking the next request: on one thread, most have the same `Host`.
     last_host: RefCell<Option<HeaderValue>>,
 }
 

@@ -28,7 +28,7 @@ impl Proxy {
             headers::narrow_accept_encoding(&mut headers);
         }
         if survey.cookie && survey.browser {
-            // Cookies ignore the port, so a browser's belong to other servers on this host.
+            // Cookies ignore the port: a browser sends those of other servers on this host too.
             headers.remove(header::COOKIE);
         } else if survey.cookie {
             headers::join_cookies(&mut headers);

@@ -116,7 +116,7 @@ pub(super) struct Retry<'a> {
     first: Verdict,
     /// How often the request has been sent.
     sendings: u32,
-    /// Its late retry has been used.
+    /// Whether the one late retry has been used.
     late: bool,
     latest: Latest<'a>,
 }

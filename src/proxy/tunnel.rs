@@ -85,7 +85,7 @@ struct Activity {
 /// The upstream's side. Every byte of the tunnel passes through it.
 struct Monitored<'a, S> {
     stream: S,
-    /// Bytes to read before those of the stream.
+    /// Bytes that are read before the stream's own bytes.
     first: Bytes,
     activity: &'a Activity,
 }

@@ -152,7 +152,7 @@ pub(super) fn probe_or_parent(directory: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether an error means that this user may not write there.
+/// Whether an error means that this user is not allowed to write there.
 fn is_forbidden(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }

@@ -25,7 +25,7 @@ pub enum StoreError {
         /// The store's directory.
         path: String,
     },
-    /// This user may not write to the store.
+    /// This user is not allowed to write to the store.
     #[error("store.path: cannot write to {path}; make it writable for this user, or set another directory")]
     NotWritable {
         /// The store's directory.
@@ -42,7 +42,7 @@ pub enum StoreError {
         /// The kind of damage, without quoting the content.
         detail: String,
     },
-    /// The stored record is complete, but this process may not use it. Its format is newer, its
+    /// The stored record is complete, but this process must not use it. Its format is newer, its
     /// identity is another, or it is plain where records are encrypted. It is left untouched.
     #[error("{what} cannot be used ({detail})")]
     Foreign {

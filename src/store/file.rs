@@ -71,7 +71,7 @@ impl FileStore {
     ///
     /// # Errors
     /// - [`StoreError::InUse`] if another store, in this process or another, holds the directory.
-    /// - [`StoreError::NotWritable`] if this user may not write to it. A full disk is not an error.
+    /// - [`StoreError::NotWritable`] if this user cannot write to it. A full disk is not an error.
     /// - [`StoreError::Io`] if it cannot be used for another reason, or if other users may write to
     ///   it.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
@@ -102,7 +102,7 @@ impl FileStore {
     /// A full disk is not an error.
     ///
     /// # Errors
-    /// [`StoreError::NotWritable`] if this user may not write; [`StoreError::Io`] for another
+    /// [`StoreError::NotWritable`] if this user cannot write; [`StoreError::Io`] for another
     /// reason.
     pub fn inspect_directory(directory: &Path) -> Result<(), StoreError> {
         probe_or_parent(directory)

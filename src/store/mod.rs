@@ -124,8 +124,8 @@ pub trait TokenStore: Send + Sync + 'static {
 /// A store chosen at run time, shared by all credentials.
 pub type SharedStore = Arc<dyn TokenStore>;
 
-/// Refuses a record whose revision is not above that of the record it replaces. Otherwise a late
-/// writer could pass for a new one.
+/// Refuses a record whose revision is not above `expected`, the revision that it replaces.
+/// Otherwise a late writer could pass for a new one.
 fn check_revision(expected: u64, record: &Record) -> Result<(), StoreError> {
     if record.revision > expected {
         return Ok(());

@@ -64,7 +64,7 @@ pub struct ApplicationBlock {
     pub failures: u32,
     /// When the application is presented again.
     pub next_attempt: Timestamp,
-    /// The server's words, without secrets and user names.
+    /// The server's error text, without secrets and user names.
     pub reason: String,
 }
 

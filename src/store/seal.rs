@@ -71,10 +71,10 @@ struct Sealer {
 }
 
 impl Keys {
-    /// Makes ciphers of `keys`.
+    /// Makes a cipher for each key.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if `keys` is empty.
+    /// [`StoreError::Io`] if `keys` is empty, or if the library rejects a key.
     pub fn new(keys: &[StoreKey]) -> Result<Self, StoreError> {
         let sealer = |key: &StoreKey| {
             let cipher = RandomizedNonceKey::new(&AES_256_GCM, key.expose()).ok()?;
@@ -82,7 +82,7 @@ impl Keys {
         };
         let sealers: Option<Vec<_>> = keys.iter().map(sealer).collect();
         sealers.filter(|sealers| !sealers.is_empty()).map(Self).ok_or_else(|| StoreError::Io {
-            what: "making ciphers of the keys of the token store".to_owned(),
+            what: "preparing the encryption keys of the token store".to_owned(),
             source: std::io::ErrorKind::InvalidInput.into(),
         })
     }
@@ -95,7 +95,8 @@ impl Keys {
     /// nonce.
     pub(super) fn seal(&self, key: &Key, revision: u64, content: &[u8]) -> Option<Vec<u8>> {
         let first = self.0.first()?;
-        // Allocated at its full size, because a buffer that grows leaves copies behind.
+        // The buffer has its full size from the start, because a buffer that grows leaves copies
+        // behind.
         let mut sealed = Zeroizing::new(Vec::with_capacity(NONCE_LEN + content.len() + TAG_LEN));
         sealed.extend_from_slice(content);
         let data = Aad::from(associated(&key.credential, &key.identity, revision));

@@ -34,7 +34,7 @@ impl LoginSetup {
         Self { world, browser: Chromium::start().await, _reserved }
     }
 
-    /// Starts a login at our own page. Its announced address is not that of the redirect URI.
+    /// Starts a login at our own page. Its announced address differs from the redirect URI's.
     async fn begin(&self) {
         self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
         assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");

@@ -107,7 +107,7 @@ async fn a_request_is_sent_three_times_at_most_and_forces_one_refresh() {
     let requests = upstream.requests();
     let bearers: Vec<String> = requests.iter().map(bearer).collect();
     assert_eq!(bearers.len(), 3, "{bearers:?}");
-    // The token of a login is replaced at once; the token of a refresh is sent again first.
+    // The token of a login is replaced immediately; the token of a refresh is sent again first.
     assert!(bearers[0] != bearers[1] && bearers[1] == bearers[2], "{bearers:?}");
     assert!(requests.iter().all(|request| request.body == b"the body"));
     assert_eq!(world.sim.stats().refreshes.ok, 1);

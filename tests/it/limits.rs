@@ -1,4 +1,4 @@
-//! Limits of connections, requests, heads and frames. Excess is refused at once, and the proxy
+//! Limits of connections, requests, heads and frames. Excess is refused immediately, and the proxy
 //! recovers.
 
 use crate::harness::{RawUpstream, World};

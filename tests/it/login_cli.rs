@@ -285,8 +285,8 @@ fn browser_program(directory: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A simulator, and a directory whose credential redirects to its own admin listener, as usual. The
-/// port is reserved while the socket lives.
+/// A simulator, and a directory with a proxy.toml. The credential redirects to the proxy's own
+/// admin listener, which is the usual setup. The socket reserves the listener's port.
 async fn at_a_known_port() -> (Simulator, tempfile::TempDir, SocketAddr, socket2::Socket) {
     let (admin, socket) = reserve();
     let callback = format!("http://localhost:{}/callback", admin.port());

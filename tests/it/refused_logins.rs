@@ -10,8 +10,8 @@ fn response(head: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
 }
 
-/// Serves twice in front of a token endpoint with this response to every login. Returns the number
-/// of logins and the text of the last response.
+/// Runs the proxy twice against a token endpoint that gives every login this response. Returns the
+/// number of logins and the text of the proxy's last response.
 async fn logins(response: Vec<u8>) -> (usize, String) {
     let endpoint = RawUpstream::responding(response).await;
     let directory = tempfile::tempdir().unwrap();

@@ -175,7 +175,7 @@ fn record(directory: &Path) -> Option<(PathBuf, Value)> {
     Some((path, record))
 }
 
-/// Makes the stored token two seconds older, so that a 401 counts against it at once.
+/// Makes the stored token two seconds older, so that a 401 counts against it immediately.
 fn age(directory: &Path) {
     let Some((path, mut record)) = record(directory) else { return };
     let Some(issued) = record["tokens"]["issued_at"].as_str() else { return };

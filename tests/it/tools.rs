@@ -90,7 +90,7 @@ async fn works_by(tool: &Tool, by: By) {
     std::fs::write(&upload, &body).unwrap();
     let jobs = match by {
         By::BaseUrl => ["list", "call", "missing", "upload"],
-        // The upload comes first, so that the replay has a body.
+        // The first request gets a 401. It is the upload, so that the retry has a body.
         By::HttpProxy => ["upload", "list", "call", "missing"],
     };
     let responses = tool.run(&world, by, &upload, &jobs).await;

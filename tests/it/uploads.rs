@@ -198,8 +198,8 @@ async fn a_cut_body_is_not_completed_on_a_replay_either() {
 #[tokio::test]
 async fn a_client_that_waits_for_100_gets_it_and_the_expectation_is_not_forwarded() {
     let upstream = RawUpstream::ok().await;
-    // With this timeout the proxy sends no `Expect` of its own for a chunked body, which may be
-    // large.
+    // With this timeout the proxy adds no `Expect` of its own. Otherwise it would add one to the
+    // chunked body, which may be large.
     let builder = World::builder().upstream(upstream.url());
     let world = builder.config("retry.expect_timeout = \"0s\"").start().await;
     let mut client = world.connect().await;

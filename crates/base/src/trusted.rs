@@ -96,7 +96,8 @@ pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
 /// Opens a file for reading. Waits for the writer of a pipe only if the pipe belongs to this user
 /// or root.
 fn open(path: &Path) -> io::Result<File> {
-    // Opens only the name: a pipe without a writer does not block this, and a writer sees nothing.
+    // O_PATH opens only the path. It does not block on a pipe without a writer, and a writer does
+    // not notice it.
     let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
     let found = named.metadata()?;
     if found.is_file() {

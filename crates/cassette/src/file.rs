@@ -37,7 +37,7 @@ pub enum CassetteError {
     #[error(transparent)]
     Untrusted(#[from] Flaw),
     /// The file is not a cassette. It is left unchanged.
-    #[error("{} is not a cassette; the file was not changed", path.display())]
+    #[error("{} is not a cassette and was not changed; name another file", path.display())]
     Foreign {
         /// The cassette.
         path: PathBuf,

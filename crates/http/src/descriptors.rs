@@ -73,7 +73,7 @@ pub struct Division {
 impl Division {
     /// Divides a limit for `workers` threads, each of which listens on `addresses` addresses.
     pub fn of(limit: u64, workers: usize, addresses: usize) -> Self {
-        // Above the limit of any machine, and low enough that no sum overflows.
+        // The cap exceeds the limit of any machine, and is low enough that no sum overflows.
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(1 << 40);
         let admin = (limit / 16).clamp(ADMIN.0, ADMIN.1);
         let reserve = RESERVE + admin + workers * (PER_WORKER + addresses);

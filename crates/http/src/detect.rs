@@ -104,7 +104,7 @@ impl<S: Stream> Stream for TlsStream<PeekedStream<S>> {
 enum Protocol {
     Http1,
     Http2,
-    /// Unknown: the client started a preface of HTTP/2 and did not complete it in time.
+    /// Unknown: the client started an HTTP/2 preface and did not complete it in time.
     Late,
     /// None: the client sent nothing, or not in time.
     None,
@@ -112,9 +112,9 @@ enum Protocol {
 
 /// Drives one connection to its end, in the version of HTTP that the client speaks.
 ///
-/// A silent connection ends after `first_byte_timeout`. One that stops within the preface of HTTP/2
+/// A silent connection ends after `first_byte_timeout`. One that stops within the HTTP/2 preface
 /// gets a rejection after `header_timeout`. Must run inside a [`LocalSet`](tokio::task::LocalSet)
-/// or local runtime: each stream of HTTP/2 is spawned as a local task.
+/// or local runtime: each HTTP/2 stream is spawned as a local task.
 pub async fn open<H: Handler>(stream: impl Stream, limits: Limits, mut drain: DrainSignal, handler: H) {
     serve(PeekedStream::new(ReadinessCache::new(stream)), &limits, &mut drain, handler).await;
 }

@@ -151,7 +151,7 @@ impl fmt::Debug for Incoming {
     }
 }
 
-/// The connection that a body of HTTP/1 comes from.
+/// The connection that an HTTP/1 body comes from.
 pub(crate) trait BodySource: Send + Sync {
     /// The next frame of the body with this number. An error for every body except the current one.
     fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<BodyPiece, BodyError>>>;
@@ -164,7 +164,7 @@ pub(crate) struct BodyPiece {
     pub(crate) last: bool,
 }
 
-/// A body of HTTP/1, read from its connection when it is polled.
+/// An HTTP/1 body, read from its connection when it is polled.
 pub(crate) struct Http1Body {
     source: Arc<dyn BodySource>,
     turn: u32,
@@ -194,7 +194,7 @@ impl Http1Body {
     }
 }
 
-/// A body of HTTP/2, with a deadline of its own.
+/// An HTTP/2 body, with a deadline of its own.
 struct Http2Body {
     body: hyper::body::Incoming,
     patience: Duration,

@@ -125,7 +125,7 @@ mod tests {
         let timer = LazyTimer::default();
         let mut works = true;
         let waiting = poll_fn(|cx| {
-            // Works until the budget is used up. The next turn has no work.
+            // The first poll uses up tokio's cooperative budget. Later polls only wait.
             while std::mem::take(&mut works) {
                 works = pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready();
             }

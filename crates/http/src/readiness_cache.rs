@@ -90,7 +90,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadinessCache<S> {
         if !alarm.rung.load(Ordering::Acquire) {
             return Poll::Pending;
         }
-        // Before the read, so that a wake-up during the read is not lost.
+        // The flag is cleared before the read, so that a wake-up during the read is not lost.
         alarm.rung.store(false, Ordering::Release);
         let polled = Pin::new(&mut this.stream).poll_read(&mut Context::from_waker(waker), buf);
         if polled.is_ready() {

@@ -1,4 +1,5 @@
-//! Runs a scenario at once by moving its clock: `cargo run -p vbc-simulator --example scenario`.
+//! Runs a scenario without waiting, by moving the simulator's clock:
+//! `cargo run -p vbc-simulator --example scenario`.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 

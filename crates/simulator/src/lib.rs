@@ -44,7 +44,7 @@
 //!
 //! [`Simulator::start`] serves a seeded world on two free loopback ports: the service at
 //! [`Simulator::url`], and the control plane at [`Simulator::control_url`]. Dropping the simulator
-//! closes both. [`Identity::demo`] can log in at once; [`Simulator::builder`] adds others.
+//! closes both. [`Identity::demo`] can log in immediately; [`Simulator::builder`] adds others.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

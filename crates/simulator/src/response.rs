@@ -26,11 +26,11 @@ pub(crate) struct ResponseBody {
     chunked: bool,
     /// Whether a length is sent even through the gateway. True for files.
     sized: bool,
-    /// How the body is slowed down or cut off. `None` sends it at once and whole.
+    /// How the body is slowed down or cut off. `None` sends it whole, without delay.
     flow: Option<Box<Flow>>,
 }
 
-/// Pace and cut of a body that is not sent at once.
+/// The pace and the cut of a body that is slowed down or cut off.
 #[derive(Default)]
 struct Flow {
     /// Bytes per second.

@@ -112,8 +112,8 @@ impl Service {
     /// Starts a call from outside, and returns its id.
     ///
     /// `to` is an extension of the account or one of its direct numbers, with or without a plus.
-    /// Returns `None` for an unknown number. The call rings until it is answered, rejected or
-    /// missed, at most 30 seconds of the service's clock.
+    /// Returns `None` if the account has no such number. The call rings until it is answered or
+    /// rejected. After 30 seconds of the service's clock it counts as missed.
     pub fn receive_call(&self, account: u64, from: &str, to: &str) -> Option<String> {
         let now = self.engine.options.clock.now();
         let mut state = self.engine.state();

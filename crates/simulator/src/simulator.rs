@@ -157,9 +157,11 @@ impl Simulator {
         self.service.reset();
     }
 
-    /// Starts a call from outside to an extension of an account. Returns its id, or `None` for an
-    /// unknown number. The call rings until it is answered, rejected or missed, at most 30 seconds
-    /// of the simulator's clock.
+    /// Starts a call from outside, and returns its id.
+    ///
+    /// `extension` is an extension of the account or one of its direct numbers. Returns `None` if
+    /// the account has no such number. The call rings until it is answered or rejected. After 30
+    /// seconds of the simulator's clock it counts as missed.
     pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
         self.service.receive_call(account, from, extension)
     }

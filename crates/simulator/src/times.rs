@@ -33,7 +33,7 @@ pub(crate) fn read_signed(value: &Value) -> Option<SignedDuration> {
     }
 }
 
-/// A number of seconds, exact to the nanosecond in its decimal form.
+/// Converts seconds by their decimal form, to the nanosecond: 0.1 is exactly 100 ms.
 pub(crate) fn seconds(number: &Number) -> Option<SignedDuration> {
     if let Some(whole) = number.as_i64() {
         return Some(SignedDuration::from_secs(whole));

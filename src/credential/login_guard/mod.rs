@@ -204,8 +204,8 @@ impl LoginGuard {
         Ok(())
     }
 
-    /// All fingerprints of the secret with this fingerprint. They include those of the same
-    /// password under other credentials, and the salted one if it is known.
+    /// All fingerprints of the secret with this fingerprint. Under another credential the same
+    /// password has another fingerprint. The salted fingerprint is included if it is known.
     fn fingerprints(&self, fingerprint: &str) -> Vec<String> {
         let secrets = self.secrets.lock();
         let own = secrets.iter().find(|secret| *secret.fingerprint == *fingerprint);

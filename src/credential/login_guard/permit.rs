@@ -76,7 +76,7 @@ impl LoginPermit {
     }
 }
 
-/// Why a login may not begin.
+/// Why a login cannot begin.
 pub(in crate::credential) enum BeginError {
     /// A rule forbids it.
     Blocked(LoginDecision),

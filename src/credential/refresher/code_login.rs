@@ -79,7 +79,7 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// The user whose login is expected: that of the current tokens, else the configured one.
+    /// The user whose login is expected: the owner of the current tokens, else the configured user.
     /// `None` if the login of any user is accepted.
     ///
     /// `is_named` says whether the server has named the user of the new login.

@@ -120,7 +120,8 @@ impl<R: Redeem> Refresher<R> {
         let until = block.next_attempt;
         tracing::error!(
             credential = %self.shared.name, next_attempt = %format_args!("{until:.0}"),
-            "the server rejects the application; retrying slowly, or at once after its configuration changes"
+            "the server rejects the application; retrying slowly, or immediately after its \
+             configuration changes"
         );
         self.stored.record.application = Some(Box::new(block));
         self.save().await;

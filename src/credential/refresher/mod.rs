@@ -94,8 +94,8 @@ pub(super) struct Refresher<R> {
     ends: Instant,
     /// The stored record notes that the refresh token was presented with an unknown outcome.
     noted_pending: bool,
-    /// The server's words if it does not refresh tokens for this application. Kept until unlock or
-    /// restart.
+    /// The server's error text if it does not refresh tokens for this application. Kept until
+    /// unlock or restart.
     unsupported: Option<Box<str>>,
     published_at: Option<Instant>,
     backoff: Backoff,

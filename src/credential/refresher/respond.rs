@@ -1,7 +1,7 @@
 //! How the refresher handles each message.
 //!
-//! An exchange for requests or operators may not begin yet. All of them then wait for the same next
-//! one. Those that have left are skipped.
+//! Sometimes an exchange for requests or operators must wait. All of them then wait for the same
+//! exchange. Those that have left are skipped.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -93,8 +93,8 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Responds with the current bearer if it is newer, else with that of a forced refresh, which
-    /// may have to wait.
+    /// Responds with the current bearer if it is newer. Otherwise it forces a refresh, which may
+    /// have to wait, and responds with its bearer.
     pub(super) async fn replace(&mut self, request: NewerRequest) {
         if self.is_newer_than(request.refused) {
             return self.respond_newer(request, Ok(()));

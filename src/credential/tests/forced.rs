@@ -85,7 +85,7 @@ async fn adopting_a_set_that_somebody_else_stored_is_no_forced_refresh() {
     world.store.swap(&key, expected, &record).await.unwrap();
     let theirs = credential.replace(&first, Kind::Token).await.unwrap().bearer;
     assert_eq!((value(&theirs), credential.forced_refreshes()), ("Bearer theirs", 0));
-    // So the next forced refresh may begin at once.
+    // So the next forced refresh may begin immediately.
     assert_eq!(credential.forced_in(), Duration::ZERO);
 }
 

@@ -48,7 +48,7 @@ async fn a_lock_that_ends_while_a_token_lives_is_no_reason_to_do_anything() {
     assert!(credential.replace(&first, Kind::Unclear).await.is_err());
     let snapshot = credential.snapshot();
     assert!(snapshot.usable && snapshot.brake);
-    // Not the end of the lock, where the refresher would find nothing to do.
+    // The lock ends earlier, but the refresher has nothing to do then.
     assert_eq!(snapshot.next_attempt, snapshot.expires_at);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(world.script.calls().len(), 3);

@@ -102,8 +102,8 @@ impl Copy {
         })
     }
 
-    /// Ready when one more piece can be kept: at once, unless the file is still being written.
-    /// Drops the copy if the file fails.
+    /// Ready when the copy can take another piece: immediately, unless writes to the file fall
+    /// behind. Drops the copy if the file cannot be written, or a write takes too long.
     pub(super) fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Self::Disk(spool) = self
             && let Err(error) = ready!(spool.poll_capacity(cx))

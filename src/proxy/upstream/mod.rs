@@ -66,7 +66,7 @@ pub(super) struct Upstream {
     pools: Rc<Pools>,
 }
 
-/// The index of a version's `Via`.
+/// The index into `via` and `own_lines` for a request of this HTTP version.
 fn via_of(version: Version) -> usize {
     match version {
         Version::HTTP_10 => 1,

@@ -56,7 +56,7 @@ impl Slots {
     }
 
     /// Waits until a connection or a slot may be free, at most until `end`. After `end`, returns
-    /// false at once.
+    /// false immediately.
     pub(super) async fn changed(&self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {

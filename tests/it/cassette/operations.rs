@@ -108,7 +108,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Returns the numbers of the account and of a user.
+/// Returns the id of the account and the id of a user.
 async fn provisioning(walk: &mut Walk<'_>) -> (String, String) {
     const BASE: &str = "provisioning/api/accounts/{}";
     let path = |rest: &str| format!("{BASE}{rest}");

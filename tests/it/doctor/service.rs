@@ -104,8 +104,7 @@ async fn a_failing_suite_and_an_html_page_in_its_place_are_reported() {
     let page = |sim: &Simulator| {
         sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
     };
-    let sentences =
-        ["a page for a browser instead of a response of the API", "check upstream.url; if it is correct"];
+    let sentences = ["a web page instead of a response of the API", "check upstream.url; if it is correct"];
     Case { prepare: &page, ..Case::default() }.diagnose(1, &sentences).await;
 }
 

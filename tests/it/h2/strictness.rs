@@ -145,7 +145,7 @@ async fn a_target_passes_byte_for_byte_or_not_at_all() {
     assert_eq!(lines, ["GET /a\"b\"{c}|\\^?d={e}|\\^` HTTP/1.1", "GET /last HTTP/1.1"]);
 }
 
-/// The library resets the stream for some of them and drops others.
+/// For some of these trailers the h2 library resets the stream. It drops the others.
 #[tokio::test]
 async fn trailers_with_pseudo_headers_framing_or_line_ends_are_never_forwarded() {
     let upstream = RawUpstream::ok().await;

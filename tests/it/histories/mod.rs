@@ -211,7 +211,7 @@ async fn happen(world: &mut World, event: Event) {
         Event::Lock(true) => act(Action::LockUser { user: ALICE.into(), keep_tokens: false }),
         Event::Lock(false) => act(Action::UnlockUser { user: ALICE.into() }),
         Event::Unlock => {
-            // The unlock takes effect at once, and a login may follow before the oracle is
+            // The unlock takes effect immediately. A login may follow before the oracle is
             // notified.
             world.oracle.lock().unlocked();
             let _ = world.credential().unlock().await;

@@ -17,7 +17,8 @@ const UNSTORED: Duration = Duration::from_millis(60);
 /// The state of a refresh token, as known to the credential.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
-    /// Its response was lost or inconclusive, so it may be presented again.
+    /// The token was presented, and the credential knows no conclusive response. It may be
+    /// presented again.
     Open,
     /// The credential learned at this time that it is spent or invalid. Presenting it again is a
     /// violation.

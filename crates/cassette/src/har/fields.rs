@@ -16,7 +16,7 @@ const DROPPED: [&str; 8] = [
     "upgrade",
 ];
 
-/// The first value of a field whose name is in any case.
+/// The first value of a field whose name is ignoring case.
 pub(super) fn value(headers: &Fields, name: &str) -> Option<String> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
 }

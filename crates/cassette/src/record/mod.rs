@@ -192,7 +192,8 @@ impl Writer {
         }
     }
 
-    /// Learns the tokens that were sent since the last record, and those of the sources.
+    /// Learns the tokens that were sent since the last record, and the current tokens of the
+    /// sources.
     fn learn(&mut self) {
         let sent = std::mem::take(&mut *self.shared.sent.lock());
         sent.iter().for_each(|token| self.known.add_token(token));

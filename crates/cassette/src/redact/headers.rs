@@ -10,9 +10,9 @@ use crate::text::is_hex;
 /// What the value of a field consists of.
 #[derive(Clone, Copy)]
 enum Rule {
-    /// Words of HTTP and numbers.
+    /// Known HTTP words, and numbers.
     Words,
-    /// A value of a kind.
+    /// A value of this kind.
     Value(Kind),
     /// A number, or a time.
     NumberOrTime,
@@ -30,7 +30,7 @@ enum Rule {
     SetCookie,
     /// A fixed text, or an authentication scheme and its parameters.
     Challenge,
-    /// Any value. The value is hidden and the name is kept.
+    /// Any text. The value is treated like that of an unlisted field, but the field's name is kept.
     Hidden,
 }
 
@@ -156,7 +156,7 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
     }
 }
 
-/// Whether a value consists of words of HTTP and numbers, such as `text/plain;charset=utf-8`.
+/// Whether a value consists of known HTTP words and numbers, such as `text/plain;charset=utf-8`.
 fn is_words(name: &str, text: &str) -> bool {
     if name == "access-control-max-age" {
         return is_digits(text, 1..=6);

@@ -25,7 +25,7 @@ pub(crate) use secrets::KnownSecrets;
 
 use operations::{Operation, PathMatch, Shape};
 
-/// The values that a recording keeps besides harmless ones.
+/// What a recording keeps in addition to harmless values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
     /// Telephone numbers, names, e-mail addresses and labels where a table lists their place.
@@ -93,7 +93,7 @@ impl Filter<'_> {
         Endpoint { operation: path.operation, keeps_unlisted }
     }
 
-    /// Replaces a value of a kind. `None` if it is kept.
+    /// Replaces a value of this kind. `None` if it is kept.
     fn value(&self, kind: Kind, text: &str) -> Option<String> {
         if is_hidden(text) {
             return None;

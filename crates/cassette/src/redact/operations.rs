@@ -11,7 +11,7 @@ use super::kind::{is_digits, is_id};
 /// The JSON that is expected at a place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// A string or a number of a kind.
+    /// A string or a number of this kind.
     Value(Kind),
     /// An array of one shape.
     List(&'static Shape),
@@ -386,7 +386,7 @@ pub(crate) struct PathMatch {
 pub(crate) enum SegmentKind {
     /// A fixed word of the path.
     Literal,
-    /// A value of a kind.
+    /// A value of this kind.
     Value(Kind),
     /// No table lists it.
     Unlisted,

@@ -217,7 +217,7 @@ impl Player {
     }
 }
 
-/// The host of a recording's scheme and authority.
+/// The host in the base URL of a record, which consists of a scheme and an authority.
 fn host_of(base: &str) -> Option<String> {
     let authority = Authority::try_from(base.split_once("://")?.1).ok()?;
     Some(authority.host().to_owned())

@@ -23,7 +23,7 @@ use crate::text::{from_latin1, latin1, replaced};
 #[error("the recorded response was cut short")]
 pub struct CutShort;
 
-/// The body of a replayed response, or of a response from the replay itself.
+/// The body of a replayed response, or of a response that the replay generates itself.
 #[derive(Debug)]
 pub struct ReplayedBody {
     /// The remaining pieces, and when they are due.
@@ -159,7 +159,7 @@ fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Opti
 }
 
 impl ReplayedBody {
-    /// The body of a response from the replay itself.
+    /// The body of a response that the replay generates itself.
     pub(super) fn own(mut body: Full<Bytes>) -> Self {
         let left = body.size_hint().exact();
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -24,7 +24,7 @@ use vbc_http::{Abort, Drain, Handler, Incoming, Limits, RequestRejection};
 /// How long responses in progress may take after the shutdown starts.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Marks responses from the replay itself.
+/// Marks responses that the replay generates itself.
 const MARKER: HeaderName = HeaderName::from_static("vbc-proxy-replay");
 
 const AS_HTTP_PROXY: &str = "the client uses this replay as its http_proxy and requested a site that is not in the \
@@ -128,7 +128,7 @@ impl Handler for Service {
 }
 
 impl Service {
-    /// The recorded response, or a problem from the replay itself, which is also logged.
+    /// The recorded response, or a problem that the replay generates and logs.
     fn play(&self, request: &Request<()>, body: Vec<u8>, id: &str) -> Response<ReplayedBody> {
         let recorded = recorded_request(request, Some(body));
         match self.player.play(&recorded) {
@@ -147,7 +147,7 @@ impl Service {
     }
 }
 
-/// A kind of response from the replay itself.
+/// A kind of response that the replay generates itself, instead of a recorded one.
 struct Own {
     status: StatusCode,
     kind: &'static str,

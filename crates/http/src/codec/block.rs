@@ -60,7 +60,7 @@ mod tests {
         let lengths = (0..200_usize).map(|at| at * 37 % 6000);
         let mut copies: Vec<_> =
             lengths.map(|length| (length, keep_body(&vec![length as u8; length]))).collect();
-        // Bytes that are read after one copy do not reach the next.
+        // The copies share blocks. Appending to one copy must not change its neighbour.
         copies.iter_mut().for_each(|(_, copy)| copy.extend_from_slice(b"more"));
         for (length, copy) in copies {
             assert_eq!(copy, [&vec![length as u8; length][..], b"more"].concat());

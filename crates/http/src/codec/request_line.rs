@@ -58,7 +58,7 @@ pub(super) fn request_line(
         b"HTTP/1.0" => false,
         b"HTTP/2.0" => {
             return Err(RequestRejection::Malformed(
-                "HTTP/2 begins with its own preface; a request line is of HTTP/1.1 or HTTP/1.0",
+                "HTTP/2 begins with its own preface; a request line must name HTTP/1.1 or HTTP/1.0",
             ));
         }
         _ => return Err(RequestRejection::Malformed("the version is not HTTP/1.1 or HTTP/1.0")),

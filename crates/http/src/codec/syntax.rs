@@ -51,7 +51,7 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
 const ONES: u64 = u64::MAX / 255;
 const HIGH: u64 = ONES << 7;
 
-/// How many letters and hyphens `bytes` begins with: most of a name. Checks eight bytes at once,
+/// How many leading bytes are letters or hyphens, as in most names. Checks eight bytes at a time,
 /// and stops where fewer are left.
 fn letters(bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -71,7 +71,7 @@ fn letters(bytes: &[u8]) -> usize {
     at
 }
 
-/// How many bytes that a field value may contain `bytes` begins with. Checks eight at once.
+/// How many leading bytes are valid in a field value. Checks eight bytes at a time.
 fn field_bytes(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk() {

@@ -273,7 +273,7 @@ async fn a_connection_whose_body_nobody_reads_and_that_is_not_there_ends_with_it
         client.write_all(format!("POST /a HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
         let response = read_to_end(client).await;
         assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("/a"), "{response}");
-        // A client that waits for a 100 learns at once that the connection closes.
+        // A client that waits for a 100 learns immediately that the connection closes.
         assert_eq!(response.contains("connection: close"), head.contains("Expect"), "{response}");
         assert!(bodies.recv().await.unwrap().collect().await.is_err());
     }

@@ -1,4 +1,4 @@
-//! Converts heads of HTTP/2 to the HTTP/1.1 form that handlers expect, and back.
+//! Converts HTTP/2 heads to the HTTP/1.1 form that handlers expect, and back.
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri, uri};
@@ -101,7 +101,8 @@ fn check_authority(uri: &Uri, headers: &mut HeaderMap) -> Result<(), RequestReje
     }
 }
 
-/// Removes fields about the connection, which only HTTP/1 has (RFC 9113 §8.2.2).
+/// Removes the fields that describe the connection, such as `Connection`. HTTP/2 forbids them
+/// (RFC 9113 §8.2.2).
 pub(super) fn strip_connection(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");

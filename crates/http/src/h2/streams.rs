@@ -55,7 +55,7 @@ impl Streams {
         OpenStream { streams: Rc::clone(self), progress }
     }
 
-    /// Whether the limit of requests is reached; 0 is no limit.
+    /// Whether the limit of requests is reached. 0 means no limit.
     pub(super) fn are_spent(&self, most: u32) -> bool {
         most > 0 && self.opened.get() >= u64::from(most)
     }

@@ -25,7 +25,7 @@ impl Handler for Large {
     }
 }
 
-/// A client with endless windows that has asked for `/`.
+/// A client with endless windows that has requested `/`.
 async fn asking(client: &mut DuplexStream) {
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     client.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]).await.unwrap();

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 
-/// Common values of browsers, and their narrowed form. Most values that change are one of these.
+/// Values that browsers often send, each with its narrowed form. Most values that need narrowing
+/// are in this list, and for them no new value has to be built.
 const OFTEN: [(&[u8], &str); 3] = [
     (b"gzip, deflate, br", "gzip, deflate"),
     (b"gzip, deflate, br, zstd", "gzip, deflate"),

@@ -11,7 +11,8 @@ use vbc_base::trusted;
 
 use super::{BACKLOG, Listener};
 
-/// A listening unix socket. Its file is removed with the last of the sockets that share it.
+/// A listening unix socket, or one of several handles that share it. Dropping the last handle
+/// removes the socket's file.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: std::os::unix::net::UnixListener,
@@ -147,7 +148,7 @@ pub fn unix_bind_advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "; create its directory first",
         io::ErrorKind::PermissionDenied if is_from_system => {
-            "; this user must be allowed to create files in its directory"
+            "; allow this user to create files in its directory"
         }
         io::ErrorKind::AddrInUse if is_from_system => "; another process is using it",
         io::ErrorKind::InvalidInput => "; the path is too long for a socket",

@@ -168,7 +168,8 @@ fn show_extension(account: &Account, extension: &Extension) -> Value {
     shown
 }
 
-/// A user as shown. The members are sorted by name, as in every other response.
+/// A user in a response. The fields are declared in alphabetical order, because `json!` sorts the
+/// members of the other responses.
 #[derive(Serialize)]
 struct ShownUser {
     contact_numbers: [ContactNumber; 1],
@@ -180,7 +181,7 @@ struct ShownUser {
     login_name: String,
 }
 
-/// A contact number as shown.
+/// A contact number in a response.
 #[derive(Serialize)]
 struct ContactNumber {
     r#type: &'static str,
@@ -194,7 +195,7 @@ struct ShownExtension {
     extension_number: String,
 }
 
-/// A direct number as shown.
+/// A direct number in a response.
 #[derive(Serialize)]
 struct Did {
     custom_tag: String,

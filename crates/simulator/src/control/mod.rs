@@ -80,7 +80,10 @@ pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> 
         Err(Foreign::Host) => {
             refuse(421, "unknown Host name; use an IP address, or start the simulator with --host NAME")
         }
-        Err(Foreign::Page) => refuse(403, "a page of another site may not change anything here"),
+        Err(Foreign::Page) => refuse(
+            403,
+            "a page of another site requested a change; make it from a program or the command line",
+        ),
         Ok(()) => route(engine, head, body).await,
     };
     set(&mut response, CACHE_CONTROL, "no-store");

@@ -279,7 +279,7 @@ pub struct Verdict {
 
 impl Expectations {
     /// Adds expectations for requests from now on, and returns their ids. With `in_order`, the
-    /// requests of each must come after those of the previous one.
+    /// requests of each expectation must follow the requests of the previous one.
     pub(crate) fn declare(&mut self, list: Vec<Expectation>, in_order: bool, since: u64) -> Vec<u64> {
         let mut behind = None;
         let mut ids = Vec::new();

@@ -253,7 +253,7 @@ impl ActiveFault {
 }
 
 impl Effect {
-    /// The parameters of the effect; those of the match are shown separately.
+    /// The parameters of the effect. The parameters of the match are shown separately.
     fn parameters(&self) -> Value {
         match self {
             Self::Status(instead) | Self::RefuseContinue(instead) => json!({ "status": instead.status }),

@@ -87,7 +87,7 @@ impl Parameters<'_> {
 
     pub(super) fn quota(&self) -> Result<Option<u32>, FaultError> {
         let read = |value: &Value| u32::try_from(value.as_u64()?).ok();
-        let quota = self.optional("per_minute", "a whole number; 0 or null is no limit", read)?;
+        let quota = self.optional("per_minute", "a whole number; 0 or null means no limit", read)?;
         Ok(quota.filter(|quota| *quota > 0))
     }
 

@@ -282,7 +282,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
             given.text("path").and_then(|_| given.befalling(Effect::TokenAgeLimit(limit)))
         },
     ),
-    known("reports_token_age_limit", &["seconds"], "as token_age_limit, for the paths of Reports", |given| {
+    known("reports_token_age_limit", &["seconds"], "token_age_limit for the paths of Reports", |given| {
         let limit = Duration::from_secs(given.number("seconds")?);
         Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
     }),

@@ -220,7 +220,8 @@ fn shown(name: &str, value: &[u8], known: &KnownSecrets<'_>) -> String {
     let text = text_of(value);
     let hidden = match name {
         "authorization" => return credentials(value, known.tokens()).0,
-        // Their values are well known, or random but not secret: tags, boundaries, identifiers.
+        // The values of these headers are well known, or random but not secret: tags, boundaries,
+        // identifiers.
         "host"
         | "accept"
         | "accept-encoding"

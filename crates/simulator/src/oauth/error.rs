@@ -25,7 +25,7 @@ pub(crate) enum TokenError {
     TwoMethods,
     /// The client does not authenticate.
     NoClientAuthentication,
-    /// The application may not use the grant.
+    /// The application is not allowed to use the grant.
     GrantNotAllowed,
     /// The user name or the password is wrong.
     AuthenticationFailed(String),
@@ -51,7 +51,7 @@ pub(crate) enum TokenError {
     CallbackMismatch,
     /// The PKCE verifier does not match the challenge.
     VerifierMismatch,
-    /// A scope is unknown, or exceeds that of the refresh token.
+    /// A scope is unknown, or the refresh token was not issued for it.
     Scope,
     /// A revocation names no token.
     InvalidRevocation,

@@ -4,7 +4,7 @@
 //! seed = 7                          # of the world, probabilities and tokens
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
 //! quota = 10                        # requests per minute
-//! lag = 0                           # reports, recordings and exports at once; 1 is VBC's pace
+//! lag = 0                           # delays of Reports, recordings and exports; 1 is VBC's pace
 //! webhooks = "loopback"             # where webhooks may be delivered: also "any", or hosts
 //!
 //! [field]                           # reports from the field; `field = true` switches on all

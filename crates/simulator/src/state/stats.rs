@@ -23,7 +23,8 @@ impl Outcomes {
 /// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Password grants that reached the token endpoint's rules.
+    /// Password grants. The three counters by grant leave out requests that a fault kept from the
+    /// token endpoint.
     pub logins: Outcomes,
     /// Refresh grants.
     pub refreshes: Outcomes,

@@ -161,7 +161,7 @@ async fn a_timeline_follows_the_simulators_clock_and_begins_again_with_a_reset()
         assert_eq!(sim.refresh(&pair.text("refresh_token")).await.status, 200);
         sim.reset();
     }
-    // A skipped fault ends before it can be observed.
+    // A fault has no effect if the clock skips its whole time.
     sim.advance_clock(Duration::from_secs(100));
     sim.log_in().await;
 }

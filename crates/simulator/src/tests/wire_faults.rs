@@ -64,7 +64,7 @@ async fn an_announced_body_can_be_refused() {
     assert!(response.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{response}");
     assert!(response.contains("\r\nconnection: close\r\n"), "it ends, and says so: {response}");
     assert_eq!(sim.requests()[0].body_length, 0);
-    // Without the fault the body is asked for.
+    // Without the fault, the simulator requests the body with a 100.
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
     stream.write_all(announced.as_bytes()).await.unwrap();
     let mut room = [0; 25];

@@ -95,9 +95,9 @@ pub(crate) struct Attempt {
 pub(crate) struct Reason {
     /// The reason in the simulator's words.
     pub(crate) words: String,
-    /// The status of the response in VBC's form.
+    /// The status of the response, written as VBC writes it. `None` if there was no response.
     pub(crate) http_code: Option<String>,
-    /// The reason in VBC's form: the status and the beginning of the body.
+    /// The reason, written as VBC writes it: the status and the beginning of the body.
     pub(crate) message: String,
 }
 

@@ -91,7 +91,7 @@ impl HeadReader {
             }
         }
         self.searched = bytes.len();
-        // Bytes that cannot become a response are refused at once.
+        // Bytes that cannot become a response are refused immediately.
         let begun = bytes.len().min(PREFIX.len());
         if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
             return Err(UpstreamError::Protocol);

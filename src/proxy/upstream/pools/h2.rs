@@ -201,7 +201,7 @@ impl Connection {
             tracing::debug!(%error, "a connection to the upstream ended");
         }
         pools.h2.remove(&self);
-        // The remaining streams fail with it.
+        // Dropping the driver fails the streams that are still open.
         drop((driver, open));
         match self.allowed.get() {
             Some(_) => pools.serve_waiting(),

@@ -113,7 +113,7 @@ impl Pools {
     }
 
     /// Waits until a connection is idle or a slot may be free. If a connection is idle, closes it
-    /// and returns at once.
+    /// and returns immediately.
     async fn wait_for_slot(&self, end: &mut Option<Instant>) -> Result<(), UpstreamError> {
         if self.h1.close_one() {
             return Ok(());

@@ -22,7 +22,8 @@ pub(crate) struct Entry {
     pub(crate) seed: u64,
 }
 
-/// An iterator over the pieces of a zip file. It must stay below 4 GiB and 65,536 entries.
+/// An iterator over the pieces of a zip file. The file must have less than 4 GiB and fewer than
+/// 65,536 entries.
 pub(crate) struct Archive<F> {
     entries: std::vec::IntoIter<Entry>,
     /// Makes content of a given length from a seed.

@@ -29,7 +29,7 @@ pub(super) fn show(account: u64, call: &Call, legs: Range<usize>) -> Value {
     shown
 }
 
-/// A leg as shown. It keeps its party even after another party replaced it on the call.
+/// A leg in a response. It keeps its party even after another party replaced it on the call.
 pub(super) fn show_leg(account: u64, call: &Call, leg: &Leg) -> Value {
     let (from, to) = if leg.caller { (&leg.party, &call.to) } else { (&call.from, &leg.party) };
     let mut shown = json!({
