@@ -12,18 +12,19 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// The process may keep this many bytes of unused memory, plus a fifth of the memory in use.
 const KEPT: usize = 1024 * 1024;
 
-/// After a trim with little effect, this many checks are skipped, unless enough has been freed
-/// since. The remaining memory is then in pages that are in use.
+/// A trim with little effect means that the remaining unused memory is in pages that are in use.
+/// This many checks are then skipped, unless enough memory has been freed since.
 const SKIPPED_CHECKS: u32 = 6;
 
 /// Checks are no longer skipped once 1/`ENOUGH` of the memory in use has been freed. A few
 /// allocations can retain many pages: pooled connections do after a peak, until they are closed.
 const ENOUGH: usize = 8;
 
-/// Spawns a thread that returns unused memory. It ends only if the system does not report memory.
+/// Spawns a thread that returns unused memory. The thread ends only if the system does not report
+/// memory.
 ///
 /// During a trim after a peak, an allocation may wait milliseconds for its arena. So this thread
-/// must not have a lower priority than those that allocate.
+/// must not have a lower priority than the threads that allocate.
 ///
 /// # Errors
 /// When the thread cannot be spawned.
@@ -43,14 +44,14 @@ pub fn spawn_heap_trimmer() -> std::io::Result<()> {
 /// Decides when to trim.
 #[derive(Default)]
 struct Trimmer {
-    /// The number of checks that are still skipped.
+    /// The number of checks still to be skipped.
     skip: u32,
     /// The memory after the last trim.
     last: Memory,
 }
 
 impl Trimmer {
-    /// Trims if it is due. `None` if the system does not report memory.
+    /// Trims if a trim is due. `None` if the system does not report memory.
     fn check(&mut self) -> Option<()> {
         let before = memory()?;
         if self.is_due(before) {
@@ -84,7 +85,7 @@ impl Trimmer {
 /// Memory of this process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Memory {
-    /// Resident memory, except that of files.
+    /// Resident memory, without mapped files.
     resident: usize,
     /// Memory that is allocated and not freed.
     used: usize,
@@ -107,13 +108,14 @@ fn memory() -> Option<Memory> {
 mod heap {
     /// Allocated bytes.
     pub(super) fn used() -> Option<usize> {
-        // SAFETY: it takes no arguments, locks what it reads and returns numbers.
+        // SAFETY: `mallinfo2` takes no arguments, locks what it reads and returns numbers.
         let info = unsafe { libc::mallinfo2() };
         Some(info.uordblks + info.hblkhd)
     }
 
     pub(super) fn trim() {
-        // SAFETY: it neither moves nor frees an allocation, and takes the locks it needs (MT-Safe).
+        // SAFETY: `malloc_trim` neither moves nor frees an allocation, and takes the locks it needs
+        // (MT-Safe).
         unsafe { libc::malloc_trim(0) };
     }
 }

@@ -61,10 +61,10 @@ struct WorkerLabels {
 pub type Load = Gauge<i64, Alone>;
 
 /// A number with its own cache line, and its own adjacent line, which processors prefetch. Threads
-/// that each count in their own number do not slow down each other.
+/// that each count in their own number do not slow each other down.
 ///
-/// All operations are relaxed. The number guards no memory, and a reader may get a value that has
-/// just changed.
+/// All operations are relaxed. The number guards no memory, and a reader may get a value that is
+/// already out of date.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Alone(AtomicI64);
@@ -171,7 +171,7 @@ impl Metrics {
             faults: register(
                 r,
                 "faults_injected",
-                "Requests with a fault injected by [faults], by the number of its rule and its effect",
+                "Requests that a rule of [faults] has hit, by rule number and effect",
             ),
             faults_injected: Counter::default(),
             aborted: register(r, "aborted_answers", "Responses cut short after their head was sent"),
@@ -180,20 +180,20 @@ impl Metrics {
         }
     }
 
-    /// The gauge of client connections of this worker thread. Keep the handle: each call looks it
-    /// up.
+    /// The gauge of client connections of this worker thread. Keep the handle: each call looks the
+    /// gauge up.
     pub fn load(&self, worker: usize) -> Load {
         let worker = u32::try_from(worker).unwrap_or(u32::MAX);
         self.loads.get_or_create_owned(&WorkerLabels { worker })
     }
 
     /// The counter of responses with this status from this source. Keep the handle: each call looks
-    /// it up.
+    /// the counter up.
     pub fn requests(&self, status: u16, source: Source) -> Counter {
         self.requests.get_or_create_owned(&RequestLabels { status, source })
     }
 
-    /// The counter of upstream 401s with this verdict and outcome.
+    /// The counter of requests that got a 401 from the upstream, with this verdict and outcome.
     pub fn retries(&self, verdict: &'static str, outcome: &'static str) -> Counter {
         self.retries.get_or_create_owned(&RetryLabels { verdict, outcome })
     }

@@ -14,7 +14,7 @@ use vbc_base::trusted::{self, Flaw, PEM_BYTES};
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The file cannot be read as PEM.
-    #[error("{path}: not a PEM file with certificates")]
+    #[error("{path} is not a PEM file with certificates")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -34,16 +34,16 @@ pub enum TlsError {
     #[error(transparent)]
     Untrusted(#[from] Flaw),
     /// The file has no usable certificate.
-    #[error("{0}: contains no certificate")]
+    #[error("{0} contains no certificate")]
     Empty(PathBuf),
     /// The library refused the settings.
     #[error("cannot set up TLS")]
     Settings(#[from] rustls::Error),
 }
 
-/// A client configuration that trusts only the certificates in `ca_file`. Without a `ca_file` it
-/// trusts the system's roots. If the system has none, as in minimal containers, it trusts the
-/// bundled ones.
+/// A client configuration that trusts only the certificates in `ca_file`. Without a `ca_file`, the
+/// configuration trusts the system's roots. If the system has no roots, as in minimal containers,
+/// it trusts the bundled ones.
 ///
 /// # Errors
 /// When `ca_file` cannot be used.

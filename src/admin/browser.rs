@@ -20,12 +20,12 @@ use vbc_base::secret::{Secret, fingerprint};
 use vbc_http::host_guard::requested_authority;
 
 /// Binds a login to the browser that started it. `Lax`, because the code arrives by a redirect from
-/// another site, and browsers send no `Strict` cookie with that.
+/// another site, and browsers send no `Strict` cookie with such a request.
 const LOGIN_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-login-", path: CALLBACK, same_site: "Lax" };
-/// Binds a confirmation to the browser with the question.
+/// Binds a confirmation to the browser that shows the question.
 const CONFIRM_COOKIE: Cookie = Cookie { prefix: "vbc-proxy-confirm-", path: "/login", same_site: "Strict" };
 
-/// The last sentence of every failure.
+/// A paragraph of every page about a failure.
 const UNCHANGED: &str = "Nothing was changed. Tokens that the proxy already has stay in use.";
 const LISTED: usize = 500;
 
@@ -58,7 +58,8 @@ fn list(inner: &Inner, page: Page) -> Response {
     match inner.options.interactive.len().saturating_sub(LISTED) {
         0 => page.response(),
         more => {
-            page.code(&format!("And {more} more: visit {{}} with the name of one."), "/login/NAME").response()
+            let text = format!("{more} more are not listed. To log in to one of them, visit {{}}.");
+            page.code(&text, "/login/NAME").response()
         }
     }
 }
@@ -72,12 +73,12 @@ pub(super) async fn login(
     let Some(options) = inner.options.interactive.get(&name) else {
         return no_interactive_login(&inner, &name);
     };
-    // A link on a foreign page must not start a login (login CSRF). A click on this page may.
+    // A link on a foreign page must not start a login (login CSRF). The link on this page may.
     if is_from_foreign_page(request.headers()) || request.method() != Method::GET {
         return Page::new(StatusCode::FORBIDDEN, "choose", "Log in?")
             .code(
-                "A link on another site, or on this one under another name, sent you here to log in to {}. Continue only \
-                 if you want that.",
+                "A link on another site, or on this site under another name, sent you here to log in to {}. Continue only \
+                 if you want to log in.",
                 &name,
             )
             .link(&login_path(&name), &format!("Log in to {name}"))
@@ -217,7 +218,7 @@ fn logged_in(name: &str, done: &LoginSummary) -> Response {
     let until = format!("{:.0}", done.expires_at);
     let page = match &done.subject {
         Some(subject) => page.user(&format!("The proxy now acts as {{}} (credential {name})."), subject),
-        None => page.code("The proxy now has the tokens of the credential {}.", name),
+        None => page.code("The proxy now has new tokens for the credential {}.", name),
     };
     let page = page.text(&format!(
         "The access token is valid until {until}. From now on the proxy refreshes it automatically."
@@ -292,7 +293,7 @@ fn denied(inner: &Inner, why: Denial, name: Option<&str>) -> Response {
                 .response();
         }
         Denial::Used { well: false } => page(StatusCode::CONFLICT, "This login was already used")
-            .text("A login works only once, so nothing was sent again."),
+            .text("A login can be completed only once, so the proxy did not repeat it."),
         Denial::OtherBrowser => page(StatusCode::FORBIDDEN, "This login was started in another browser")
             .text(
                 "A login must be completed in the browser that started it, so that nobody can make you use their login. \
@@ -338,7 +339,7 @@ fn redirect(to: &str, cookie: Option<HeaderValue>) -> Response {
     response
 }
 
-/// A kind of cookie. Each credential has its own cookie of the kind.
+/// A kind of cookie. Each credential has its own cookie of each kind.
 struct Cookie {
     prefix: &'static str,
     path: &'static str,
@@ -356,8 +357,8 @@ impl Cookie {
         }
     }
 
-    /// The value of `Set-Cookie`. The name also depends on the redirect URI, because all ports of a
-    /// host share their cookies.
+    /// The value of `Set-Cookie`. The cookie's name depends on the credential and on the redirect
+    /// URI, because all ports of a host share their cookies.
     fn line(&self, credential: &str, options: &AuthorizeOptions, value: &str, age: u64) -> HeaderValue {
         let Self { prefix, path, same_site } = self;
         let name = &fingerprint(&[credential, &options.redirect_uri])[..8];

@@ -1,6 +1,5 @@
-//! Requests that the admin listener rejects: foreign host names, and changes that foreign pages
-//! request. The rules are those of [`host_guard`](vbc_http::host_guard), with two exceptions for
-//! forms.
+//! Rejects requests with foreign host names, and changes that foreign pages request. The rules of
+//! [`host_guard`](vbc_http::host_guard) apply, with two exceptions for forms.
 
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -33,7 +32,7 @@ pub(super) fn response(foreign: Foreign) -> Response<Body> {
             StatusCode::FORBIDDEN,
             "cross-site-request",
             "Cross-site request refused",
-            "a page of another site requested a change; make it from the command line or a page of this listener",
+            "a page of another site requested a change; make the change from the command line or a page of this listener",
         ),
     };
     problem(status, kind, title, detail)
@@ -44,14 +43,14 @@ pub(super) fn is_from_foreign_page(headers: &HeaderMap) -> bool {
     !is_own_form(headers) && host_guard::is_from_foreign_page(headers)
 }
 
-/// Whether it is a form of a page of this listener. These pages send no referrer, so the form's
-/// origin is `null` (Fetch §3.2) and `Sec-Fetch-Site` decides.
+/// Whether the request submits a form on a page of this listener. These pages send no referrer, so
+/// the form's origin is `null` (Fetch §3.2) and `Sec-Fetch-Site` decides.
 fn is_own_form(headers: &HeaderMap) -> bool {
     has_null_origin(headers) && headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "same-origin")
 }
 
-/// Whether it may be the confirmation form from a browser without Fetch Metadata. Its only hint is
-/// the origin `null`. The form also needs the token of its page and a cookie with
+/// Whether the request may submit the confirmation form from a browser without Fetch Metadata. The
+/// only hint is the origin `null`. The form also needs the token of its page and a cookie with
 /// `SameSite=Strict`, which a page of another site cannot send.
 fn is_confirmation<B>(request: &Request<B>) -> bool {
     let name = request.uri().path().strip_prefix("/login/").and_then(|rest| rest.strip_suffix("/confirm"));

@@ -100,8 +100,8 @@ impl Inner {
         self.note(key, credential, word, subject, detail);
     }
 
-    /// Where the authorization server sends the browser after a login to this credential, as seen
-    /// from a browser that uses `host`. `None` stands for a browser that is not here yet.
+    /// Where the authorization server sends the browser after a login to this credential. `host` is
+    /// the host that the browser uses now; `None` if the browser has not sent a request yet.
     pub(super) fn reach(
         &self,
         credential: &str,
@@ -137,7 +137,7 @@ pub(super) const UNSAVED: &str = "Could not save the new tokens, so they are onl
 
 /// The text for a frequent cause of rejected logins that users do not expect.
 pub(super) const NO_SSO: &str = "Users who sign in through single sign-on (SSO) cannot log in here, because the service \
-                                 does not support it. Use a VBC user without SSO.";
+                                 does not support SSO. Use a VBC user without SSO.";
 
 /// Whether single sign-on may be the cause: the error does not concern the application or the
 /// server.
@@ -176,7 +176,7 @@ pub(super) async fn redeem(
     task.await.unwrap_or_else(|_| Err(gone()))
 }
 
-/// Uses the tokens of another user after the confirmation. A task, like [`redeem`].
+/// Uses the tokens of another user after the confirmation. Cancel safe, like [`redeem`].
 pub(super) async fn confirm(
     inner: &Arc<Inner>,
     key: Key,
@@ -207,7 +207,7 @@ pub(super) enum Reach {
     Here,
     /// This listener under another name. The login must start at this URL: cookies are per host.
     At(String),
-    /// Not this listener. It may still be, if the address is forwarded to this listener.
+    /// Not this listener, as far as the proxy can tell: the host may be forwarded to this listener.
     Elsewhere,
 }
 

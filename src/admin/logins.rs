@@ -1,10 +1,10 @@
 //! The open and recent interactive logins, and the rules for completing them.
 //!
-//! The `state` of its authorization request identifies a login. A cookie binds a login to the
-//! browser that started it; a number binds it to the command line. Without that binding, an
-//! attacker could complete another user's login with their own code (RFC 6749 §10.12). All values
-//! that give access are kept as fingerprints. Ended logins are kept for a while, so that a reloaded
-//! page still shows the outcome.
+//! A login is identified by the `state` of its authorization request. A cookie binds the login to
+//! the browser that started it; a number binds a login to the command line. Without this binding,
+//! an attacker could complete another user's login with the attacker's code (RFC 6749 §10.12). All
+//! values that give access are kept as fingerprints. Ended logins are kept for a while, so that a
+//! reloaded page still shows the outcome.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -89,12 +89,12 @@ pub(super) enum Denial {
     Unknown,
     /// It took longer than [`LIFETIME`].
     Expired,
-    /// A newer login to the credential replaced it: from the same browser, or beyond
-    /// [`PER_CREDENTIAL`].
+    /// A newer login to the credential replaced it: from the same browser, or because more than
+    /// [`PER_CREDENTIAL`] were open.
     Replaced,
     /// Its code has already arrived. `well`: that login succeeded.
     Used { well: bool },
-    /// The cookie is missing, or is that of another login.
+    /// The cookie is missing, or belongs to another login.
     OtherBrowser,
     /// It was started on the command line, which waits for the code.
     CommandLine,
@@ -135,7 +135,7 @@ impl Logins {
         for login in logins.iter_mut().filter(is_open).take((open + 1).saturating_sub(PER_CREDENTIAL)) {
             login.end(Stage::Replaced);
         }
-        // At the limit the oldest ended login is dropped, or else the oldest of all.
+        // At the limit, the oldest ended login is dropped. If none has ended, the oldest login is.
         if logins.len() >= TOTAL {
             let ended =
                 logins.iter().position(|login| !matches!(login.stage, Stage::Open | Stage::Waiting { .. }));
@@ -173,7 +173,7 @@ impl Logins {
         let at = inner.logins.iter().position(|login| login.state == state).ok_or(Denial::Unknown)?;
         let credential = inner.logins[at].credential.clone();
         let has_cookie = |login: &Login| cookies.iter().any(|cookie| same(cookie, &login.binding));
-        // A browser has one cookie per credential: a second login overwrites the first one's.
+        // A browser has one cookie per credential: a second login overwrites the first cookie.
         let newer =
             inner.logins.iter().skip(at + 1).any(|other| other.credential == credential && has_cookie(other));
         let login = &mut inner.logins[at];

@@ -66,7 +66,7 @@ fn a_second_login_in_the_same_browser_replaces_the_first() {
     begin(&logins, "crm", "second");
     assert_eq!(denied(take(&logins, "first", "cookie second")), Denial::Replaced);
     assert!(take(&logins, "second", "cookie second").is_ok());
-    // A login of another credential does not replace it.
+    // A login to another credential does not replace the first login.
     begin(&logins, "other", "third");
     assert_eq!(denied(take(&logins, "first", "cookie third")), Denial::OtherBrowser);
 }

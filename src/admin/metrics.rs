@@ -53,7 +53,9 @@ const GAUGES: [Gauge; 8] = [
     ("other_user", "1 while a refresh has returned tokens of another user, which are not used", |snapshot| {
         flag(snapshot.other_user.is_some())
     }),
-    ("token_unsaved", "1 while the latest token set is only in memory", |snapshot| flag(snapshot.unsaved)),
+    ("token_unsaved", "1 while the latest token set could not be saved and is only in memory", |snapshot| {
+        flag(snapshot.unsaved)
+    }),
     (
         "refused_paths",
         "Paths whose 401s are passed on for a minute, because a fresh token was rejected there too",

@@ -63,7 +63,7 @@ pub struct AdminOptions {
     pub upstream: String,
     /// The address of the admin listener; `None` on a unix socket.
     pub address: Option<SocketAddr>,
-    /// Accepted host names, besides those of loopback and of the redirect URIs.
+    /// Accepted host names, in addition to loopback names and the hosts of the redirect URIs.
     pub hosts: BTreeSet<String>,
     /// Examines credentials.
     pub examiner: Examiner,
@@ -96,7 +96,7 @@ impl Admin {
         Self { inner, router }
     }
 
-    /// Makes `/ready` report that the proxy is draining. There is no way back.
+    /// Makes `/ready` report that the proxy is draining. This cannot be undone.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
     }
@@ -121,14 +121,14 @@ impl Handler for Admin {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, Abort> {
         let (head, body) = request.into_parts();
-        // Not read by axum, which would keep a list of all pieces, even of tiny ones.
+        // The body is read here, because axum would keep a list of all pieces, even of tiny ones.
         match read_all(body, routes::BODY_BYTES).await {
             Ok(Some(body)) => Ok(self.respond(Request::from_parts(head, body.into())).await),
             Ok(None) => Ok(problem(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body-too-large",
                 "Body too large",
-                "request bodies are limited to 64 KiB here",
+                "the admin listener accepts request bodies of at most 64 KiB",
             )),
             Err(BodyError::Rejected(rejection)) => Ok(self.reject(rejection)),
             Err(_) => Err(Abort),

@@ -80,7 +80,7 @@ pub enum NoReport {
     Question(String),
 }
 
-/// Accepts `?suite=…`, any number of times. A POST, because it may log in.
+/// Accepts `?suite=…`, any number of times. A POST, because the examination may log in.
 pub(super) async fn examine(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,

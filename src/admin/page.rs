@@ -5,8 +5,9 @@ use std::fmt::Write;
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-/// The headers of every page. It loads nothing, cannot be framed, and submits forms to this
-/// listener only. Its address is never sent as a referrer: the callback's contains a code.
+/// The headers of every page. A page loads nothing, cannot be framed, and submits forms to this
+/// listener only. Browsers never send the address of a page as a referrer, because the address of
+/// the callback contains a code.
 const HEADERS: [(HeaderName, &str); 8] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (

@@ -12,8 +12,8 @@ use super::status::{CredentialStatus, RecordingStatus, Status, readiness};
 use super::{Inner, browser, operate, problem, terminal};
 use crate::credential::Credential;
 
-/// The size limit of a request body, in bytes. Larger than any form or JSON that these routes
-/// expect.
+/// The size limit of a request body, in bytes. Every form or JSON that these routes expect is
+/// smaller.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
 
 const PAGES: &str = "GET /live, /ready, /metrics, /status.json, /login/CREDENTIAL; POST /credentials/NAME/refresh, \
@@ -78,8 +78,8 @@ async fn status(State(inner): State<Arc<Inner>>, RawQuery(query): RawQuery) -> R
     ([(header::CACHE_CONTROL, "no-store")], Json(status)).into_response()
 }
 
-/// The credentials that a query selects: all, or that of `?credential=NAME`. `None` if there is no
-/// such credential.
+/// The credentials that a query selects: all, or the one named by `?credential=NAME`. `None` if
+/// there is no such credential.
 fn selected(inner: &Inner, query: Option<String>) -> Option<&[Credential]> {
     let query = query.unwrap_or_default();
     let wanted = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "credential");

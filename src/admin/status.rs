@@ -21,7 +21,8 @@ pub struct Status {
     pub ready: bool,
     /// Why the proxy is not ready. Empty if it is.
     pub reasons: Vec<String>,
-    /// The credentials whose requests get 503, and why. Empty unless others have a token.
+    /// The credentials whose requests get 503, and why. Empty unless other credentials have a
+    /// usable token.
     #[serde(default)]
     pub degraded: Vec<String>,
     /// When the process started to serve.
@@ -92,7 +93,7 @@ pub struct CredentialStatus {
     #[serde(default)]
     pub login_url: Option<String>,
     /// When an interactive login is needed at the latest, unless the refresh token is renewed
-    /// before.
+    /// before that time.
     #[serde(default)]
     pub login_needed_by: Option<Timestamp>,
     /// How the last interactive login since the start ended.
@@ -113,10 +114,10 @@ pub struct CredentialStatus {
     pub issuance: Option<String>,
     /// Whether the latest token set could not be stored and is only in memory.
     pub unsaved: bool,
-    /// Whether a note of a login could not be stored and is only in memory.
+    /// Whether the record of a login could not be stored and is only in memory.
     #[serde(default)]
     pub note_unsaved: bool,
-    /// The latest error of the token store, unless it has recovered.
+    /// The latest error of the token store, unless the store has recovered.
     #[serde(default)]
     pub store_trouble: Option<String>,
     /// The current problem and its remedy.
@@ -166,7 +167,8 @@ pub(super) struct Readiness {
     pub(super) ready: bool,
     /// Why the proxy is not ready. Empty if it is.
     pub(super) reasons: Vec<String>,
-    /// The credentials whose requests get 503, and why. Empty unless others have a token.
+    /// The credentials whose requests get 503, and why. Empty unless other credentials have a
+    /// usable token.
     pub(super) degraded: Vec<String>,
     /// The credentials that have a token but cannot be refreshed, because a refresh returned
     /// another user's tokens.

@@ -30,13 +30,13 @@ pub enum LoginOutcome {
         /// Whether the tokens are only in memory.
         unsaved: bool,
     },
-    /// Another user logged in. Nothing is replaced until that is confirmed.
+    /// Another user logged in. Nothing is replaced until the replacement is confirmed.
     OtherUser {
         /// The user of the current tokens.
         expected: String,
         /// The user who logged in, if the server named one.
         found: Option<String>,
-        /// The number that confirms the login, as `confirm`.
+        /// The number that confirms the login when it is sent as `confirm`.
         confirm: u64,
     },
 }
@@ -77,14 +77,15 @@ struct LoginSubmission {
     confirm: Option<u64>,
 }
 
-/// `POST /credentials/{name}/login/answer`: completes a login, or confirms that of another user.
+/// `POST /credentials/{name}/login/answer`: completes a login, or confirms the login of another
+/// user.
 pub(super) async fn submit(
     State(inner): State<Arc<Inner>>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // Forms cannot send this type, so a foreign page cannot either without a CORS preflight.
+    // A form cannot send this content type, and a script of a foreign page needs a CORS preflight.
     let is_json = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
@@ -104,7 +105,7 @@ pub(super) async fn submit(
     }
     let AuthorizationResponse { state, outcome: code } =
         AuthorizationResponse::from_pasted(&answer.unwrap_or_default());
-    // Without a code the wrong text was pasted. The login stays open for another try.
+    // If there is no code, the wrong text was pasted. The login stays open for another try.
     if code == Err(AuthorizationError::NoCode) {
         let detail = AuthorizationError::NoCode.to_string();
         return problem(StatusCode::BAD_REQUEST, "no-code", "No code", detail);
@@ -161,8 +162,8 @@ fn denied(why: Denial) -> Response {
         Denial::Replaced => "newer logins to this credential replaced this one; start again",
         Denial::Used { .. } => "the login was already used, and works only once; start again",
         Denial::OtherLogin => {
-            "the pasted address belongs to another login; paste the one that the printed address leads to, or the code \
-             alone"
+            "the pasted address belongs to another login; paste the final address of the login that you just started, or \
+             the code alone"
         }
         Denial::Unknown | Denial::OtherBrowser | Denial::CommandLine => {
             "the login is unknown or too old; start again"

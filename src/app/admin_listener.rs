@@ -58,7 +58,7 @@ impl AdminListener {
     /// Binds the configured address. `None` without an address.
     pub(super) fn bind(address: Option<&ListenAddress>) -> Result<Option<Self>, StartError> {
         let Some(address) = address else { return Ok(None) };
-        // Only its owner may use a unix socket: there is no other access control.
+        // Only the owner may connect to a unix socket: there is no other access control.
         let mut sockets = Socket::bind(address, 1, 0o600, "admin.address")?;
         Ok(sockets.pop().map(Self))
     }
@@ -84,7 +84,7 @@ impl AdminListener {
         if let Err(error) = accepted {
             tracing::error!(%error, "the admin listener failed; restart the proxy to use it again");
         }
-        // Responses under way include the page with the outcome of a login.
+        // Waits for the responses under way, such as the page with the outcome of a login.
         let _ = tokio::time::timeout(GRACE, closed.recv()).await;
     }
 }
@@ -125,7 +125,8 @@ impl Connector {
     }
 }
 
-/// The admin routes for these credentials. `address` is that of the listener, if it is on TCP.
+/// The admin routes for these credentials. `address` is the TCP address of the listener, if it has
+/// one.
 pub(super) fn routes(
     config: &Config,
     credentials: Vec<Credential>,

@@ -7,7 +7,7 @@
 //!
 //! This costs nothing per request: a connection moves once, at its beginning. A thread reads two
 //! numbers of each other thread, which may be slightly out of date. Two threads may choose the same
-//! one at the same time; the next connection corrects that.
+//! thread at the same time; the next connection corrects that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::metrics::{Load, Metrics};
 
 /// Up to this many long-lived connections are collected on one thread.
 ///
-/// They are usually those of one client: a browser opens six. On one thread they share upstream
-/// connections and wake-ups; spread over two threads they cost a quarter more.
+/// A few connections usually belong to one client: a browser opens six. On one thread they share
+/// upstream connections and wake-ups; spread over two threads they cost a quarter more.
 const SMALL_POOL: i64 = 6;
 
 /// Long-lived connections: a thread keeps at most its fair share plus 1/`SLACK`, capped at
@@ -41,8 +41,8 @@ const MOST_SLACK: i64 = 16;
 ///
 /// The hash spreads short-lived connections evenly over time, and a handover is a large part of
 /// their cost. A thread hands one over only if it has more than twice as many as another, plus two.
-/// That is one in nine at worst; the limit for long-lived ones would hand over half of them on two
-/// threads.
+/// At worst, one connection in nine is handed over. On two threads, the limit for long-lived
+/// connections would hand over half of them.
 const SHORT_LIVED_RATIO: u64 = 4;
 const WINDOW: Duration = Duration::from_millis(100);
 
@@ -85,7 +85,7 @@ impl<T> Balance<T> {
         for worker in 0..workers {
             let load = metrics.load(worker);
             let open = OpenConnections::new(load.clone(), metrics.connections.clone());
-            // Unbounded: admission limits the connections in it.
+            // The channel is unbounded, because admission limits the connections in it.
             let (inbox, receiver) = unbounded_channel();
             handles.push(WorkerHandle { load, open, inbox });
             inboxes.push(receiver);
@@ -105,8 +105,8 @@ impl<T> Balance<T> {
         &self.workers[self.own].open
     }
 
-    /// The other thread that should serve a connection that this one has accepted. `None` if this
-    /// one keeps it.
+    /// The other thread that should serve a connection that this thread has accepted. `None` if
+    /// this thread should keep the connection.
     pub(super) fn less_loaded(&mut self) -> Option<OtherWorker<'_, T>> {
         // Sums over all threads, because a thread that hands over everything sees no connection
         // end.
@@ -135,8 +135,8 @@ struct Turnover {
 }
 
 impl Turnover {
-    /// Whether connections are short-lived, given how many are open (plus one per thread) and have
-    /// ended.
+    /// Whether connections are short-lived. `open` is the number of open connections plus one per
+    /// thread, and `ended` counts the connections that have ended since the start.
     fn is_short_lived(&mut self, open: i64, ended: u64, now: Instant) -> bool {
         let mut lately = ended.saturating_sub(self.ended);
         let passed = now.saturating_duration_since(self.since);
@@ -155,8 +155,8 @@ pub(super) struct OtherWorker<'a, T> {
 }
 
 impl<T> OtherWorker<'_, T> {
-    /// Counts a connection there. Do this before [`hand_over`](Self::hand_over): otherwise a burst
-    /// would all go to one thread before that thread has counted the first.
+    /// Counts a connection on that thread. Call this before [`hand_over`](Self::hand_over).
+    /// Otherwise a whole burst would go to one thread before that thread has counted the first.
     pub(super) fn count(&self) -> OpenGuard {
         self.handle.open.count()
     }
@@ -180,7 +180,7 @@ fn less_loaded_than(
     load: impl Fn(usize) -> i64,
 ) -> Option<usize> {
     let here = load(own);
-    // Starts after `own`, so that different threads choose different ones among equals.
+    // Starts after `own`: among equally loaded threads, different threads choose different ones.
     let others = || (1..workers).map(|step| (own + step) % workers).map(|worker| (load(worker), worker));
     let all = here + others().map(|(load, _)| load).sum::<i64>();
     // Short-lived connections are never collected: one ends before the next arrives.
@@ -398,7 +398,7 @@ mod tests {
             drop(own.open().count());
         }
         assert!(own.less_loaded().is_none());
-        // The previous window had as many, the one after it none.
+        // In the next window the previous one still counts. In the window after that it does not.
         tokio::time::advance(WINDOW).await;
         assert!(own.less_loaded().is_none());
         tokio::time::advance(WINDOW).await;

@@ -1,5 +1,5 @@
 //! A client's connection before any byte is read: owned by the runtime of a thread, or moving from
-//! one to another. Also counts the connections of a thread.
+//! one thread to another. Also counts the connections of a thread.
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,7 +42,8 @@ impl Slot {
     }
 }
 
-/// An admitted connection on its way to the thread that will serve it. It already counts there.
+/// An admitted connection on its way to the thread that will serve it. That thread's count already
+/// includes the connection.
 pub(super) struct Handover {
     pub(super) connection: DetachedConnection,
     pub(super) slot: Slot,
@@ -75,8 +76,8 @@ impl DetachedConnection {
 
 /// The open connections of one thread.
 ///
-/// Another thread counts a connection here before it hands it over. Every connection ends on this
-/// thread, or with its runtime.
+/// Another thread counts a connection here before it hands the connection over. Every counted
+/// connection ends on this thread, or with this thread's runtime.
 #[derive(Default)]
 pub(super) struct OpenConnections {
     here: Load,
@@ -108,8 +109,8 @@ impl OpenConnections {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Waits until no connection is open. Reliable only after all other threads have stopped to
-    /// hand over connections.
+    /// Waits until no connection is open. Reliable only after all other threads have stopped
+    /// handing over connections.
     pub(super) async fn none(&self) {
         while self.here.get() > 0 {
             self.changed.notified().await;

@@ -32,7 +32,7 @@ const SPREAD_STEP: Duration = Duration::from_millis(10);
 /// application is compared with this many recent ones.
 const KNOWN_CLIENTS: usize = 16;
 
-/// The TLS settings for the token endpoint: those of `oauth.ca_file`, or the upstream's without it.
+/// The TLS settings for the token endpoint. Without `oauth.ca_file`, they are the upstream's.
 pub(super) fn token_tls(
     config: &Config,
     upstream_tls: &Arc<ClientConfig>,
@@ -58,7 +58,8 @@ pub(super) async fn start(
     let server = Arc::new(server);
     let guards = LoginGuards::new(Arc::clone(&store), clock.clone());
     let options: Vec<Options> = config.credentials.iter().map(|known| options(known, config)).collect();
-    // Before the first login: the outcome for a password applies to all credentials that have it.
+    // All logins are announced before the first one is tried, because the outcome for a password
+    // applies to every credential that has this password.
     options.iter().filter_map(|options| options.login.as_ref()).for_each(|login| guards.announce(login));
     let unasked = Arc::new(Semaphore::new(UNREQUESTED_EXCHANGES));
     let spread = SPREAD_STEP.saturating_mul(config.credentials.len().saturating_sub(1) as u32).min(SPREAD);
@@ -147,7 +148,7 @@ pub(super) async fn close(
     closed
 }
 
-/// Whether tokens or a note of a login are lost when this process ends. Logs an error then.
+/// Whether tokens or the record of a login are lost when this process ends. If so, logs an error.
 pub(super) fn is_lost(credential: &Credential) -> bool {
     let snapshot = credential.snapshot();
     let reason = snapshot.store_trouble.unwrap_or_default();
@@ -163,7 +164,7 @@ pub(super) fn is_lost(credential: &Credential) -> bool {
         tracing::error!(
             credential,
             reason,
-            "could not save a note of a login, so it is lost when this process ends"
+            "could not save the record of a login, so it is lost when this process ends"
         );
     }
     snapshot.unsaved || snapshot.note_unsaved

@@ -42,7 +42,7 @@ pub async fn examine(
     clock: Clock,
     stop: impl Future<Output = ()>,
 ) -> Result<Examined, StartError> {
-    // Long enough for every exchange of an acquisition, so that the report has its outcome.
+    // This wait covers every exchange that a token may need, so that the report has the outcome.
     config.oauth.max_wait = config.oauth.timeout * 3;
     let tls = tls::client_config(config.upstream.ca_file.as_deref())?;
     // Starts all credentials: the outcome of a login applies to each with the same password.
@@ -63,13 +63,8 @@ pub async fn examine(
 fn check_lost(credential: &Credential, ended: bool) -> Option<Check> {
     let name = credential.name();
     if !ended {
-        let found = format!("the token endpoint did not respond to credential {name} in time");
-        return Some(Check::fail(
-            "store",
-            "unfinished",
-            found,
-            "run doctor again; tokens that it still issues are lost",
-        ));
+        let found = format!("an exchange of credential {name}, or saving its tokens, did not finish in time");
+        return Some(Check::fail("store", "unfinished", found, "run doctor again; unsaved tokens are lost"));
     }
     let snapshot = credential.snapshot();
     snapshot.unsaved.then(|| {

@@ -7,7 +7,7 @@ use crate::config::Config;
 use vbc_http::Admission;
 use vbc_http::descriptors::{Descriptors, Division};
 
-/// With fewer file descriptors a warning is logged.
+/// A lower limit of file descriptors is logged as a warning.
 const FEW_DESCRIPTORS: u64 = 4096;
 
 /// The maximum number of connections for `listen.max_connections = "auto"`.
@@ -38,7 +38,8 @@ impl ConnectionLimits {
                 descriptors = limit,
                 asked,
                 connections = clients,
-                "lowered listen.max_connections, which exceeds the file descriptor limit; raise that limit"
+                "lowered listen.max_connections: it would leave too few file descriptors for the upstream; raise their \
+                 limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
             );
         }
         let shared = Descriptors::new(division.shared);

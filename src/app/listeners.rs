@@ -1,4 +1,4 @@
-//! The listeners for clients: one socket per address of `listen.address` and thread.
+//! The listeners for clients: each thread has one socket for each address of `listen.address`.
 
 use std::io;
 use std::net::TcpListener;
@@ -8,15 +8,16 @@ use super::start_error::StartError;
 use crate::config::{Listen, ListenAddress};
 use vbc_http::{DrainSignal, UnixSocket};
 
-/// A bound socket, of clients or of the admin listener.
+/// A bound socket, for clients or for the admin listener.
 pub(super) enum Socket {
     Tcp(TcpListener),
     Unix(UnixSocket),
 }
 
 impl Socket {
-    /// Binds an address for `count` threads. On TCP each gets a separate socket. A unix socket is
-    /// shared, and its file gets `mode`. `key` is the key of the address in the configuration.
+    /// Binds an address for `count` threads. On TCP, each thread gets a separate socket. A unix
+    /// socket is shared, and its file gets `mode`. `key` is the key of the address in the
+    /// configuration.
     pub(super) fn bind(
         address: &ListenAddress,
         count: usize,

@@ -58,8 +58,8 @@ pub enum Ended {
     Drained,
     /// `listen.drain_timeout` passed first; some responses were cut short.
     CutShort,
-    /// The latest tokens of a credential, or a note of a login, could not be stored. The log names
-    /// the credential.
+    /// The latest tokens of a credential, or the record of a login, could not be stored. The log
+    /// names the credential.
     Unsaved,
 }
 
@@ -245,7 +245,7 @@ impl App {
             if !in_time {
                 tracing::error!(
                     credential = credential.name(),
-                    "the token endpoint did not respond in time; tokens that it still issues are lost"
+                    "an exchange with the token endpoint, or saving its tokens, did not finish in time; unsaved tokens are lost"
                 );
                 ended = Ended::CutShort;
             }

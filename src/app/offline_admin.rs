@@ -33,11 +33,11 @@ pub struct Closed {
     pub renewed: bool,
     /// Whether the new tokens could not be stored and are lost.
     pub unsaved: bool,
-    /// The latest error of the token store, unless it has recovered.
+    /// The latest error of the token store, unless the store has recovered.
     pub store_trouble: Option<String>,
 }
 
-/// One credential and the admin routes, without a data plane. For a login while no proxy is
+/// One credential and the admin routes, without a data plane. Used for a login while no proxy is
 /// running.
 ///
 /// Holds the token store until [`close`](Self::close), so that no proxy can start with that store.
@@ -99,7 +99,7 @@ impl OfflineAdmin {
         }
         self.credential.close();
         let in_time = tokio::time::timeout(self.timeout, self.refresher).await.is_ok();
-        // Taken last, because the refresher tries again to store unsaved tokens when it ends.
+        // The snapshot is taken last, because the ending refresher tries to store unsaved tokens.
         let snapshot = self.credential.snapshot();
         Closed {
             in_time,

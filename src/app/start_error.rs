@@ -41,7 +41,7 @@ pub enum StartError {
         #[from]
         source: StoreError,
     },
-    /// TLS cannot be set up.
+    /// TLS to the upstream or the token endpoint cannot be set up.
     #[error("{source}{}", because(source))]
     Tls {
         /// The reason.

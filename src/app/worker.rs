@@ -36,8 +36,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. The receiver gets the outcome when the thread ends. It fails if the
-    /// thread panicked.
+    /// Starts the thread. The receiver gets the outcome when the thread ends. The receiver fails if
+    /// the thread panicked.
     pub(super) fn start(self, index: usize) -> Result<oneshot::Receiver<Ended>, StartError> {
         let (done, ended) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("worker-{index}"));
@@ -166,7 +166,7 @@ impl Connector {
                 let handler = self.proxy.handler(peer);
                 let limits = self.limits;
                 let signal = self.signal.clone();
-                // Boxed, here and below: the runtime moves a future several times.
+                // Futures are boxed, here and below, because the runtime moves each several times.
                 tokio::task::spawn_local(Box::pin(async move {
                     vbc_http::open_tls(stream, &tls, limits, signal, handler).await;
                     drop(slot);

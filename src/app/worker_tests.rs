@@ -1,4 +1,4 @@
-//! Workers of which only one accepts, so that the handovers are predictable.
+//! Tests in which only one worker accepts, so that the handovers are predictable.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use vbc_simulator::Simulator;
 
 const REQUEST: &[u8] = b"GET /t/vbc.prod/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A proxy of which only the first thread listens.
+/// A proxy in which only the first thread listens.
 async fn lopsided(sim: &Simulator, workers: usize, lines: &str) -> App {
     let url = sim.url();
     let text = format!(
@@ -29,7 +29,7 @@ async fn lopsided(sim: &Simulator, workers: usize, lines: &str) -> App {
     app
 }
 
-/// Opens connections, which wait to be accepted.
+/// Opens connections. They wait in the kernel's queue until the proxy runs.
 async fn connections(app: &App, count: usize) -> Vec<TcpStream> {
     let address = app.address().unwrap();
     let mut connections = Vec::new();
@@ -39,7 +39,7 @@ async fn connections(app: &App, count: usize) -> Vec<TcpStream> {
     connections
 }
 
-/// The status of a response that comes in one piece.
+/// The status of a response that arrives in one piece.
 async fn status(connection: &mut TcpStream) -> String {
     let mut response = [0; 4096];
     let read = connection.read(&mut response).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_is_handed_over_in_a_drain_gets_a_response() {
         for client in &mut clients {
             client.write_all(REQUEST).await.unwrap();
         }
-        // The drain begins while the threads start, and the second has no socket to wait for.
+        // The drain begins while the threads start. The second thread has no socket to wait for.
         assert_eq!(app.run(async {}).await.unwrap(), Ended::Drained);
         assert!(metrics.handed_over.get() >= 8, "{}", metrics.handed_over.get());
         for client in &mut clients {
@@ -116,7 +116,7 @@ async fn one_that_is_handed_over_is_admitted_once_and_gives_its_slot_back() {
     assert_eq!((loads(&metrics, 2), metrics.turned_away.get()), (vec![6, 1], 0));
     let mut one_too_many = TcpStream::connect(address).await.unwrap();
     assert_eq!(status(&mut one_too_many).await, "503");
-    // This one was handed over.
+    // The last admitted connection was handed over.
     drop(clients.pop());
     while metrics.load(1).get() > 0 {
         tokio::task::yield_now().await;

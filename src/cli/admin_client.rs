@@ -20,8 +20,8 @@ use vbc_http::client::{self, ClientError, Target};
 
 /// The timeout of a request that only the proxy itself handles.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// The timeout of a request that needs the token endpoint. Covers one exchange and those queued
-/// before it.
+/// The timeout of a request that needs the token endpoint. Covers the request's own exchange and
+/// the exchanges queued before it.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(180);
 const RESPONSE_BYTES: usize = 1 << 20;
 
@@ -30,9 +30,9 @@ const RESPONSE_BYTES: usize = 1 << 20;
 /// Construct it with [`running`](Self::running) or [`of_running`](Self::of_running), or with
 /// [`OfflineAdmin`]; then [`send`](Self::send) any number of times; [`close`](Self::close) last.
 pub(super) enum AdminClient {
-    /// To the admin listener of a running proxy.
+    /// Sends to the admin listener of a running proxy.
     Remote(Target),
-    /// To the routes in this process, which end with it.
+    /// Calls the routes in this process. They end with the process.
     InProcess(Box<OfflineAdmin>),
 }
 
@@ -55,7 +55,7 @@ impl AdminClient {
             Ok(response) if is_live(&response) => Ok(Some(Self::Remote(target))),
             Ok(_) => {
                 let reason = format!(
-                    "another program listens on {} (admin.address); give this command the proxy's own file",
+                    "another program listens on {} (admin.address); name the proxy's configuration file with --config",
                     name(&target)
                 );
                 Err(fail(Exit::Unavailable, reason))
@@ -65,7 +65,7 @@ impl AdminClient {
         }
     }
 
-    /// The running proxy, and the one of its credentials that [`choose`] selects.
+    /// The running proxy, and the name of the credential that [`choose`] selects.
     ///
     /// # Errors
     /// [`Exit::Unavailable`] if no proxy is running; otherwise as [`running`](Self::running) and
@@ -120,7 +120,8 @@ impl AdminClient {
         let Self::InProcess(admin) = self else { return Ok(None) };
         let closed = admin.close().await;
         if !closed.in_time {
-            let reason = "the token endpoint did not respond in time; tokens that it still issues are lost";
+            let reason = "an exchange with the token endpoint, or saving its tokens, did not finish in time; \
+                          unsaved tokens are lost";
             return Err(fail(Exit::Failed, reason));
         }
         if closed.unsaved {
@@ -147,14 +148,19 @@ impl AdminResponse {
                 // The body is not quoted: it may hold a secret.
                 let at = format!("{}:{}", error.line(), error.column());
                 let reason = format!(
-                    "cannot parse the response (at {at}); another program or version may be listening there"
+                    "cannot parse the response of the admin listener (at {at}); check whether another program, or \
+                     another version of vbc-proxy, listens on admin.address"
                 );
                 fail(Exit::Unavailable, reason)
             });
         }
         let exit = if self.status == StatusCode::NOT_FOUND { Exit::Usage } else { Exit::Failed };
         let detail = self.member("detail").unwrap_or_else(|| {
-            format!("unexpected status {}; another program may be listening there", self.status)
+            format!(
+                "the admin listener returned the unexpected status {}; check whether another program listens on \
+                 admin.address",
+                self.status
+            )
         });
         Err(fail(exit, detail))
     }

@@ -39,7 +39,7 @@ enum Command {
     ///
     /// Keeps every body. Replaces credentials and cookies, also where the file repeats them.
     /// Replaces phone numbers, names and e-mail addresses in fields whose names identify them.
-    /// Keeps entries that `cassette export` wrote as they are, unless they have changed since.
+    /// Entries that `cassette export` wrote stay unchanged, unless they were edited since.
     Import {
         /// The cassette
         #[arg(value_name = "CASSETTE")]

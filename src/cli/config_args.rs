@@ -23,8 +23,8 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Loads the configuration without its secrets, to find a running proxy. The secrets may not be
-    /// readable from this shell. Warnings are not reported: the running proxy reports them.
+    /// Loads the configuration without its secrets, to find a running proxy. This shell may be
+    /// unable to read the secrets. Warnings are not reported: the running proxy reports them.
     pub(super) fn find(&self) -> Result<Loaded, Exit> {
         let privacy = Privacy::begin();
         let loaded = Config::find(self.config.as_deref()).map_err(|findings| refuse_config(&findings))?;

@@ -46,7 +46,7 @@ pub(crate) struct Doctor {
 
 struct Outcome {
     report: Report,
-    /// The process that made the checks, as the first line shows it.
+    /// A phrase for the heading that names the process that made the checks.
     examiner: String,
     /// The exit status. If `None`, the report decides.
     exit: Option<Exit>,
@@ -58,8 +58,8 @@ impl Doctor {
     }
 
     async fn examine(&self) -> Result<Outcome, Exit> {
-        // The address of a running proxy is known without secrets, which may not be readable from
-        // this shell.
+        // The address of a running proxy is found without the secrets, because this shell may be
+        // unable to read them.
         let bare = Config::find(self.config.config.as_deref());
         let loaded = self.config.read(false);
         if let Ok(Loaded { config, .. }) = &bare
@@ -128,8 +128,8 @@ impl Doctor {
                 let exit = Exit::of_start(&error);
                 let remedy = if exit == Exit::Unavailable {
                     format!(
-                        "{no_proxy}, but another process uses the store; give this command the admin.address of that \
-                         process"
+                        "{no_proxy}, but another process uses the store; set admin.address to the admin listener of \
+                         that process"
                     )
                 } else {
                     String::new()

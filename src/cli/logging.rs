@@ -1,7 +1,7 @@
 //! The log: its filter, its format and its destination.
 //!
 //! A separate thread writes the lines, so that a blocked standard error does not stop requests.
-//! Lines that do not fit the thread's queue are dropped. The log states how many.
+//! Lines that do not fit the thread's queue are dropped. The log states how many were dropped.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -67,7 +67,7 @@ impl<'a> MakeWriter<'a> for Queue {
 }
 
 impl Write for Queue {
-    /// One line: the formatter writes each event whole.
+    /// Queues one line. The formatter writes each event with one call.
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         if self.sender.try_send(Message::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -93,8 +93,8 @@ impl Drop for Logging {
     }
 }
 
-/// Starts to log to standard error. Called once per process. The caller holds the result until its
-/// end.
+/// Starts to log to standard error. Called once per process. The caller holds the result until the
+/// process ends.
 ///
 /// A level without a target applies to this program alone. Libraries log warnings only, so that no
 /// level makes them log the bytes that pass through them.
@@ -121,8 +121,8 @@ fn start_with(log: &Log, out: Box<dyn Write + Send>, for_people: bool, ansi: boo
             return Logging(None);
         }
     };
-    // Otherwise the subscriber reports a failed write on the same stream, with a macro that panics
-    // if that fails too.
+    // Internal errors are not logged. Otherwise the subscriber would report a failed write on the
+    // same stream, with a macro that panics if this report fails too.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())

@@ -30,7 +30,7 @@ use vbc_base::secret::Secret;
 const POLL: Duration = Duration::from_millis(300);
 
 /// The name in messages for a user that the service does not name.
-const UNNAMED: &str = "a user without a name";
+const UNNAMED: &str = "an unknown user";
 
 /// Log in through the browser (credentials with grant = "authorization_code")
 ///
@@ -121,7 +121,7 @@ impl Login {
                 let exit = fail(Exit::of_start(&error), &error);
                 if let StartError::Store { source: StoreError::InUse { .. } } = &error {
                     report(
-                        "If a running proxy uses the store, give this command that proxy's admin.address.",
+                        "If a running proxy uses the store, set admin.address to that proxy's admin listener.",
                     );
                 }
                 Err(exit)
@@ -129,7 +129,7 @@ impl Login {
         }
     }
 
-    /// Logs in with a browser elsewhere: the user pastes its final address, or the code.
+    /// Logs in with a browser elsewhere: the user pastes the browser's final address, or the code.
     async fn paste(&self, client: &AdminClient, name: &str) -> Result<(), Exit> {
         let started: StartedLogin =
             client.send("POST", &credential_path(name, "login"), None).await?.json()?;
@@ -180,7 +180,7 @@ impl Login {
         }
     }
 
-    /// Whether another user may replace the current one, by the option or by a prompt.
+    /// Fails unless another user may replace the current one. `--replace-user` or a prompt decides.
     async fn check_other_user(&self, name: &str, expected: &str, found: Option<&str>) -> Result<(), Exit> {
         let other = found.unwrap_or(UNNAMED);
         report(format_args!(
@@ -189,9 +189,8 @@ impl Login {
         match &self.replace_user {
             Some(named) if is_same_user(named, found) => return Ok(()),
             Some(named) => {
-                let reason = format!(
-                    "the login is that of {other}, not of {named} (--replace-user); nothing was changed"
-                );
+                let reason =
+                    format!("you logged in as {other}, not as {named} (--replace-user); nothing was changed");
                 return Err(fail(Exit::Failed, reason));
             }
             None => {}
@@ -230,8 +229,8 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
     let Some(url) = before.login_url else {
         let reason = if before.by_person {
             format!(
-                "a login in the browser cannot return to the proxy, because the redirect URI of credential {name} \
-                 does not point to its admin listener; use `vbc-proxy login {name} --no-browser`"
+                "a login in the browser cannot return to the proxy, because redirect_uri of credential {name} \
+                 does not point to the proxy's admin listener; use `vbc-proxy login {name} --no-browser`"
             )
         } else {
             format!(
@@ -263,7 +262,7 @@ async fn watch(client: &AdminClient, name: &str, secret_variables: &[String]) ->
                 return done(client, name, subject.as_deref(), until, now.unsaved);
             }
             "other_user" => report(format_args!("{detail}; decide in the browser")),
-            // The page's link "log in again" leads to this process, so it must continue.
+            // The page's link "log in again" leads to this process, which therefore must continue.
             "refused" if client.is_in_process() => {
                 report(format_args!("vbc-proxy: the login failed: {detail}; log in again in the browser"));
             }
@@ -278,7 +277,7 @@ async fn credential_status(client: &AdminClient, name: &str) -> Result<Credentia
     let status: Status = client.send("GET", &path, None).await?.json()?;
     status.credentials.into_iter().find(|credential| credential.name == name).ok_or_else(|| {
         let reason =
-            format!("the running proxy has no credential {name}; give this command the proxy's own file");
+            format!("the running proxy has no credential {name}; name the proxy's own file with --config");
         fail(Exit::Usage, reason)
     })
 }
@@ -289,7 +288,7 @@ fn report_interrupted(closed: Option<Closed>, name: &str) {
             format!("vbc-proxy: the login to credential {name} had succeeded; its tokens are stored")
         }
         Some(_) => "vbc-proxy: no login was completed; the stored tokens are unchanged".to_owned(),
-        None => "vbc-proxy: a login that had reached the proxy is still completed; see `vbc-proxy status`"
+        None => "vbc-proxy: if the login has already reached the proxy, it is still completed; see `vbc-proxy status`"
             .to_owned(),
     });
 }
@@ -304,7 +303,8 @@ fn done(
     let subject = subject.unwrap_or(UNNAMED);
     let until = until.map(|until| format!("; the access token is valid until {until}")).unwrap_or_default();
     let shown = print(format_args!("credential {name}: logged in as {subject}{until}"));
-    // In this process, closing the store tries again to save them, and reports a failure itself.
+    // If this process has the tokens, closing its store tries again to save them, and reports a
+    // failure itself.
     if unsaved && !client.is_in_process() {
         report(
             "vbc-proxy: could not save the tokens; the proxy uses them from memory and will retry. Its log has the reason",
@@ -366,6 +366,6 @@ fn start_browser(program: &str, url: &str, secret_variables: &[String]) -> bool 
     let mut command = Command::new(program);
     privacy::without_secrets(&mut command, secret_variables);
     let child = command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    // Not waited for: it may be the browser itself, which outlives this process.
+    // The child is not waited for: it may be the browser itself, which outlives this process.
     child.is_ok()
 }

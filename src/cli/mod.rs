@@ -1,8 +1,9 @@
 //! The command line: one file per subcommand.
 //!
-//! To add one: a file with a `clap::Args` struct and a `run` that fails with an `Exit`, a variant
-//! in `Command`, an arm in `run`. A subcommand takes no secret as an argument: other users see the
-//! arguments of a process. Its result goes to standard output, everything else to standard error.
+//! To add a subcommand, add a file with a `clap::Args` struct, whose `run` fails with an `Exit`.
+//! Then add a variant to `Command` and an arm to `run`. A subcommand takes no secret as an
+//! argument, because other users can see the arguments of a process. It writes its result to
+//! standard output, and everything else to standard error.
 
 mod admin_client;
 mod cassette;

@@ -25,8 +25,9 @@ pub(crate) struct Refresh {
 /// Allow a running proxy to try logging in again
 ///
 /// The proxy does not repeat a rejected login, because that could lock the account. Run this
-/// command when the account is in order, for example after an administrator has unlocked it. It is
-/// not needed after a password change: a restarted proxy tries a changed secret by itself.
+/// command when the account is in order, for example after an administrator has unlocked it. This
+/// command is not needed after a password change: a restarted proxy tries a changed secret by
+/// itself.
 ///
 /// Exits with 0 on success, 69 if no proxy is running.
 #[derive(Debug, Args)]
@@ -57,9 +58,9 @@ impl Unlock {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let Unlocked { credential, was_on, store_trouble } = self.target.post("unlock")?;
         print(if was_on {
-            format!("credential {credential}: logins are allowed again; the next one is tried immediately")
+            format!("credential {credential}: logins are allowed again; the next login is tried immediately")
         } else {
-            format!("credential {credential}: logins were not blocked; nothing was changed")
+            format!("credential {credential}: logins were not blocked")
         })?;
         if let Some(trouble) = store_trouble {
             report(format_args!("vbc-proxy: {trouble}"));

@@ -1,4 +1,4 @@
-//! Writing to standard output and standard error, and whether with colours.
+//! Writes to standard output and standard error, and decides whether to use colours.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -14,13 +14,14 @@ pub(super) fn print(line: impl Display) -> Result<(), Exit> {
     print_bytes(format!("{line}\n").as_bytes())
 }
 
-/// Writes bytes to standard output, unchanged. Errors as [`print`].
+/// Writes bytes to standard output, unchanged. Fails like [`print`].
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), Exit> {
     let mut out = std::io::stdout().lock();
     printed(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
-/// Turns the outcome of a write to standard output into the command's. Errors as [`print`].
+/// Turns the outcome of a write to standard output into the outcome of the command. Fails like
+/// [`print`].
 pub(super) fn printed(outcome: std::io::Result<()>) -> Result<(), Exit> {
     match outcome {
         Ok(()) => Ok(()),

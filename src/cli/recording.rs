@@ -20,9 +20,9 @@ pub(crate) struct HookArgs {
     /// Record requests and responses to FILE (created, or appended to)
     ///
     /// In operations of the VBC API, only harmless values are kept: identifiers, extensions, times,
-    /// counts, states, and links. All other values are replaced by pseudonyms. Other bodies are
-    /// recorded only as length and hash. The key of the pseudonyms is written to FILE.key. You can
-    /// share the cassette, but keep the key.
+    /// counts, states, and links. All other values are replaced by pseudonyms. Bodies outside the
+    /// VBC API are recorded only as length and hash. The key of the pseudonyms is written to
+    /// FILE.key. You can share the cassette, but never FILE.key.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Whether requests that match a record get the recorded response
@@ -36,10 +36,10 @@ pub(crate) struct HookArgs {
     record_personal: bool,
     /// Record requests outside the VBC API as they are
     ///
-    /// Keeps all bodies, paths and parameters outside the VBC API, such as audio and other APIs.
-    /// They may contain credentials and personal data. Replaced are only the secrets that the proxy
-    /// knows, and values with a telling name in JSON, a form, a query or a header. Check the
-    /// cassette before you share it.
+    /// Keeps all bodies, paths and parameters outside the VBC API, for example those of other APIs.
+    /// Replaces only the secrets that the proxy knows, and values whose names mark them as
+    /// credentials or personal data (in JSON, forms, queries and headers). The cassette may still
+    /// contain credentials and personal data: check it before you share it.
     #[arg(long, requires = "record")]
     record_unknown: bool,
     /// Record the arrival time of each piece of a response
@@ -108,7 +108,8 @@ impl HookArgs {
             let hooks = Some(hooks).filter(|hooks| !hooks.is_empty()).map(Arc::new);
             return Ok(OpenHooks { hooks, recorder: None });
         };
-        // Read before it is opened for writing: that removes the incomplete record of a crash.
+        // The cassette is read before it is opened for writing, because opening removes an
+        // incomplete last record.
         let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 0);
         if self.mode == Mode::ReplayThenRecord && exists {
             let cassette = Cassette::read(path).map_err(|error| refuse(&error))?;
@@ -129,7 +130,7 @@ impl HookArgs {
         );
         if self.record_unknown {
             tracing::warn!(
-                "requests outside the VBC API are recorded unchanged, with credentials and personal data"
+                "requests outside the VBC API are recorded almost unchanged; they may contain credentials and personal data"
             );
         }
         Ok(OpenHooks {
@@ -142,7 +143,7 @@ impl HookArgs {
 impl OpenHooks {
     pub(super) fn join(&self, app: App) -> App {
         if let Some(recorder) = &self.recorder {
-            // Cannot be set already: a proxy has new metrics.
+            // Cannot fail: the metrics of a new proxy have no recording yet.
             let _ = app.metrics().recording.set(Arc::clone(recorder.counts()));
         }
         match &self.hooks {

@@ -25,7 +25,8 @@ use vbc_http::bind_advice;
 /// On SIGTERM or SIGINT it lists the records that were not requested. It exits with status 1 if a
 /// request had no match, otherwise with 0.
 ///
-/// With FILE.key next to the cassette, requests may contain the recorded names and phone numbers.
+/// If FILE.key is next to the cassette, requests with the original names and phone numbers match
+/// too.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The cassette

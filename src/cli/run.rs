@@ -43,9 +43,11 @@ const FORWARDED: [Signal; 6] =
 /// Exits with the status of CMD. That is 128 + N if signal N ended it, 127 if there is no such
 /// program, and 126 if it cannot be run.
 ///
-/// The log goes to a file. If CMD succeeds, the file is removed; if CMD fails, its name is printed.
+/// The log goes to a file. If CMD succeeds, the file is removed. If CMD fails, the path of the log
+/// file is printed.
 ///
-/// Signals are forwarded to CMD. A SIGTERM or SIGINT within one second of the first is not.
+/// Signals are forwarded to CMD. A further SIGTERM or SIGINT within one second of the first is
+/// ignored.
 ///
 /// CMD does not inherit secrets: VBC_CLIENT_ID, VBC_CLIENT_SECRET, VBC_USERNAME, VBC_PASSWORD,
 /// VBC_PROXY_* and every variable that holds a secret of the configuration are removed.
@@ -89,7 +91,7 @@ impl Run {
         warn_of_ignored_proxies();
         let ended = runtime::without_data_plane()
             .and_then(|runtime| runtime.block_on(self.run_alongside(config, &mut command, inherited)));
-        // Errors before the command ran have already been reported.
+        // If the command was not run, the error is already reported, and the log is not kept.
         log.end(matches!(ended, Ok(Ended::Failed(_)) | Err(Exit::Failed)));
         match ended? {
             Ended::Well => Ok(()),
@@ -104,7 +106,7 @@ impl Run {
         inherited: Rlimit,
     ) -> Result<Ended, Exit> {
         let mut signals = Signals::catch(&FORWARDED)?;
-        // Held until the end: dropping it stops it.
+        // Held until the end: dropping the simulator stops it.
         let simulator = if self.simulate {
             Some(simulate::start_for_proxy(&mut config, &self.world).await?)
         } else {
@@ -155,7 +157,7 @@ impl Run {
         }
     }
 
-    /// Reports why the command was not run. Returns the status that a shell uses for it.
+    /// Reports why the command was not run. Returns the status that a shell uses for this error.
     fn report_not_run(&self, error: &std::io::Error) -> u8 {
         let name = self.name();
         report(format_args!("vbc-proxy: cannot run {name}: {error}"));
@@ -210,7 +212,7 @@ enum Ended {
     Well,
     /// With another status.
     Failed(u8),
-    /// It was not started. The status is the one that a shell uses for it.
+    /// The command was not started. A shell uses this status for the error.
     NotRun(u8),
 }
 
@@ -230,7 +232,7 @@ fn send(child: &Child, signal: Signal) {
 
 /// Forwards signals to the command until it ends.
 async fn forward_until_end(signals: &mut Signals, child: &mut Child) -> std::io::Result<ExitStatus> {
-    // The terminal itself sends the signals of its keys to the command.
+    // The terminal itself sends the signals of Ctrl-C and Ctrl-\ to the command.
     let at_terminal = std::io::stdin().is_terminal();
     loop {
         let signal = tokio::select! {
@@ -289,7 +291,7 @@ impl RunLog {
 
     /// Ends the log. If `failed`, keeps the file and reports its name.
     fn end(self, failed: bool) {
-        // Dropping writes all lines.
+        // Dropping the log writes its last lines.
         drop(self.logging);
         let Some(path) = self.path else { return };
         let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);

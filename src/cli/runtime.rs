@@ -7,9 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::Exit;
 use super::output::fail;
 
-/// The niceness of these threads, in excess of the niceness of the data plane. The scheduler then
-/// prefers requests. On a busy core these threads still get a tenth of the time; a
-/// refresh needs about a millisecond.
+/// Added to the niceness of the runtime's threads, so that the scheduler prefers the data plane. On
+/// a busy core the runtime's threads still get a tenth of the time. A refresh needs about a
+/// millisecond.
 #[cfg(target_os = "linux")]
 const NICER: i32 = 10;
 
@@ -17,7 +17,7 @@ const NICER: i32 = 10;
 pub(super) fn run_to_end<T>(work: impl Future<Output = Result<T, Exit>>) -> Result<T, Exit> {
     let runtime = without_data_plane()?;
     let outcome = runtime.block_on(work);
-    // Does not wait for threads: one that reads from the terminal cannot be stopped.
+    // Does not wait for the runtime's threads: one that reads from the terminal cannot be stopped.
     runtime.shutdown_background();
     outcome
 }
@@ -54,8 +54,8 @@ fn build(builder: &mut Builder) -> Result<Runtime, Exit> {
 #[cfg(target_os = "linux")]
 fn be_nicer(builder: &mut Builder) {
     use rustix::process::{getpriority_process, setpriority_process};
-    // Computed once, in this thread: threads that the runtime's threads start inherit a raised
-    // niceness and would raise it again.
+    // The niceness is computed once, in this thread. A thread that a runtime's thread starts
+    // inherits the raised niceness, and would otherwise raise it again.
     let nicer = getpriority_process(None).map(|nice| (nice + NICER).min(19));
     builder.on_thread_start(move || {
         if let Err(error) = nicer.and_then(|nicer| setpriority_process(None, nicer)) {
@@ -74,7 +74,7 @@ mod tests {
         let before = nice();
         let runtime = alongside_data_plane().unwrap();
         let (task, blocking) = runtime.block_on(async {
-            // Several at once, so that a thread of the runtime has to start another thread.
+            // Several calls block at the same time, so that a thread of the runtime starts another.
             let blocking = async move {
                 let all: Vec<_> = (0..4).map(|_| tokio::task::spawn_blocking(nice)).collect();
                 let mut found = Vec::new();

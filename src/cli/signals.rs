@@ -28,8 +28,8 @@ pub(super) enum StopRequest {
     Second,
 }
 
-/// Catches signals from its construction on. All are requests to stop, except those that only `run`
-/// catches.
+/// Catches signals from its construction on. Every signal is a request to stop, except in `run`,
+/// which also catches other signals.
 ///
 /// Constructors: [`Signals::new`] for services, [`Signals::for_command`] for commands that end on
 /// their own, [`Signals::catch`] for `run`. A service then waits for [`first`](Self::first) or
@@ -55,7 +55,8 @@ impl Signals {
 
     /// Catches these signals.
     pub(super) fn catch(signals: &[Signal]) -> Result<Self, Exit> {
-        // Caught, so that a write beyond the file size limit fails instead of ending the process.
+        // SIGXFSZ is caught, so that a write beyond the file size limit fails. Without a handler,
+        // the signal would end the process.
         drop(caught(Signal::XFSZ)?);
         let (sender, arrived) = unbounded_channel();
         for &signal in signals {

@@ -64,8 +64,8 @@ pub(crate) struct WorldArgs {
     /// Random seed. The same seed gives the same data, tokens and random choices
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Requests per minute for each application and user of the simulator [default: 0, no limit;
-    /// the real service's default is 10]
+    /// Requests per minute for each application and user; 0 means no limit [default: the
+    /// scenario's, or no limit; the real service has 10]
     #[arg(long, value_name = "NUMBER")]
     quota: Option<u32>,
     /// Where webhooks may be sent: loopback, any, or loopback plus these hosts: HOST[,HOST…]
@@ -200,7 +200,7 @@ async fn start(
     world: &WorldArgs,
 ) -> Result<Simulator, Exit> {
     let config::Simulator { address, control, .. } = *config;
-    // Empty, so that links lead to the simulator itself and not away from this machine.
+    // With an empty base, links lead to the simulator itself and not away from this machine.
     let public_base = String::new();
     let mut options =
         SimulatorOptions { address, control, identities, public_base, ..SimulatorOptions::default() };

@@ -31,7 +31,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(&self) -> Result<(), Exit> {
-        // Without secrets: they are not needed, and may not be readable from this shell.
+        // The secrets are not read: they are not needed, and this shell may be unable to read them.
         let config = self.config.find()?.config;
         if self.simulator {
             let health = self.get(&Target::Tcp(config.simulator.control), "/__sim/health")?;
@@ -129,8 +129,8 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     }
     if credential.brake {
         lines.push(format!(
-            "  brake      ON: logins are blocked, because another attempt could lock the account. Restart with a \
-             changed secret or, if the secret is correct, run `vbc-proxy unlock {}`",
+            "  brake      ON: logins are blocked, because another attempt could lock the account. Once the account is \
+             unlocked and the secret is correct, run `vbc-proxy unlock {}`. After a change of the secret, restart first",
             credential.name
         ));
     }
@@ -138,7 +138,7 @@ fn describe_credential(credential: &CredentialStatus, now: Timestamp) -> Vec<Str
     if credential.unsaved {
         lines.push("  store      UNSAVED: the latest token set is only in memory".to_owned());
     } else if credential.note_unsaved {
-        lines.push("  store      UNSAVED: a note of a login is only in memory".to_owned());
+        lines.push("  store      UNSAVED: the record of a login is only in memory".to_owned());
     }
     lines.extend(credential.trouble.as_ref().map(|trouble| format!("  trouble    {trouble}")));
     lines
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!([after(5), after(65), after(3700), after(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
     }
 
-    /// A credential with a token that lives for a day, and `lines` in its status.
+    /// A credential with a token that lives for a day. `lines` override the members of its status.
     fn credential(lines: &serde_json::Value) -> CredentialStatus {
         let mut status = serde_json::json!({
             "name": "crm", "usable": true, "revision": 1, "issued_at": null, "expires_at": "1970-01-02T00:00:00Z",

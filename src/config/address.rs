@@ -16,7 +16,7 @@ pub enum ListenAddress {
 }
 
 impl fmt::Display for ListenAddress {
-    /// In the form of `listen.address` and `admin.address`.
+    /// Writes the address in the form of `listen.address` and `admin.address`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),

@@ -5,8 +5,8 @@
 pub(super) enum Characters {
     /// `VSCHAR`: visible ASCII and blanks. Client id, client secret and refresh token.
     Ascii,
-    /// `UNICODECHARNOCRLF`: everything except the ASCII control characters other than tab. User
-    /// name and password.
+    /// `UNICODECHARNOCRLF`: every character except ASCII control characters (a tab is allowed),
+    /// U+FFFE and U+FFFF. User name and password.
     Unicode,
 }
 
@@ -26,8 +26,8 @@ impl Characters {
         }
     }
 
-    /// Describes the first character that is not allowed and its position, counted from 1. Quotes
-    /// no other part of the text.
+    /// Describes the first character that is not allowed and its position, counted from 1. `None`
+    /// if all characters are allowed. Quotes no other part of the text.
     pub(super) fn refused(self, text: &str) -> Option<String> {
         let (position, c) = (1..).zip(text.chars()).find(|(_, c)| !self.allows(*c))?;
         let name = match c {

@@ -27,6 +27,7 @@ settings! {
     /// The application and the user whose tokens the proxy keeps fresh. Give `client_id`,
     /// `client_secret`, `username` and `password` each in one of three forms: `KEY = "…"`,
     /// `KEY_file` (a file with the value) or `KEY_env` (an environment variable with the value).
+    /// If there are several credentials, all requests use `[credentials.default]`.
     pub struct Credential ["credentials"] {
         /// `"password"` logs in automatically, with user name and password. `"authorization_code"`
         /// needs one interactive login, or a first refresh token.
@@ -43,22 +44,22 @@ settings! {
                 r#"client_secret_env = "VBC_CLIENT_SECRET""#,
                 r#"# client_secret_file = "client_secret""#
             ];
-        /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended if it is
-        /// missing. With `"authorization_code"`, this is the user who is expected to log in, and
-        /// optional.
+        /// A VBC user, not the developer account (`*.api`). `@vbc.prod` is appended unless the name
+        /// ends with it, also to an e-mail address. Required for `grant = "password"`. With
+        /// `"authorization_code"` it is optional: the user who is expected to log in.
         username ["username", "username_file", "username_env"]: Option<Arc<str>>, user_name(),
             lines [r#"username_env = "VBC_USERNAME""#, r#"# username = "alice""#];
         /// Accepts a user name that ends in `.api`. Some white-label tenants let such users obtain
         /// tokens.
         allow_api_user: bool = false, quiet_flag();
-        /// The password, for `grant = "password"`.
+        /// The password. Required for `grant = "password"`, not allowed otherwise.
         password ["password", "password_file", "password_env"]: Option<Secret>, secret(),
             lines [r#"password_env = "VBC_PASSWORD""#, r#"# password_file = "password""#];
         /// The scope of the tokens.
         scope: Arc<str> = "openid", scope();
         /// How the application authenticates at the token endpoint: `"body"` (in the form) or
-        /// `"basic"` (RFC 6749 §2.3.1). By default, it uses `"basic"` to redeem a code and `"body"`
-        /// for everything else.
+        /// `"basic"` (RFC 6749 §2.3.1). By default, the proxy uses `"basic"` to redeem a code and
+        /// `"body"` for everything else.
         client_auth: Option<ClientAuth>, choice(&[
             ("body", ClientAuth::Body), ("basic", ClientAuth::Basic),
         ]), lines [r#"# client_auth = "body""#];
@@ -109,7 +110,7 @@ fn redirect_uri() -> Kind<String> {
     text("a URL", urls::redirect_uri, String::clone)
 }
 
-/// `refresh_at` or `refresh_before`.
+/// The value of `refresh_at` or `refresh_before`.
 fn early_refresh() -> Kind<RefreshAt> {
     let share = number(0.05, 0.95);
     let before = span(Duration::from_secs(1), Duration::from_secs(7 * 86_400));
@@ -131,7 +132,7 @@ fn early_refresh() -> Kind<RefreshAt> {
     Kind::new(description, read, print)
 }
 
-/// Ages by path prefix. Longer prefixes come first, so that the first match is the longest.
+/// Maximum ages by path prefix. Longer prefixes come first, so that the first match is the longest.
 fn max_age() -> Kind<Vec<(String, Duration)>> {
     const LEAST: Duration = Duration::from_secs(10);
     let read = |section: &mut Section<'_, '_>, key: &str| {
@@ -158,7 +159,8 @@ impl Credential {
     pub fn simulated(name: &str) -> Self {
         let user = match name {
             "default" => "alice",
-            // Names of credentials have no dot, so no other credential has this user.
+            // `alice` is the user of `default`. Names of credentials have no dot, so no other
+            // credential has the user `alice.2`.
             name if name.eq_ignore_ascii_case("alice") => "alice.2",
             name => name,
         };
@@ -222,28 +224,29 @@ fn check_names(reader: &mut Reader<'_>, table: &Table, location: &Location) {
     }
     if table.len() > 1 && !table.contains_key("default") {
         let message = "there are several credentials, but none is called `default`";
-        let remedy = "rename the one that requests use to [credentials.default]";
+        let remedy = "choose the one that all requests should use, and rename it to [credentials.default]";
         reader.report(location.clone(), "credentials", Flaw::new(message, remedy));
     } else if table.len() > 1 && !reader.simulate {
         let message = "there are several credentials, but all requests use credentials.default";
-        let remedy = "run one proxy per credential; requests cannot choose one in this version";
+        let remedy =
+            "run one proxy for each credential; in this version, requests cannot choose a credential";
         reader.warn(location.clone(), "credentials", Flaw::new(message, remedy));
     }
 }
 
-/// The first credential of each identity and of each user.
+/// The credentials read so far, to find conflicts with later ones.
 #[derive(Default)]
 struct FirstCredentials {
-    /// By the fingerprint of the identity.
+    /// The name of the latest credential with each identity, by the identity's fingerprint.
     identities: BTreeMap<String, String>,
-    /// By the user name, with the password.
+    /// The password and the name of the first credential with each user, by the user name.
     users: BTreeMap<Arc<str>, (Secret, String)>,
 }
 
 impl FirstCredentials {
     /// Remembers a credential. Warns if it conflicts with an earlier one.
     fn add(&mut self, reader: &mut Reader<'_>, credential: &Credential, location: &Location) {
-        // Without a user name, any user may log in interactively.
+        // A credential without a user name conflicts with none: any user can log in interactively.
         let Some(username) = credential.username.as_ref().filter(|_| !reader.simulate) else { return };
         let name = &credential.name;
         let mut warn = |message: String, remedy: &str| {
@@ -255,7 +258,7 @@ impl FirstCredentials {
             if known != password {
                 warn(
                     format!("the password of {username} differs from the one in credentials.{other}"),
-                    "correct the wrong one; each rejected login counts towards locking the account",
+                    "correct the wrong password; each rejected login counts towards locking the account",
                 );
             }
         }
@@ -266,7 +269,7 @@ impl FirstCredentials {
         if let Some(other) = self.identities.insert(identity, name.clone()) {
             warn(
                 format!("it has the same application, user and scope as credentials.{other}"),
-                "remove one; the service keeps one token for both, so each may invalidate the other's",
+                "remove one of the two; the service keeps one token for both, so each may invalidate the other's token",
             );
         }
     }
@@ -362,7 +365,7 @@ impl Credential {
     }
 }
 
-/// Reports a password that is not used, and does not read it.
+/// Reports a password that is given with `grant = "authorization_code"`. The password is not read.
 fn refuse_password_of_code(section: &mut Section<'_, '_>) {
     if section.peek("grant") != Some("authorization_code") {
         return;
@@ -370,13 +373,14 @@ fn refuse_password_of_code(section: &mut Section<'_, '_>) {
     for key in ["password", "password_file", "password_env"] {
         if let Some(location) = section.discard(key) {
             let message = "grant = \"authorization_code\" uses no password, because logins are interactive";
-            let remedy = "remove it, or write grant = \"password\"";
+            let remedy = "remove the password, or write grant = \"password\"";
             section.report_at(location, key, Flaw::new(message, remedy));
         }
     }
 }
 
-/// The user name in the form of the service: with `@vbc.prod`, even after an e-mail address.
+/// The user name with the suffix that the service expects: `@vbc.prod`, even after an e-mail
+/// address.
 fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
@@ -391,7 +395,7 @@ fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     }
     if bare.ends_with(".api") && !allow_api_user {
         let message = "a name ending in .api is a developer account, which cannot request tokens";
-        let remedy = "use the name and password of a VBC user; if your tenant accepts this one, set \
+        let remedy = "use the name and password of a VBC user; if your tenant accepts this name, set \
                       allow_api_user = true";
         return Err(Flaw::new(message, remedy));
     }

@@ -24,7 +24,7 @@ pub(super) struct Item {
     pub(super) value: Value,
 }
 
-/// A value of TOML.
+/// A TOML value.
 pub(super) enum Value {
     /// A string. It may be a secret, so it is wiped when dropped.
     Text(Zeroizing<String>),
@@ -45,7 +45,7 @@ impl Value {
         Self::Text(Zeroizing::new(text.to_owned()))
     }
 
-    /// The kind of value for findings.
+    /// The name of this kind of value in findings.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
@@ -59,7 +59,7 @@ impl Value {
 }
 
 impl Item {
-    /// Whether the value comes from an environment variable. There, all values are strings.
+    /// Whether the value comes from an environment variable. Values of variables are all strings.
     pub(super) fn is_variable(&self) -> bool {
         matches!(self.location, Location::Variable(_))
     }
@@ -71,7 +71,7 @@ impl Entry {
         Self { key_location: location.clone(), item: Item { location, value } }
     }
 
-    /// The default of a key: TOML from its table.
+    /// An entry with the default of a key. `literal` is TOML from a `settings!` table.
     pub(super) fn default_value(literal: &str) -> Self {
         let value = match literal {
             "true" => Value::Bool(true),

@@ -1,5 +1,5 @@
-//! Environment variables: `VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file, and four
-//! variables replace a file.
+//! Environment variables: `VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file. Without a file,
+//! four variables define a credential.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use vbc_base::trusted::Flaw;
 
 const PREFIX: &str = "VBC_PROXY_";
 
-/// The variables that define the credential `default` if there is no file, each with its key.
+/// The variables that define the credential `default` if there is no file, and their keys.
 pub(super) const STAND_INS: [(&str, &str); 4] = [
     ("VBC_CLIENT_ID", "client_id_env"),
     ("VBC_CLIENT_SECRET", "client_secret_env"),
@@ -114,8 +114,8 @@ impl Names {
         self.schema.later.iter().copied().find(|section| names(section) && !is_service_link(rest))
     }
 
-    /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. Names a new credential only if the file
-    /// has no credentials.
+    /// `CREDENTIALS_DEFAULT_GRANT` → `default`, `grant`. A variable defines a new credential only
+    /// if the file has no credentials.
     fn credential_key(&self, rest: &str) -> Option<(String, &'static str)> {
         let rest = rest.strip_prefix("CREDENTIALS_")?;
         let shape = &self.schema.credential;
@@ -131,8 +131,8 @@ impl Names {
         let rest = name.strip_prefix(PREFIX).unwrap_or(name);
         let keys = self.schema.sections.iter();
         let keys = keys.flat_map(|shape| shape.names().map(|key| variable(shape.name, key)));
-        // Either the credential or the key must be spelled correctly: there may be thousands of
-        // credentials.
+        // A name is suggested only if the credential or the key in it is spelled correctly. With
+        // thousands of credentials, comparing every key of every credential would take too long.
         let of_credential = |credential: &String| {
             let is_named = rest.contains(credential.as_str());
             let keys = self.schema.credential.names();
@@ -149,7 +149,7 @@ impl Names {
                 .into(),
             None => "unset it".into(),
         };
-        Flaw::new("this variable names no key of the configuration and is ignored", remedy)
+        Flaw::new("this variable names no key of the configuration, so it is ignored", remedy)
     }
 }
 
@@ -163,7 +163,8 @@ fn is_service_link(name: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_UDP"].iter().any(|part| name.contains(part))
 }
 
-/// Adds the credential `default` if any of the four variables is set. Returns the set ones.
+/// Adds the credential `default` if any of the four variables is set. Returns the names of those
+/// that are set.
 pub(super) fn stand_in(root: &mut Table, environment: &Variables) -> Vec<String> {
     let used: Vec<String> = STAND_INS
         .iter()

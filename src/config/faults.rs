@@ -40,7 +40,7 @@ settings! {
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRule {
-    /// The requests that it may affect.
+    /// The requests that the rule may affect.
     pub route: Route,
     /// The affected share of these requests, in percent.
     pub percent: f64,
@@ -53,9 +53,9 @@ pub struct FaultRule {
 /// The effect of a rule on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultEffect {
-    /// It is only delayed, then forwarded.
+    /// The request is delayed and then forwarded.
     Delay,
-    /// Its connection is reset. It is not forwarded.
+    /// The client's connection is reset. The request is not forwarded.
     Abort,
     /// The proxy itself responds with this status and `Retry-After`. The request is not forwarded.
     Status(StatusCode, Option<Duration>),
@@ -98,7 +98,7 @@ impl fmt::Display for Route {
 }
 
 impl fmt::Display for FaultRule {
-    /// In the form of `faults.rules`.
+    /// Writes the rule in the form of `faults.rules`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}% {}", self.percent, self.route)?;
         if !self.delay.is_zero() {
@@ -190,8 +190,8 @@ fn wait(text: &str) -> Result<Duration, Flaw> {
 
 fn status(text: &str) -> Result<StatusCode, Flaw> {
     let status = text.parse().ok().and_then(|status| StatusCode::from_u16(status).ok());
-    // A 1xx is not a final response. A 204 or 304 has no body that could name the proxy as its
-    // origin.
+    // Only error statuses are allowed. A 1xx is not a final response, and a 204 or 304 has no body
+    // that could name the proxy as its origin.
     status.filter(|status| (400..600).contains(&status.as_u16())).ok_or_else(|| {
         Flaw::new(format!("{text:?} is not an error status"), "write a number from 400 to 599")
     })
@@ -204,7 +204,7 @@ fn route(method: Option<Method>, path: &str) -> Result<Route, Flaw> {
     let segments: Vec<String> = path.split('/').skip(1).map(str::to_owned).collect();
     if segments.iter().any(|segment| segment.contains('*') && segment != "*") {
         let message = format!("{path:?} has a `*` that is not a whole segment");
-        let remedy = "write `*` for one segment, or `/**` at the end for all that follow";
+        let remedy = "write `*` for one segment, or `/**` at the end for all further segments";
         return Err(Flaw::new(message, remedy));
     }
     Ok(Route { method, segments, open: fixed.is_some() })
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_rule_is_said() {
         for (text, message) in [
-            ("GET /t/** abort", "does not begin with a share"),
-            ("101% /t/** abort", "does not begin with a share"),
+            ("GET /t/** abort", "does not begin with a percentage"),
+            ("101% /t/** abort", "does not begin with a percentage"),
             ("10% get /t/** abort", "neither a method nor a path"),
             ("10% GET", "has no path"),
             ("10% /t/**", "names no fault"),

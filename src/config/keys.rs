@@ -139,7 +139,7 @@ fn decode(line: &str) -> Option<StoreKey> {
     StoreKey::from_bytes(bytes.get(..length)?)
 }
 
-/// Whether a key may be random. One repeated byte is not: `/dev/zero` would give such a key.
+/// Whether a key can be random. One repeated byte is not random: `/dev/zero` would give such a key.
 fn is_random(key: &StoreKey) -> bool {
     let bytes = key.expose();
     bytes.iter().any(|byte| *byte != bytes[0])

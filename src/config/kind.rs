@@ -40,8 +40,8 @@ impl<T> Kind<T> {
         Self { description: description.into(), read: Box::new(read), print: Box::new(print) }
     }
 
-    /// Takes the value of `key` from the section. A wrong value becomes a finding; then the result
-    /// is `None`.
+    /// Takes the value of `key` from the section. `None` if the key is not given, or if its value
+    /// is wrong. A wrong value also becomes a finding.
     pub(super) fn read(&self, section: &mut Section<'_, '_>, key: &str) -> Option<T> {
         (self.read)(section, key)
     }
@@ -56,8 +56,8 @@ impl<T> Kind<T> {
 /// - `field: Type = default, kind;` declares a key with the name of its field. The default is TOML.
 ///   Without a default, the field is an `Option`; `required` makes the key mandatory.
 /// - Names in brackets after the field replace the field's name. Only one of several may be given.
-/// - `lines [...]` are the key's lines in the shipped `proxy.toml`. Without them, that is the
-///   default, commented out.
+/// - `lines [...]` are the key's lines in the shipped `proxy.toml`. Without `lines`, the key gets
+///   one line: its default, commented out.
 /// - `later` lists keys that are rejected as not available in this version.
 /// - `fields` declares fields that are not keys.
 ///
@@ -162,7 +162,8 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// Names the type of the value in an optional field. The field has the kind of this type.
+/// The type of the value in an optional field: `T` for a field of type `Option<T>`, whose kind is
+/// `Kind<T>`.
 pub(super) trait Optional {
     type Value;
 }
@@ -172,7 +173,10 @@ impl<T> Optional for Option<T> {
 }
 
 /// The default of a key. A path stays relative.
-#[expect(clippy::expect_used, reason = "for defaults in the tables, which a test reads")]
+#[expect(
+    clippy::expect_used,
+    reason = "parses only the defaults in the tables, and a test parses all of them"
+)]
 pub(super) fn default_of<T>(kind: &Kind<T>, key: &str, default: &str) -> T {
     defaults(&NOTHING, |section| {
         section.put_default(key, default);
@@ -185,7 +189,7 @@ pub(super) fn required<T: From<String>>(kind: &Kind<T>, section: &mut Section<'_
     kind.read(section, names[0]).unwrap_or_else(|| String::new().into())
 }
 
-/// Reports a missing secret, with the reason why it is needed.
+/// Reports a value that is given in none of its forms. `reason` says why it is needed.
 pub(super) fn check_given(section: &mut Section<'_, '_>, names: &[&str], reason: &str) {
     if section.reader.simulate || names.iter().any(|name| section.is_given(name)) {
         return;
@@ -322,7 +326,7 @@ pub(super) fn set(what: &str, parse: fn(&str) -> Result<String, Flaw>) -> Kind<B
     Kind::new(format!("a list of {what}"), read, |page, key, value| page.list(key, value))
 }
 
-/// A path. Relative paths are relative to the file.
+/// A path. Relative paths are relative to the directory of the file.
 pub(super) fn path() -> Kind<PathBuf> {
     Kind::new("a path", |section, key| section.path(key), |page, key, value| page.text(key, value.display()))
 }

@@ -174,7 +174,7 @@ impl Listen {
         for (index, address) in listen.addresses.iter().enumerate() {
             let location = section.locations("address").get(index).cloned();
             let location = location.unwrap_or_else(|| section.location("address"));
-            // The permissions of a unix socket decide who may connect.
+            // A unix socket needs no check: its permissions decide who can connect.
             if matches!(address, ListenAddress::Tcp(tcp) if !tcp.ip().is_loopback()) && !knows_clients {
                 open_to_anyone(&mut section, &location, listen.allow_anonymous);
             }

@@ -199,7 +199,8 @@ fn finish(
     syntax: Vec<Finding>,
     origins: &[String],
 ) -> Result<Loaded, Findings> {
-    // On a line that is not TOML, the parsed keys are guesses, and may be parts of a secret.
+    // Drops findings on lines that are not TOML: the keys there are guesses, and may be parts of a
+    // secret.
     let broken: Vec<_> = syntax.iter().map(Finding::line).collect();
     let mut findings = reader.findings;
     findings.retain(|finding| finding.line().is_none() || !broken.contains(&finding.line()));

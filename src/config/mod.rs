@@ -5,8 +5,9 @@
 //!
 //! Each section is a table with one line per key (see `settings!` in `kind.rs`). The tables are in
 //! `listen`, `upstream`, `retry`, `store`, `credential`, `process` and `faults`. To add a key, add
-//! its line and use the field. Then write the documents with the test
-//! `the_documents_are_what_the_tables_say`.
+//! its line to a table and use the field. Then run
+//! `VBC_PROXY_WRITE_DOCUMENTS=1 cargo test --lib config::tests::documents`, which writes
+//! `proxy.toml` and `docs/configuration.md`.
 
 mod address;
 mod characters;

@@ -16,8 +16,8 @@ settings! {
         /// `error`, `warn`, `info`, `debug`, `trace` or `off`. A module can have its own level:
         /// `"info,vbc_proxy::oauth=debug"`.
         level: String = "info", log_level();
-        /// Logs one line per request. If the response comes from a cassette or from `[faults]`, the
-        /// field `source` names it.
+        /// Logs one line per request. The field `source` is present if the response comes from a
+        /// cassette or from `[faults]`.
         access: bool = false, flag();
     }
 }
@@ -43,7 +43,7 @@ pub enum LogFormat {
 }
 
 fn log_level() -> Kind<String> {
-    text("a level, or a filter of tracing", level, String::clone)
+    text("a level, or a `tracing` filter", level, String::clone)
 }
 
 /// Reads a level or a filter. A single word that is not a level is rejected, because it is most

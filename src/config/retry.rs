@@ -16,9 +16,9 @@ settings! {
         /// Larger bodies up to this size are kept in an unnamed temporary file. Even larger bodies
         /// are streamed and cannot be retried. `"0B"` keeps nothing on disk.
         disk: u64 = "0B", size(0, TIB);
-        /// Maximum size of all these files together.
+        /// Maximum total size of the temporary files.
         disk_total: u64 = "1GiB", size(0, TIB);
-        /// The directory of these files. By default, the system's directory for temporary files.
+        /// Where the temporary files are created. By default, the system's temporary directory.
         disk_path: PathBuf = "/tmp", directory();
         /// How long a body larger than `memory` waits for the upstream's `100 Continue`, so that a
         /// 401 arrives before the upload. `"0s"` sends the body immediately.
@@ -32,7 +32,7 @@ settings! {
     }
 }
 
-/// A directory. Without the key, the system's directory for temporary files.
+/// A directory. If the key is not given: the system's temporary directory.
 fn directory() -> Kind<PathBuf> {
     let read =
         |section: &mut Section<'_, '_>, key: &str| Some(section.path(key).unwrap_or_else(std::env::temp_dir));
@@ -63,7 +63,7 @@ impl Retry {
     }
 }
 
-/// Creates a file as a request does.
+/// Creates a temporary file, so that a directory that cannot be used is found at start.
 fn check_directory(path: &Path) -> Result<(), Flaw> {
     tempfile::tempfile_in(path).map(drop).map_err(|error| {
         let message = format!("cannot create a file in {}: {error}", path.display());

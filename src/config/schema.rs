@@ -5,19 +5,20 @@
 pub(super) struct Key {
     /// The names under which the value can be given. Only one of them may be used.
     pub(super) names: &'static [&'static str],
-    /// Its meaning, line by line.
+    /// The meaning of the key, line by line.
     pub(super) doc: &'static str,
     /// The default as TOML, or `required`. `None`: the key has no default.
     pub(super) default: Option<&'static str>,
     /// The lines in the shipped `proxy.toml`. Empty: one line with the default, commented out.
     pub(super) lines: &'static [&'static str],
+    /// Describes the values that the key accepts.
     pub(super) values: fn() -> String,
 }
 
 /// A section, declared by its table.
 pub(super) struct Shape {
     pub(super) name: &'static str,
-    /// Its meaning, line by line.
+    /// The meaning of the section, line by line.
     #[cfg_attr(not(test), allow(dead_code, reason = "tests write and compare the documents"))]
     pub(super) doc: &'static str,
     pub(super) keys: &'static [Key],
@@ -34,7 +35,7 @@ impl Shape {
         self.names().any(|known| known == name)
     }
 
-    /// The names of the same key: this one, and those that exclude it.
+    /// All names of the key that has this name, including `name` itself. Only one may be given.
     pub(super) fn alternatives(&self, name: &str) -> &'static [&'static str] {
         self.keys.iter().map(|key| key.names).find(|names| names.contains(&name)).unwrap_or_default()
     }

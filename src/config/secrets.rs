@@ -35,7 +35,7 @@ pub(super) fn identifier() -> Kind<String> {
     sensitive(|mut value| std::mem::take(&mut *value), |page, key, value| page.text(key, value))
 }
 
-/// A name that may be printed, and is shared.
+/// A user name, which may be printed. It is an `Arc`, because several parts of the proxy keep it.
 pub(super) fn user_name() -> Kind<Arc<str>> {
     sensitive(|value| value.as_str().into(), |page, key, value| page.text(key, value))
 }
@@ -57,14 +57,14 @@ fn sensitive<T: 'static>(store: fn(Zeroizing<String>) -> T, print: fn(&mut Page,
     Kind::new("a text, a file or a variable", read, print)
 }
 
-/// The location of the value, in any of its forms.
+/// The location of the value, in the form in which it is given.
 pub(super) fn location(section: &Section<'_, '_>, key: &str) -> Location {
     let given = section.names(key).iter().find(|name| section.is_given(name));
     section.location(given.unwrap_or(&key))
 }
 
-/// Reads the value in the form that is given. Also returns `None` after a finding, and under
-/// `--simulate`, which reads no files and variables.
+/// Reads the value in the form in which it is given. `None` if it is not given, or after a finding.
+/// Also `None` for a file or a variable under `--simulate`, which reads neither.
 fn find(section: &mut Section<'_, '_>, key: &str) -> Option<Zeroizing<String>> {
     let names = section.names(key).iter();
     let mut given: Vec<_> = names.filter_map(|name| Some((section.key_location(name)?, *name))).collect();
@@ -102,7 +102,8 @@ fn from_text(
     value: Zeroizing<String>,
 ) -> Option<Zeroizing<String>> {
     if value.is_empty() {
-        section.report(key, Flaw::new("the value is empty", "write it, or give it as a file"));
+        let remedy = "write the value, or name a file that contains it";
+        section.report(key, Flaw::new("the value is empty", remedy));
         return None;
     }
     match section.location(key) {
@@ -187,7 +188,7 @@ fn from_file(section: &mut Section<'_, '_>, key: &str, path: &str) -> Option<(St
     section.accept(key, value)
 }
 
-/// Reads a file again until it was written at least [`SETTLED`] ago.
+/// Reads a file repeatedly, until its last change is at least [`SETTLED`] ago.
 ///
 /// # Errors
 /// [`ErrorKind::TimedOut`] if it keeps changing.
@@ -207,8 +208,8 @@ fn settled<T>(
     Err(ErrorKind::TimedOut.into())
 }
 
-/// The time since a file was written. A pipe counts as old, because it can be read only once. So
-/// does a file with a time in the future.
+/// The time since a file was written. A pipe counts as old, because it can be read only once. A
+/// file with a time in the future counts as old too.
 fn age(path: &Path) -> Duration {
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file);
     let written = found.and_then(|file| Timestamp::try_from(file.modified().ok()?).ok());
@@ -224,7 +225,7 @@ mod tests {
 
     const TENTH: Duration = Duration::from_millis(100);
 
-    /// Reads a file of this age. Returns the content, and how long that took.
+    /// Reads a file of this age whose content changes. Returns the content, and the total pause.
     fn read(contents: &[&'static str], first_age: Duration) -> (Option<&'static str>, Duration) {
         let (age, at, paused) = (Cell::new(first_age), Cell::new(0), RefCell::new(Duration::ZERO));
         let outcome = settled(
@@ -233,7 +234,7 @@ mod tests {
             |pause| {
                 *paused.borrow_mut() += pause;
                 at.set(at.get() + 1);
-                // The next writer came in the middle of the pause.
+                // The next change happened in the middle of the pause.
                 let changed = at.get() < contents.len();
                 age.set(if changed { pause / 2 } else { age.get() + pause });
             },

@@ -24,15 +24,15 @@ pub(super) struct Reader<'e> {
     pub(super) environment: &'e Variables,
     /// The directory that relative paths are relative to.
     pub(super) base: PathBuf,
-    /// No secret is read.
+    /// If set, no secret is read.
     pub(super) simulate: bool,
-    /// A file that others can change is a warning, not a finding.
+    /// If set, a file that others can change is a warning instead of a finding.
     pub(super) lenient: bool,
     /// The location for findings about missing sections.
     pub(super) whole: Location,
-    /// The first line that is not TOML. Later lines may belong to a broken secret.
+    /// The first line that is not TOML. From this line on, a name may be a part of a secret.
     pub(super) broken: Option<usize>,
-    /// `proxy.toml` itself contains a secret.
+    /// Whether `proxy.toml` itself contains a secret.
     pub(super) inline_secret: bool,
     /// The variables that contain secrets.
     pub(super) secret_variables: BTreeSet<String>,
@@ -119,13 +119,14 @@ impl<'e> Reader<'e> {
         self.warnings.push(Finding::new(location, key, flaw));
     }
 
-    /// Resolves a path of the configuration, relative to the file.
+    /// Resolves a path. Relative paths are relative to the directory of the configuration file.
     pub(super) fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.base.join(path)
     }
 
-    /// Adds the findings about owner and permissions of a file. With `secret`, it is a warning if
-    /// others can read the file.
+    /// Adds the findings about the owner and permissions of a file; with `lenient`, they are
+    /// warnings. With `secret`, also warns if others can read the file. Also warns, once for each
+    /// directory, if others can replace the file.
     pub(super) fn report_checks(
         &mut self,
         (location, key): (&Location, &str),
@@ -183,7 +184,7 @@ impl Section<'_, '_> {
         self.shape.alternatives(key)
     }
 
-    /// Whether a key is given, right or wrong.
+    /// Whether a key is given, with a right or a wrong value.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.given.contains_key(key)
     }
@@ -234,8 +235,8 @@ impl Section<'_, '_> {
         self.entries.insert(key.to_owned(), Entry::default_value(literal));
     }
 
-    /// The content of a file that a key names. Adds the findings about its owner and permissions.
-    /// The content is returned even then, so that it can be checked too.
+    /// The content of a file that a key names. Adds the findings about the file's owner and
+    /// permissions. Returns the content even if there are findings, so that it can be checked too.
     pub(super) fn checked(
         &mut self,
         key: &str,
@@ -266,8 +267,8 @@ impl Section<'_, '_> {
         self.accept(key, text)
     }
 
-    /// A text that `parse` accepts. A number is passed to it as text, so that its finding can name
-    /// the missing unit.
+    /// A text that `parse` accepts. A number is passed to `parse` as text, so that the finding can
+    /// name the missing unit.
     pub(super) fn parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, Flaw>) -> Option<T> {
         let value = self.take(key)?.value.parse(parse);
         self.accept(key, value)
@@ -283,7 +284,8 @@ impl Section<'_, '_> {
     }
 
     /// A list of texts; in a variable, commas separate them. Each wrong item is left out and
-    /// becomes a finding. [`locations`](Self::locations) then has the locations of the other items.
+    /// becomes a finding. Afterwards, [`locations`](Self::locations) returns the locations of the
+    /// accepted items.
     pub(super) fn items<T>(
         &mut self,
         key: &str,
@@ -319,7 +321,7 @@ impl Section<'_, '_> {
             return Some(self.parsed(key, parse).into_iter().collect());
         }
         let neither = "expected a string or a list of strings";
-        let neither = Flaw::new(neither, "write, for example, \"127.0.0.1:8080\"");
+        let neither = Flaw::new(neither, "write one string in quotes, or [\"one\", \"two\"]");
         let values = self.items(key, &neither, parse)?;
         if values.is_empty() && self.is_given(key) && !self.is_wrong(key) {
             self.report(key, Flaw::new("the list is empty", "write at least one item, or remove the key"));
@@ -378,7 +380,8 @@ impl Value {
 }
 
 impl Item {
-    /// The items of a list, or of a variable with commas. `None` for each item that is not a text.
+    /// The items of a list, or the words of a variable between its commas. `None` for each item
+    /// that is not a text.
     fn texts(self) -> Vec<(Location, Option<String>)> {
         match self.value {
             Value::List(items) => {

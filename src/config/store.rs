@@ -19,7 +19,7 @@ pub enum Store {
     File {
         /// The directory.
         path: PathBuf,
-        /// The keys that encrypt the records. `None`: they are not encrypted.
+        /// The keys that encrypt the records. `None`: the records are not encrypted.
         key_file: Option<KeyFile>,
     },
 }

@@ -84,7 +84,7 @@ impl ListenTls {
     }
 }
 
-/// The error for a file without the wanted item, or that is not PEM.
+/// The error for a file that does not contain the wanted item, or is not PEM.
 fn empty(path: &Path, wanted: &str) -> TlsFileError {
     let message = format!("{} contains no {wanted}", path.display());
     let remedy = format!("name a PEM file with -----BEGIN {}-----", wanted.to_ascii_uppercase());
@@ -170,7 +170,7 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_, to_be_signed, _) = element(certificate)?;
     let (tag, _, mut rest) = element(to_be_signed)?;
     if tag == 0xa0 {
-        // The version comes first unless it is 1; the serial number follows.
+        // This was the version, which is left out if it is 1. The serial number follows.
         (_, _, rest) = element(rest)?;
     }
     let (_, _algorithm, rest) = element(rest)?;

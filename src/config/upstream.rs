@@ -12,11 +12,11 @@ use super::urls::{self, Origin};
 use vbc_base::trusted::Flaw;
 
 settings! {
-    /// The API, which gets the requests.
+    /// The API to which the proxy forwards requests.
     pub struct Upstream ["upstream"] {
         /// Scheme and host of the API, without a path.
         url: Origin = "https://api.vonage.com", origin();
-        /// Trust roots (PEM) that replace those of the system.
+        /// Trust roots (PEM) that replace the system's roots.
         ca_file: Option<PathBuf>, ca_file(), lines [r#"# ca_file = "ca.pem""#];
         /// The HTTP version. `"auto"` uses HTTP/2 if TLS negotiates it, otherwise HTTP/1.1. `"h1"`
         /// and `"h2"` force one version.
@@ -47,8 +47,9 @@ settings! {
         token_url: Url = "https://api.vonage.com/token", url("https://api.vonage.com/token");
         /// The login page for users.
         authorize_url: Url = "https://api.vonage.com/authorize", authorize_url();
-        /// Names the user of a token (OpenID Connect Core §5.3). By default, `userinfo` next to a
-        /// `token_url` that ends in `token`, otherwise off. `"off"` disables it.
+        /// The endpoint that names the user of a token (OpenID Connect Core §5.3). If the last
+        /// segment of `token_url` is `token`, the default replaces that segment with `userinfo`.
+        /// Otherwise the default is `"off"`, which disables the endpoint.
         userinfo_url: Option<Url> = "https://api.vonage.com/userinfo", userinfo_url();
         /// Maximum time for one exchange with the token endpoint.
         timeout: Duration = "30s", span(MILLISECOND, DAY);

@@ -9,14 +9,14 @@ use vbc_base::trusted::Flaw;
 /// A scheme and an authority: the destination of requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The scheme is https.
+    /// Whether the scheme is https.
     pub tls: bool,
     /// The `Host` header: the host, and the port unless it is the scheme's default.
     pub authority: Authority,
 }
 
 impl fmt::Display for Origin {
-    /// In the form of `upstream.url`.
+    /// Writes the origin in the form of `upstream.url`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
@@ -40,7 +40,10 @@ pub(super) fn origin(text: &str) -> Result<Origin, Flaw> {
 pub(super) fn url(text: &str, example: &str) -> Result<Url, Flaw> {
     let url = http_url(text, example)?;
     if url.query().is_some() {
-        return Err(Flaw::new("the URL must have no query", "remove the question mark and the rest"));
+        return Err(Flaw::new(
+            "the URL must have no query",
+            "remove the question mark and everything after it",
+        ));
     }
     Ok(url)
 }
@@ -65,7 +68,7 @@ pub(super) fn path_prefix(text: &str) -> Result<String, Flaw> {
     Err(Flaw::new(message, "start with a slash, for example \"/t/vbc.prod/reports\""))
 }
 
-/// Replaces the last segment of a URL. `None` if that is not `from`.
+/// Replaces the last segment of a URL, which must be `from`. Otherwise returns `None`.
 pub(super) fn sibling(url: &Url, from: &str, to: &str) -> Option<Url> {
     let stem = url.path().strip_suffix(from).filter(|stem| stem.ends_with('/'))?;
     let mut sibling = url.clone();
@@ -107,7 +110,7 @@ pub(super) fn http_url(text: &str, example: &str) -> Result<Url, Flaw> {
         return Err(Flaw::new("the URL must have no user name or password", "write only scheme and host"));
     }
     if url.fragment().is_some() {
-        return Err(Flaw::new("the URL must have no fragment", "remove the `#` and the rest"));
+        return Err(Flaw::new("the URL must have no fragment", "remove the `#` and everything after it"));
     }
     Ok(url)
 }

@@ -28,7 +28,7 @@ impl Variables {
     pub(super) fn of_process() -> Self {
         let mut variables = Self::default();
         for (name, value) in std::env::vars_os() {
-            // A configuration cannot contain a name that is not UTF-8.
+            // Such a name may be damaged: a configuration can only contain names that are UTF-8.
             let name = name.to_string_lossy().into_owned();
             match value.into_string() {
                 Ok(text) => drop(variables.texts.insert(name, Zeroizing::new(text))),
@@ -38,7 +38,7 @@ impl Variables {
         variables
     }
 
-    /// The variable of this name, untrimmed.
+    /// The variable with this name. Its value is not trimmed.
     pub(super) fn get(&self, name: &str) -> Variable<'_> {
         match self.texts.get(name) {
             Some(text) => Variable::Text(text),
@@ -55,14 +55,14 @@ impl Variables {
         }
     }
 
-    /// The variables with this prefix, trimmed. An empty one counts as not set.
+    /// The variables with this prefix, and their trimmed values. Leaves out empty values.
     pub(super) fn starting_with(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
         let all = self.texts.iter().filter(move |(name, _)| name.starts_with(prefix));
         all.map(|(name, text)| (name.as_str(), trim(text))).filter(|(_, text)| !text.is_empty())
     }
 }
 
-/// Removes a leading byte order mark and trailing line ends: files and `echo` add them.
+/// Removes a leading byte order mark and trailing line ends, which editors and `echo` add.
 pub(super) fn trim(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim_end_matches(['\r', '\n'])
 }

@@ -14,17 +14,17 @@ use vbc_base::clock::{Timestamp, until};
 pub struct Bearer {
     /// `Bearer …`, marked sensitive; made once per token.
     pub value: HeaderValue,
-    /// The revision of the token set it came with.
+    /// The revision of the token set that the bearer belongs to.
     pub revision: u64,
-    /// The end of the token by the wall clock. It is never sent after this.
+    /// The end of the token by the wall clock. The token is never sent after this time.
     pub expires_at: Timestamp,
     /// The end of the token by the monotonic clock.
     pub(super) ends: Instant,
-    /// When it was minted, as far as is known.
+    /// When the token was minted, as far as is known.
     pub minted_at: Timestamp,
     /// From this time on, a read requests an early refresh.
     pub(super) refresh_at: Timestamp,
-    /// From this time on every node of the gateway is assumed to know it.
+    /// From this time on, every node of the gateway is assumed to know the token.
     pub(super) known_at: Timestamp,
 }
 
@@ -46,19 +46,19 @@ impl Bearer {
 }
 
 impl Bearer {
-    /// Whether it may be sent at `now`, the wall clock's time. Both clocks must agree: the wall
-    /// clock can be set back, and the monotonic one stops while a machine sleeps.
+    /// Whether the bearer may be sent at `now`, the wall clock's time. Both clocks must agree: the
+    /// wall clock can be set back, and the monotonic one stops while a machine sleeps.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         now < self.expires_at && Instant::now() < self.ends
     }
 
-    /// Whether it was minted no longer than `max_age` before `now`, as far as is known.
+    /// Whether the token was minted no longer than `max_age` before `now`, as far as is known.
     pub fn is_younger(&self, max_age: Duration, now: Timestamp) -> bool {
         until(self.minted_at, now) <= max_age
     }
 
-    /// How long until every node of the gateway is assumed to know it; zero for the first token of
-    /// a login. At most two seconds, even if the wall clock is wrong.
+    /// How long until every node of the gateway is assumed to know the token; zero for the first
+    /// token of a login. At most two seconds, even if the wall clock is wrong.
     pub fn new_for(&self, now: Timestamp) -> Duration {
         until(now, self.known_at).min(forced_refreshes::KNOWN_AFTER)
     }
@@ -82,10 +82,10 @@ pub(super) fn ends_in(left: Duration) -> Instant {
 /// A bearer newer than a refused one.
 #[derive(Clone, Debug)]
 pub struct Replacement {
-    /// The newer one.
+    /// The newer bearer.
     pub bearer: Bearer,
-    /// Whether it was minted after the refusal was reported. If not, the 401 was a late one: the
-    /// refused token had already been replaced.
+    /// Whether the newer bearer was minted after the refusal was reported. If not, the 401 was a
+    /// late one: the refused token had already been replaced.
     pub fresh: bool,
 }
 

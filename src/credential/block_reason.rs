@@ -1,7 +1,7 @@
 //! The reasons that keep a credential from making exchanges, and their remedies.
 //!
-//! A block ends when something outside the process changes, or after minutes. Shorter pauses are
-//! the back-off's (see `schedule`).
+//! A block lasts for minutes, or until something outside the process changes. The back-off in
+//! `schedule` makes the shorter pauses.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) enum BlockReason {
 impl BlockReason {
     /// The stored block, if it still holds for the configuration with this fingerprint.
     ///
-    /// A clock that was set back between two runs does not extend it.
+    /// A clock that was set back between two runs does not extend the block.
     pub(super) fn of_application(
         block: &ApplicationBlock,
         fingerprint: &str,
@@ -54,7 +54,7 @@ impl BlockReason {
     }
 
     /// The text for operators, and the time until the block ends, if that is known. `name` is the
-    /// credential's.
+    /// credential's name.
     pub(super) fn describe(&self, name: &str, now: Timestamp) -> (String, Option<Duration>) {
         let detail = match self {
             Self::Configuration { message, until } => format!(
@@ -94,8 +94,8 @@ fn describe_decision(decision: LoginDecision, name: &str) -> String {
     let unlock = format!("`vbc-proxy unlock {name}`");
     match decision {
         LoginDecision::LockedUntil(until) => format!(
-            "the account is locked (17003). The proxy tries the next login at {until:.0}; an earlier one would \
-             extend the lock"
+            "the account is locked (17003). The proxy tries the next login at {until:.0}; an earlier login \
+             would extend the lock"
         ),
         LoginDecision::SpacedUntil(until) => format!(
             "several logins got no response. To avoid locking the account, the proxy tries the next one at \
@@ -103,7 +103,8 @@ fn describe_decision(decision: LoginDecision, name: &str) -> String {
         ),
         LoginDecision::UnexplainedUntil(until) => format!(
             "VBC rejected the login without a readable reason. To avoid locking the account, the proxy tries once \
-             more at {until:.0}. Check token_url, user name and password. To try now, run {unlock}"
+             more at {until:.0}. Check token_url, user name and password; after a change, \
+             restart. To try now, run {unlock}"
         ),
         LoginDecision::CrowdedUntil(until) => format!(
             "two other passwords of this user were tried recently. To avoid locking the account, the proxy tries \
@@ -111,7 +112,7 @@ fn describe_decision(decision: LoginDecision, name: &str) -> String {
         ),
         LoginDecision::Exhausted => format!(
             "VBC rejected three passwords of this user within a day. To avoid locking the account, the proxy makes \
-             no further login. Correct the password, then run {unlock}"
+             no further login. Correct the password and restart, then run {unlock}"
         ),
         LoginDecision::Refused | LoginDecision::Allowed => format!(
             "VBC rejected the user name or password. To avoid locking the account, the proxy will not try again. \
@@ -120,7 +121,8 @@ fn describe_decision(decision: LoginDecision, name: &str) -> String {
     }
 }
 
-/// The block to store for an application that was refused at `now`. `before` is the stored one.
+/// The block to store for an application that was refused at `now`. `before` is the block stored so
+/// far.
 pub(super) fn block_application(
     before: Option<&ApplicationBlock>,
     fingerprint: String,
@@ -147,15 +149,17 @@ pub(super) fn unusable_record(error: &StoreError, name: &str, has_login: bool) -
     };
     let remedy = match error {
         StoreError::NoKey { has_keys: true, .. } => format!(
-            "put that key back, in a line below the key that encrypts, and restart; if it is lost, move the record \
-             away, then {then}"
+            "put that key back, in a line below the key that encrypts, and restart; if the key is lost, move the \
+             record away, then {then}"
         ),
         StoreError::NoKey { .. } => format!(
-            "set store.key_file to the file with that key and restart; if it is lost, move the record away, then {then}"
+            "set store.key_file to the file with that key and restart; if the key is lost, move the record \
+             away, then {then}"
         ),
         StoreError::Damaged { .. } | StoreError::Foreign { .. } => {
             format!(
-                "the proxy leaves it unchanged; put a good copy in its place or move it away, then {then}"
+                "the proxy leaves the record unchanged; replace it with a good copy, or move it away, \
+                 then {then}"
             )
         }
         _ => "the proxy retries by itself".to_owned(),
@@ -163,7 +167,8 @@ pub(super) fn unusable_record(error: &StoreError, name: &str, has_login: bool) -
     format!("cannot use the stored record: {}; {remedy}", error.describe())
 }
 
-/// The finding of `check` about a record that cannot be read. No proxy has started on it yet.
+/// The finding of `check` about a record that cannot be read. No proxy has started with the record
+/// yet.
 pub fn record_finding(error: &StoreError, name: &str, has_login: bool) -> String {
     match error {
         StoreError::Damaged { .. } if has_login => format!(

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use vbc_base::clock::{Clock, Timestamp};
 
-/// A lag up to this does not count as a clock that was set back.
+/// If the wall clock lags by no more than this, it does not count as set back.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// Compares the wall clock with the monotonic one.
@@ -32,7 +32,7 @@ impl ClockWatch {
     }
 }
 
-/// `at` on a clock that was set back by `by`.
+/// The time `at`, moved back along with a clock that was set back by `by`.
 pub(super) fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_sub(by).unwrap_or(at)
 }

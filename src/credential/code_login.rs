@@ -60,8 +60,8 @@ impl From<Unavailable> for LoginError {
     }
 }
 
-/// Whether `found`, the user of an interactive login, is the expected one. Ignores case, and the
-/// tenant suffix that the service may leave out.
+/// Whether `found`, the user of an interactive login, is the expected user. False if `found` is
+/// unknown. Ignores case, and the tenant suffix that the service may leave out.
 pub fn is_same_user(expected: &str, found: Option<&str>) -> bool {
     let bare = |name: &str| name.to_lowercase().trim_end_matches("@vbc.prod").to_owned();
     found.is_some_and(|found| bare(found) == bare(expected))

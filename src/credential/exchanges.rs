@@ -4,17 +4,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::oauth::{Class, Grant};
 
-/// The labels in metrics, in the order of [`grant_index`].
+/// The grants as metrics label them, in the order of [`grant_index`].
 const GRANTS: [&str; 3] = ["password", "authorization_code", "refresh_token"];
-/// The labels in metrics and logs, in the order of [`outcome_index`].
+/// The outcomes as metrics and logs label them, in the order of [`outcome_index`].
 const OUTCOMES: [&str; 6] = ["issued", "transient", "ambiguous", "configuration", "refused", "locked"];
 const ISSUED: usize = 0;
 
-/// An array instead of a map by name: there may be ten thousand credentials.
+/// The counts of one credential. An array takes less memory than a map, and there may be ten
+/// thousand credentials.
 #[derive(Default)]
 pub(super) struct Exchanges([[AtomicU32; OUTCOMES.len()]; GRANTS.len()]);
 
-/// The label of an outcome: a token set, or a failure of this class.
+/// The label of an outcome. `class` is the failure's class; `None` means that a token set was
+/// issued.
 pub(super) fn outcome_label(class: Option<Class>) -> &'static str {
     OUTCOMES[outcome_index(class)]
 }
@@ -39,7 +41,8 @@ fn grant_index(grant: &Grant) -> usize {
 }
 
 impl Exchanges {
-    /// Counts an exchange that brought a token set, or failed in `class`.
+    /// Counts an exchange. `class` is the failure's class; `None` means that a token set was
+    /// issued.
     pub(super) fn count(&self, grant: &Grant, class: Option<Class>) {
         self.0[grant_index(grant)][outcome_index(class)].fetch_add(1, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The age at which every node of the gateway is assumed to know a bearer. A 401 that names a
-/// younger one may only mean that a node does not know it yet.
+/// younger bearer may only mean that a node does not know that bearer yet.
 pub(super) const KNOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// The least time between two forced refreshes.
@@ -17,13 +17,15 @@ const SPACING: Duration = Duration::from_secs(2);
 /// The longest spacing.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Forced refreshes are counted over this window. A whole window without one resets the spacing.
+/// Forced refreshes are counted over this window. A whole window without a forced refresh resets
+/// the spacing.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// After this many within [`WINDOW`] the spacing doubles with each further one.
+/// The forced refresh of this number within [`WINDOW`] doubles the spacing, and so does each
+/// further one.
 const EASY: usize = 5;
 
-/// At most this many begin within [`WINDOW`].
+/// At most this many forced refreshes begin within [`WINDOW`].
 const MOST: usize = 10;
 
 /// The forced refreshes of one credential.
@@ -31,7 +33,7 @@ const MOST: usize = 10;
 pub(super) struct ForcedRefreshes {
     /// Divides all times: 1, except in tests that run in real time.
     hurry: u32,
-    /// When the latest ones began, oldest first. At most [`MOST`].
+    /// When the latest forced refreshes began, oldest first. At most [`MOST`].
     at: Vec<Instant>,
     spacing: Duration,
     pub(super) total: u64,
@@ -43,7 +45,7 @@ impl ForcedRefreshes {
         Self { hurry, at: Vec::new(), spacing: SPACING / hurry, total: 0 }
     }
 
-    /// How long until the next one may begin; zero if it may begin now.
+    /// How long until the next forced refresh may begin; zero if it may begin now.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         let Some(last) = self.at.last() else { return Duration::ZERO };
         let spaced = *last + self.spacing;

@@ -1,8 +1,9 @@
 //! The mailbox through which requests and operators reach the refresher.
 //!
-//! Together with [`published`](super::published) it provides single flight: requests that wait for
-//! a token share one exchange. The refresher publishes a new token before it responds to a message.
-//! So it finds that token when it handles the next message, and starts no second exchange.
+//! Together with [`published`](super::published), the mailbox provides single flight: requests that
+//! wait for a token share one exchange. The refresher publishes a new token before it responds to a
+//! message. So the refresher finds the new token when it handles the next message, and starts no
+//! second exchange.
 //!
 //! The primitives come from `sync`, so that `tests/it/single_flight.rs` can build this file on
 //! loom's primitives and try every interleaving of threads.
@@ -50,7 +51,7 @@ impl<T> Mailbox<T> {
             state.waiting.push_back(message);
             state.waker.take()
         };
-        // The lock is free here, because the woken task takes it first.
+        // The task is woken outside the lock, because its first step is to take the lock.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -73,7 +74,7 @@ impl<T> Mailbox<T> {
     pub(super) fn abandon(&self) {
         self.close();
         let abandoned = std::mem::take(&mut self.state.lock().waiting);
-        // The lock is free here, because dropping a message wakes its sender.
+        // The messages are dropped outside the lock, because that wakes their senders.
         drop(abandoned);
     }
 

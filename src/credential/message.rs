@@ -21,8 +21,8 @@ pub(super) enum Message {
     Younger { max_age: Duration, respond_to: RespondTo<Bearer> },
     /// The refresh time has passed.
     Early,
-    /// An operator wants a new token set. `operated` is the value of `Shared::operated` at that
-    /// time.
+    /// An operator wants a new token set. `operated` is the value of `Shared::operated` when the
+    /// operator asked.
     Refresh { operated: u64, respond_to: RespondTo<()> },
     /// An operator ends all blocks and pauses.
     Unlock { respond_to: RespondTo<bool> },

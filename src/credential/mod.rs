@@ -116,8 +116,8 @@ impl Credential {
         Ok((Self { _handle: Arc::new(Handle(Arc::clone(&shared))), shared }, task))
     }
 
-    /// A function that calls its argument with each token in use. It does not keep the credential
-    /// alive.
+    /// A function that calls its argument with each token in use. The function does not keep the
+    /// credential alive.
     pub fn tokens(&self) -> impl Fn(&mut dyn FnMut(&Secret)) + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.shared);
         move |visit| {
@@ -198,7 +198,7 @@ impl Credential {
         &self.shared.clock
     }
 
-    /// A usable bearer: the cached one, or that of the next exchange.
+    /// A usable bearer: the cached one, or the one that the next exchange brings.
     ///
     /// Cancel safe: the exchange goes on without the caller.
     ///
@@ -218,7 +218,7 @@ impl Credential {
         (current.revision > refused.revision && current.is_alive(self.shared.clock.now())).then_some(current)
     }
 
-    /// Whether the gateway is known to refuse this bearer, and no newer one was available.
+    /// Whether the gateway is known to refuse this bearer, and no newer bearer was available.
     pub fn doubts(&self, bearer: &Bearer) -> bool {
         bearer.revision <= self.shared.distrusted.load(Ordering::Relaxed)
     }
@@ -278,8 +278,8 @@ impl Credential {
     /// [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer); immediately if refreshes are held back for
-    /// longer than `oauth.max_wait`.
+    /// [`Unavailable`], as for [`bearer`](Self::bearer); immediately if forced refreshes are held
+    /// back for longer than `oauth.max_wait`.
     pub async fn replace(&self, refused: &Bearer, kind: Kind) -> Result<Replacement, Unavailable> {
         if let Some(bearer) = self.newer_than(refused) {
             return Ok(Replacement { bearer, fresh: false });
@@ -309,7 +309,7 @@ impl Credential {
     /// Cancel safe, like [`bearer`](Self::bearer).
     ///
     /// # Errors
-    /// [`Unavailable`], as [`bearer`](Self::bearer). The bearer in use stays in use.
+    /// [`Unavailable`], as for [`bearer`](Self::bearer). The current bearer stays in use.
     pub async fn younger(&self, max_age: Duration) -> Result<Bearer, Unavailable> {
         self.ask_within(Duration::ZERO, |respond_to| Message::Younger { max_age, respond_to }).await
     }
@@ -338,8 +338,8 @@ impl Credential {
 
     /// Gets a new token set for an operator.
     ///
-    /// Waiting operators share one exchange. At most one begins per second. If every caller has
-    /// left before it begins, it is skipped.
+    /// Waiting operators share one exchange. At most one exchange begins per second. An exchange is
+    /// skipped if every caller has left before it begins.
     ///
     /// # Errors
     /// [`Unavailable`] if no new token set was issued. The login guard applies.
@@ -349,7 +349,7 @@ impl Credential {
     }
 
     /// Ends every block and pause, so that the next exchange is tried immediately. Returns whether
-    /// there was any.
+    /// there was a block or a pause.
     ///
     /// Cancel safe: the refresher finishes without the caller.
     ///

@@ -70,8 +70,8 @@ pub struct Login {
     pub password: Secret,
     /// The requested scope.
     pub scope: Arc<str>,
-    /// Fingerprint of client id, client secret, user name and password. It covers the client
-    /// secret so that it cannot be used to guess a weak password.
+    /// Fingerprint of client id, client secret, user name and password. The client secret is
+    /// included, so that nobody can guess a weak password from the fingerprint.
     pub fingerprint: Arc<str>,
 }
 

@@ -1,8 +1,10 @@
-//! A value that one task publishes and many threads read. Checked by loom, as the mailbox is.
+//! A value that one task publishes and many threads read. Loom tests check this file, as they check
+//! the mailbox.
 
 use super::sync::{AtomicU64, Ordering, RwLock};
 
-/// The latest value. Each thread keeps a [`Copy`] and checks with one load that it is current.
+/// The latest value. Each thread keeps a [`Copy`], and checks with one load that the copy is
+/// current.
 pub(super) struct Published<T> {
     value: RwLock<Option<T>>,
     epoch: AtomicU64,

@@ -17,13 +17,13 @@ impl Reader {
         Self { credential, copy: Copy::new() }
     }
 
-    /// The credential whose bearer this reads.
+    /// The credential whose bearer this reader reads.
     pub fn credential(&self) -> &Credential {
         &self.credential
     }
 
-    /// The current bearer, if it is usable. The first read past its refresh time also requests an
-    /// early refresh, because timers stop while a machine is suspended.
+    /// The current bearer, if it is usable. The first read after the bearer's refresh time also
+    /// requests an early refresh, because timers stop while a machine is suspended.
     pub fn cached(&mut self) -> Option<&Bearer> {
         self.cached_within(None).map(|(bearer, _)| bearer)
     }

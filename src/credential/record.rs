@@ -13,7 +13,7 @@ pub(super) struct StoredRecord {
     store: Arc<dyn TokenStore>,
     key: Key,
     pub(super) record: Record,
-    /// The revision in the store. It is below the record's while the record is unsaved.
+    /// The revision in the store. It is below the revision of `record` while the record is unsaved.
     stored_revision: u64,
     /// Space reserved in the store for the next record. Boxed because an idle credential reserves
     /// nothing.
@@ -35,7 +35,7 @@ impl StoredRecord {
         Ok(Self::new(store, key, record))
     }
 
-    /// A record whose revision the store has.
+    /// A record that counts as stored.
     pub(super) fn new(store: Arc<dyn TokenStore>, key: Key, record: Record) -> Self {
         Self { store, key, stored_revision: record.revision, record, reservation: None, failure: None }
     }
@@ -74,7 +74,7 @@ impl StoredRecord {
         set_aside
     }
 
-    /// Adopts the store's record if it is newer. Returns whether it was.
+    /// Adopts the store's record if it is newer. Returns whether it was adopted.
     pub(super) async fn reload_newer(&mut self) -> bool {
         let Ok(record) = self.store.load(&self.key).await else { return false };
         if record.revision <= self.record.revision {
@@ -196,8 +196,8 @@ impl StoredRecord {
         }
     }
 
-    /// Moves the times of a token set received after `now`, as if it were received at `now`.
-    /// Returns whether it moved them.
+    /// If the token set was received after `now`, moves its times back, as if it were received at
+    /// `now`. Returns whether the times were moved.
     pub(super) fn set_back_to(&mut self, now: Timestamp) -> bool {
         let Some(tokens) = &self.record.tokens else { return false };
         let received = tokens.issued_at.max(tokens.refresh_issued_at);

@@ -4,8 +4,8 @@
 //! memory each request to them would rotate the token. So a forced refresh belongs to one path
 //! prefix, the first three segments. If the token minted for a prefix is rejected there too, the
 //! prefix is remembered for a minute or until a newer token. Meanwhile its 401s are passed on.
-//! Refreshes that cured nothing are also counted over all prefixes, so that many prefixes cannot
-//! take turns.
+//! Refreshes that cured nothing are also counted over all prefixes. Otherwise many prefixes could
+//! take turns and rotate the token endlessly.
 //!
 //! Each [`Kind`] of 401 has its own memory. A backend that refuses a user says nothing about a
 //! later 401 in which the gateway names the token.
@@ -27,15 +27,15 @@ pub const MEMORY: Duration = Duration::from_secs(60);
 const UNFRUITFUL: usize = 2;
 
 /// The most forced refreshes within [`MEMORY`] that satisfied the gateway but not the backend. Each
-/// was needed, so more are allowed. The limit stops an upstream that changes its mind at every
-/// request.
+/// of them was needed, so more are allowed than [`UNFRUITFUL`]. The limit stops an upstream that
+/// changes its mind at every request.
 const HALF_FRUITFUL: usize = 10;
 
 /// The least time between warnings about rejected new tokens.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
 
-/// The most prefixes remembered at once. Beyond that no refresh is forced: it is an attack or a
-/// mistake.
+/// The most prefixes remembered at the same time. More prefixes are an attack or a mistake, so no
+/// refresh is forced for them.
 const MOST_PREFIXES: usize = 1024;
 
 /// What a 401 says about its cause.
@@ -113,8 +113,8 @@ impl RejectedPrefixes {
                 *attempts += 1;
                 return Decision::Refresh;
             }
-            // The gateway names the newer token too. It may have been revoked since it was minted,
-            // so another refresh is forced, within the limits.
+            // The gateway names the newer token too. That token may have been revoked since it was
+            // minted, so another refresh is forced, within the limits.
             Some(PrefixState::Trying { .. }) if kind == Kind::Token => {}
             Some(PrefixState::Trying { .. }) => {
                 return Decision::Wait("a new token for this path is being tried");
@@ -161,8 +161,8 @@ impl RejectedPrefixes {
         self.helped(kind, by);
     }
 
-    /// A newer token was accepted where one of revision `by` had been rejected, so the refresh that
-    /// replaced it has helped. It says nothing about other refreshes.
+    /// A newer token was accepted where a token of revision `by` had been rejected, so the refresh
+    /// between the two has helped. The success says nothing about other refreshes.
     pub fn helped(&mut self, kind: Kind, by: u64) {
         self.unproven[kind as usize].retain(|(_, forced)| *forced != by);
     }
@@ -178,8 +178,9 @@ impl RejectedPrefixes {
         }
     }
 
-    /// The request cannot be retried, so it stays unknown whether the refresh helped. It counts as
-    /// one that did not: uploads to a path that always gets 401 must not rotate tokens endlessly.
+    /// The request cannot be retried, so it stays unknown whether the refresh helped. The refresh
+    /// counts as one that did not help. Otherwise uploads to a path that always gets 401 would
+    /// rotate tokens endlessly.
     pub fn unproven(&mut self, prefix: &str, kind: Kind) {
         self.end_attempt(prefix, kind);
     }
@@ -220,7 +221,7 @@ impl RejectedPrefixes {
             .count()
     }
 
-    /// Ends one attempt. Returns its revision if it was the last attempt of its prefix.
+    /// Ends one attempt. Returns the attempt's revision if no other attempt is open for the prefix.
     fn end_attempt(&mut self, prefix: &str, kind: Kind) -> Option<u64> {
         let prefixes = &mut self.prefixes[kind as usize];
         let Some(PrefixState::Trying { revision, attempts }) = prefixes.get_mut(prefix) else { return None };
@@ -234,13 +235,13 @@ impl RejectedPrefixes {
     }
 }
 
-/// Whether `at` is within [`MEMORY`] before `now`. A time in the future, which a clock that jumped
-/// back leaves behind, is not.
+/// Whether `at` is within [`MEMORY`] before `now`. A time in the future is not recent: a clock that
+/// jumped back leaves such times behind.
 fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     at <= now && clock::until(at, now) < MEMORY
 }
 
-/// The first three segments of a path: `/t/vbc.prod/reports`.
+/// The first three segments of a path, such as `/t/vbc.prod/reports`. At most 128 bytes.
 pub fn path_prefix(path: &str) -> &str {
     let end = path.match_indices('/').nth(3).map_or(path.len(), |(at, _)| at);
     let end = (0..=end.min(128)).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);

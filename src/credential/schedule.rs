@@ -12,7 +12,8 @@ use vbc_base::clock::{self, Timestamp};
 /// needs it.
 const EARLY_FLOOR: Duration = Duration::from_secs(10);
 
-/// The early refresh moves by up to this share of its delay, so that many credentials spread out.
+/// The early refresh moves by up to this share of its delay, so that the refreshes of many
+/// credentials spread out.
 const JITTER: f64 = 0.1;
 
 /// If the refresh token has less than about twice this left after a refresh, the server is assumed
@@ -30,9 +31,9 @@ const RETRY_AFTER_CAP: Duration = Duration::from_secs(60 * 60);
 /// When a token is refreshed ahead of its end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RefreshAt {
-    /// After this share of its lifetime, with jitter.
+    /// The token is refreshed after this share of its lifetime, with jitter.
     Share(f64),
-    /// This long before its end.
+    /// The token is refreshed this long before its end.
     Before(Duration),
 }
 
@@ -93,8 +94,8 @@ impl Warning {
     }
 }
 
-/// The pause after failed exchanges: 1 s, doubling up to 5 min. Its upper half is random. It is
-/// never shorter than the server's `Retry-After`, which is capped at an hour.
+/// The pause after failed exchanges: 1 s, doubling up to 5 min. The upper half of each pause is
+/// random. No pause is shorter than the server's `Retry-After`, which is capped at an hour.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,

@@ -42,7 +42,7 @@ pub(super) struct Shared {
     pub(super) proven: AtomicU64,
     /// The number of completed exchanges that operators requested.
     pub(super) operated: AtomicU64,
-    /// As in [`Options`].
+    /// Divides the delays of forced refreshes, as in [`Options`].
     pub(super) hurry: u32,
     pub(super) snapshot: Mutex<Snapshot>,
     /// Allocated at the first 401.

@@ -14,7 +14,7 @@ pub struct Snapshot {
     pub revision: u64,
     /// When the current access token was received.
     pub issued_at: Option<Timestamp>,
-    /// When it ends.
+    /// When the current access token ends.
     pub expires_at: Option<Timestamp>,
     /// When the next exchange is planned.
     pub next_attempt: Option<Timestamp>,
@@ -28,13 +28,13 @@ pub struct Snapshot {
     pub unsaved: bool,
     /// Something other than the token set could not be stored yet.
     pub note_unsaved: bool,
-    /// The token store's present failure and its remedy; `None` if it works.
+    /// The token store's present failure and its remedy; `None` if the store works.
     pub store_trouble: Option<String>,
     /// The number of exchanges with the token endpoint in this process.
     pub exchanges: u64,
     /// The user of the tokens, if the server has named one.
     pub subject: Option<String>,
-    /// Another user whose tokens a refresh brought. They are not used.
+    /// Another user whose tokens a refresh brought. Those tokens are not used.
     pub other_user: Option<Box<str>>,
     /// The granted scope, if the server has named it.
     pub scope: Option<String>,

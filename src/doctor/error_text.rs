@@ -90,7 +90,7 @@ pub(super) fn quote(text: &str) -> String {
     }
 }
 
-/// A name on one line, without control characters.
+/// A name on one line, without control characters, cut to [`QUOTE`] characters.
 pub(super) fn name(text: &str) -> String {
     text.chars().filter(|c| is_plain(*c)).take(QUOTE).collect()
 }

@@ -20,8 +20,8 @@ pub fn refused<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Check
 
 /// The checks of a rejected configuration while a proxy is running.
 ///
-/// A value that is not readable from this process is not a failure: the proxy may have its secrets,
-/// or its whole configuration, from elsewhere.
+/// A value that this process cannot read is not a failure: the proxy may get its secrets, or its
+/// whole configuration, from elsewhere.
 pub fn beside_a_running_proxy(findings: &Findings) -> Vec<Check> {
     let findings = findings.iter().filter(|finding| !is_no_configuration(finding));
     let (withheld, real): (Vec<&Finding>, Vec<&Finding>) = findings.partition(|finding| is_withheld(finding));
@@ -82,7 +82,7 @@ fn diagnosis(finding: &Finding) -> (&'static str, &'static str) {
         ),
         "scope" if says("openid") => (
             "scope",
-            "add openid; without it the service grants the scope `default`, and Reports rejects that with a bare 401",
+            "add openid; without it the service grants the scope `default`, and Reports rejects such tokens with a bare 401",
         ),
         _ => ("configuration", ""),
     }

@@ -18,16 +18,16 @@ use crate::credential::Bearer;
 use vbc_base::clock::{Clock, Timestamp};
 use vbc_http::client::{self, ClientError, Target};
 
-/// A host of the configuration, for checks.
+/// A configured host, as its checks describe it.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    /// The name of its check.
+    /// The name of the host's check.
     pub(super) name: &'static str,
-    /// The key of its URL.
+    /// The key of the host's URL.
     pub(super) key: &'static str,
-    /// The key of its trusted authorities.
+    /// The key of the host's trusted authorities.
     pub(super) ca_key: &'static str,
-    /// Its URL, without anything secret.
+    /// The host's URL, without anything secret.
     pub(super) url: String,
 }
 
@@ -57,7 +57,7 @@ impl Site {
             ClientError::Tls(error) => (
                 "tls",
                 format!("TLS with {url} fails ({error})"),
-                format!("check {key}: http:// or https://, and the port"),
+                format!("check the scheme (http:// or https://) and the port in {key}"),
             ),
             ClientError::Timeout(patience) => (
                 "timeout",
@@ -68,7 +68,7 @@ impl Site {
             ClientError::Protocol(_) | ClientError::TooLong => (
                 "not-http",
                 format!("the response of {url} is not HTTP ({error})"),
-                format!("check {key}: http:// or https://, and the port"),
+                format!("check the scheme (http:// or https://) and the port in {key}"),
             ),
         };
         Check::fail(name, code, found, remedy)
@@ -87,7 +87,7 @@ impl Site {
                 "certificate-untrusted",
                 format!("the certificate of {url} is from an authority that is not trusted"),
                 format!(
-                    "put the authority's certificate (PEM) into a file and name it in {ca_key}. If the host is \
+                    "put the authority's certificate (PEM) into a file and name the file in {ca_key}. If the host is \
                      Vonage's, a firewall inspects the traffic: use the firewall's authority, or request an exception"
                 ),
             ),
@@ -271,7 +271,7 @@ pub(super) fn gateway(site: &Site, response: &Response<Bytes>) -> Check {
         (StatusCode::UNAUTHORIZED, _) if !text.is_page => {
             Check::ok(name, format!("{url} requires a token ({code}), like the gateway"))
         }
-        // Throttled or forbidden, but by the gateway.
+        // The request is throttled or forbidden, but only the gateway sends such a code.
         (_, Some(wso2)) => Check::ok(name, format!("{url} responds like the gateway ({code}, {wso2})")),
         _ => {
             let what = if text.is_page { " with a web page" } else { "" };

@@ -1,7 +1,8 @@
 //! Judges the response of a suite. Pure.
 //!
 //! The gateway's code decides if there is one: it is the same in every wrapping and with every
-//! status. Without it, the texts of the suites' own refusals decide, and last the status.
+//! status. Without a code, the text of the response decides if it is a known rejection by a suite.
+//! Otherwise the status decides.
 
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ fn throttled(quota: &Quota, status: StatusCode) -> Check {
         if status.is_success() { format!(", with status {}", status.as_u16()) } else { String::new() };
     if quota::is_block(quota) {
         let found = format!("{what}{details}{disguise}");
-        return fail("blocked", found, "ask Vonage for the reason; only Vonage can change it");
+        return fail("blocked", found, "ask Vonage for the reason; only Vonage can end the block");
     }
     let found = format!("throttled: {what}{details}{disguise}");
     let wait = if quota.until.is_some() { "wait until then" } else { "wait a minute" };
@@ -91,7 +92,7 @@ const OTHER_SERVICES: &str =
 const NOT_YOURS: &str = "try again later; your configuration is not the cause";
 const NOTHING_TO_DO: &str = "nothing to do; your own requests may succeed";
 
-/// No suite is known to reject a token of at most this age because of its age.
+/// No suite is known to reject tokens up to this age because of their age.
 const YOUNG: Duration = Duration::from_secs(3 * 60);
 
 const GET_A_NEW_ONE: &str =
@@ -125,7 +126,7 @@ fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
         900_905 => fail(
             "token-type",
             "the suite does not accept this type of token (900905)",
-            "use the keys of Production Keys, with the grant password or authorization_code",
+            "use the application's Production Keys, with the grant password or authorization_code",
         ),
         900_906 => fail(
             "forbidden",
@@ -152,7 +153,7 @@ fn by_code(suite: Suite, text: &ErrorText, openid: bool) -> Option<Check> {
         900_911 => fail(
             "client-certificate",
             "the gateway requires a client certificate (900911)",
-            "ask Vonage; this proxy cannot send one",
+            "this proxy cannot send a client certificate: ask Vonage for access without one",
         ),
         700_700 => fail("blocked", "the suite is blocked or in maintenance (700700)", "try again later"),
         900_900 => fail(
@@ -194,7 +195,7 @@ fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Chec
         return Some(fail(
             "hmac",
             "recordings in India require an HMAC in addition to the token (\"Missing HMAC token\")",
-            "this proxy cannot create it; outside of India use call_recording instead",
+            "this proxy cannot create the HMAC; outside of India use call_recording instead",
         ));
     }
     if says("api subscription validation failed") {
@@ -210,7 +211,7 @@ fn by_text(suite: Suite, text: &ErrorText, token: PresentedToken) -> Option<Chec
         "user is not permitted to make a request",
         "user is not authorized to search",
     ];
-    // The specifications of these two have `msg` and `status` for every error, without a code.
+    // In the specifications of these two suites, every error has `msg` and `status`, but no code.
     let documented = matches!(suite, Suite::Provisioning | Suite::Reports)
         && text.is_json
         && text.lowercase == "unauthorized";
@@ -236,7 +237,7 @@ fn refused_by_suite(suite: Suite, text: &ErrorText, token: PresentedToken) -> Ch
     }
     let found = format!("the token is valid, but the user lacks the role or license for {title}{quoted}");
     if suite == Suite::Reports {
-        let age = "If it worked some minutes ago, Reports accepts only young tokens";
+        let age = "If requests succeeded some minutes ago, Reports accepts only young tokens";
         return fail("role", found, format!("{role}. {age}: {SET_MAX_AGE}"));
     }
     fail("role", found, role)
@@ -282,7 +283,7 @@ fn by_status(
         300..=399 => redirected(response.headers()),
         _ if text.is_page => fail(
             "page",
-            format!("a web page instead of a response of the API{quoted}"),
+            format!("a web page instead of an API response{quoted}"),
             "check upstream.url; if it is correct, look for a firewall, a proxy or a sign-in page that responds instead",
         ),
         200..=299 => return None,

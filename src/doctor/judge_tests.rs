@@ -36,7 +36,7 @@ fn expect(judgement: &Judgement, verdict: Verdict, code: &str, remedy: &str) {
     assert!(given.contains(remedy), "{remedy:?} is not in {check:?}");
 }
 
-/// One code of the gateway in all its wrappings.
+/// A code of the gateway in each of its wrappings.
 fn wrapped(code: u32) -> [String; 3] {
     [
         format!(r#"{{"code":"{code}","message":"m","description":"d"}}"#),
@@ -120,7 +120,8 @@ fn a_missing_openid_is_told_from_a_missing_role() {
     for body in ["", refusal] {
         expect(&judged(Suite::Reports, 401, body, false), Verdict::Fail, "scope", "add openid");
     }
-    // The other suites may refuse for either reason; the Integration Platform takes such tokens.
+    // Other suites may reject the token for either reason. The Integration Platform accepts tokens
+    // without openid.
     let judgement = judged(Suite::Provisioning, 401, "missing user data", false);
     expect(&judgement, Verdict::Fail, "role", "add openid");
     let judgement = judged(Suite::Vis, 401, "Failed to get claims for token", false);
@@ -193,7 +194,7 @@ fn a_quota_is_named_with_whose_it_is_and_when_it_ends() {
         Quota { of: "application".into(), code: Some(900_803), until: "2026-09-05T16:00:00Z".parse().ok() };
     assert_eq!(judgement.quota, Some(expected));
     assert!(judgement.check.found.contains("application quota is used up until 16:00:00 UTC (900803)"));
-    // Its own header wins.
+    // `Retry-After` takes precedence over `nextAccessTime`.
     let judgement = with_header(429, header::RETRY_AFTER, "Sat, 05 Sep 2026 16:01:00 GMT", body);
     assert_eq!(judgement.quota.unwrap().until, "2026-09-05T16:01:00Z".parse().ok());
     let judgement = with_header(429, header::RETRY_AFTER, "30", "");

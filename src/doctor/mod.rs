@@ -37,7 +37,7 @@ pub use report::{Check, Quota, Report, Verdict};
 pub use suite::{Suite, UnknownSuite};
 
 /// Why no suite is checked. The login check has the cause.
-const NO_TOKEN: &str = "there is no token";
+const NO_TOKEN: &str = "there is no usable token";
 
 /// Examines the credentials of one configuration.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub struct Doctor {
     process: Process,
 }
 
-/// The process of an examination.
+/// The process that runs an examination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Process {
     /// A proxy, which continues to run.
@@ -72,8 +72,8 @@ struct Identity {
 }
 
 impl Doctor {
-    /// A doctor for the credentials of `config`, given in the same order, with their TLS settings.
-    /// For a proxy; see [`in_command`](Self::in_command) for a command.
+    /// A doctor in a proxy, for the credentials of `config`. `credentials` has the same order as
+    /// the configuration. In a command, also call [`in_command`](Self::in_command).
     pub fn new(
         config: &Config,
         token_tls: Arc<ClientConfig>,
@@ -153,7 +153,8 @@ impl Doctor {
         })
     }
 
-    /// The token, and whether `openid` is in its scope.
+    /// Gets the token, and adds the login checks. Also returns whether `openid` is in the token's
+    /// scope: `true` without a token.
     async fn ask_for_token(
         &self,
         identity: &Identity,
@@ -239,8 +240,8 @@ impl Doctor {
         }
         let path = suite.request_target(self.clock.now());
         let max_age = identity.max_age.iter().find(|(prefix, _)| path.starts_with(prefix.as_str()));
-        // As in the proxy: a younger token if possible, otherwise the current one. Once there is a
-        // younger token, the service may reject the older one.
+        // Like the proxy, the doctor uses a younger token if possible, otherwise the current one.
+        // Once there is a younger token, the service may reject the older one.
         if let Some((_, max_age)) = max_age
             && let Ok(younger) = identity.credential.younger(*max_age).await
         {

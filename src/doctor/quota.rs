@@ -1,5 +1,5 @@
-//! Recognises exhausted quotas in responses. The service does not publish the rest of a quota.
-//! Pure.
+//! Recognises exhausted quotas in responses. The service does not report how much of a quota is
+//! left. Pure.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::report::{Check, Quota};
 use super::skew;
 use vbc_base::clock::{self, Timestamp};
 
-/// The quota that is used up according to a response. The code counts too, because one deployment
-/// throttles with status 200.
+/// The quota that is used up according to a response. Status 429 or a code of the gateway is
+/// sufficient, because one deployment throttles with status 200.
 pub(super) fn exceeded(response: &Response<Bytes>, text: &ErrorText, now: Timestamp) -> Option<Quota> {
     let code = text.code.filter(|code| (900_800..=900_807).contains(code));
     if response.status() != StatusCode::TOO_MANY_REQUESTS && code.is_none() {

@@ -11,7 +11,7 @@ const TEXT: usize = 27;
 /// The style of a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    /// Whether it has colours, for a terminal.
+    /// Whether the text has colours, for a terminal.
     pub colour: bool,
 }
 
@@ -220,11 +220,12 @@ Examined by the running proxy, 2026-09-05 16:00:00 UTC
     #[test]
     fn suites_that_were_not_asked_for_one_reason_are_one_line() {
         let mut report = report();
-        report.suites = ["reports", "vis"].map(|name| Check::skipped(name, "there is no token")).into();
+        report.suites =
+            ["reports", "vis"].map(|name| Check::skipped(name, "there is no usable token")).into();
         let text = render(&report, "x", Style::default());
         assert!(
             text.contains(
-                "  skipped  suites          not checked, because there is no token: reports, vis\n"
+                "  skipped  suites          not checked, because there is no usable token: reports, vis\n"
             ),
             "{text}"
         );

@@ -11,13 +11,13 @@ use vbc_base::clock::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It was not checked. The text has the reason.
+    /// The check was not made. Its text has the reason.
     Skipped,
-    /// It is correct.
+    /// The checked object is correct.
     Ok,
-    /// It works, or may work, but needs attention.
+    /// The checked object works, or may work, but needs attention.
     Warn,
-    /// It does not work.
+    /// The checked object does not work.
     Fail,
 }
 
@@ -83,7 +83,7 @@ pub struct Quota {
     /// The gateway's code, 9008xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<u32>,
-    /// When it is renewed, if the response contained the time.
+    /// When the quota is renewed, if the response contained the time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
 }
@@ -93,9 +93,9 @@ pub struct Quota {
 pub struct Report {
     /// The credential.
     pub credential: String,
-    /// The version of the program that examined it.
+    /// The version of the program that examined the credential.
     pub version: String,
-    /// The time of the examination, by its own clock.
+    /// The time of the examination, by the clock of the process that examined the credential.
     pub at: Timestamp,
     /// The checks, in their order.
     pub checks: Vec<Check>,

@@ -20,18 +20,19 @@ pub(super) fn http_date(value: &str) -> Option<Timestamp> {
     IMF_FIXDATE.parse_timestamp(value.trim()).ok()
 }
 
-/// How far this clock is ahead of the one that wrote `date`. The request was sent at `sent`, and
-/// its response took `took`.
+/// How far this machine's clock is ahead of the clock that wrote `date`. The request was sent at
+/// `sent`, and its response arrived after `took`.
 ///
-/// Assumes that the date was written in the middle of that time. Adds half a second to the date,
-/// because it has whole seconds.
+/// Assumes that the date was written in the middle of this round trip. Adds half a second to the
+/// date, because an HTTP-date has whole seconds.
 pub(super) fn ahead(date: Timestamp, sent: Timestamp, took: Duration) -> SignedDuration {
     let half = SignedDuration::try_from(took / 2).unwrap_or_default();
     let middle = sent.saturating_add(half).unwrap_or(sent);
     middle.duration_since(date) - SignedDuration::from_millis(500)
 }
 
-/// The check of the clocks. Each is a host and how far this machine's clock is ahead of the host's.
+/// The check of the clocks. Each item of `clocks` is a host, and how far this machine's clock is
+/// ahead of the host's clock.
 pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Check {
     let Some((whose, ahead)) = clocks.iter().max_by_key(|(_, ahead)| ahead.abs()) else {
         return Check::skipped(name, "no response had a date to compare with");
@@ -43,14 +44,14 @@ pub(super) fn check(name: &'static str, clocks: &[(&str, SignedDuration)]) -> Ch
     }
     let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
     let mut found = format!("this machine's clock is {} {direction} the {whose}'s", rounded(off));
-    // If the hosts disagree, this clock need not be the wrong one.
+    // If the hosts disagree, the clock of this machine may be the correct one.
     let others: Vec<&str> =
         clocks.iter().filter(|(_, ahead)| ahead.abs() <= NOTABLE).map(|(whose, _)| *whose).collect();
     let remedy = match others.as_slice() {
         [] => "set this machine's clock, and keep it correct with NTP",
         [other, ..] => {
             found.push_str(&format!(", but agrees with the {other}'s"));
-            "report to Vonage that the clocks of the service disagree; this machine's clock is correct"
+            "report to Vonage that the clocks of the service disagree; this machine's clock agrees with one of them"
         }
     };
     let mut check = Check::warn(name, "clock-skew", found, remedy);

@@ -31,7 +31,7 @@ impl Suite {
     pub const ALL: [Self; 5] =
         [Self::Provisioning, Self::Telephony, Self::Reports, Self::CallRecording, Self::Vis];
 
-    /// Its segment in paths, which is also its name here.
+    /// The suite's segment in paths, which is also its name in options and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
@@ -42,7 +42,7 @@ impl Suite {
         }
     }
 
-    /// Its name in the developer portal.
+    /// The suite's name in the developer portal.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Provisioning => "Provisioning",
@@ -57,7 +57,7 @@ impl Suite {
     pub(super) fn needs(self) -> &'static str {
         match self {
             Self::Provisioning | Self::Reports => "the role Account Administrator",
-            Self::Telephony => "a role that may see the calls of the account, such as Account Administrator",
+            Self::Telephony => "a role that can see the calls of the account, such as Account Administrator",
             Self::CallRecording => {
                 "the role Account Administrator, and check that Company Call Recording is enabled for the account"
             }
@@ -70,8 +70,8 @@ impl Suite {
         match self {
             Self::Provisioning => "/t/vbc.prod/provisioning/api/accounts/self".to_owned(),
             Self::Telephony => "/t/vbc.prod/telephony/v3/cc/accounts/self/calls?page_size=1".to_owned(),
-            // Reports requires both ends of the range, in UTC with a blank. `+` for the blank is
-            // rejected.
+            // Reports requires both ends of the range, in UTC, with a blank between date and time.
+            // It rejects `+` for the blank.
             Self::Reports => {
                 let hour_ago = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
                 let time = |at: Timestamp| at.strftime("%Y-%m-%d%%20%H:%M:%S").to_string();

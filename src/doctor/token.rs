@@ -13,7 +13,7 @@ use crate::store::Issuance;
 use vbc_base::clock::{self, Timestamp};
 
 const SSO: &str =
-    "Users who sign in through single sign-on (SSO) cannot be used, because the service does not support it";
+    "Users who sign in through single sign-on (SSO) cannot be used, because the service does not support SSO";
 
 const NOTHING_TO_DO: &str = "nothing to do";
 
@@ -34,8 +34,8 @@ pub(super) struct LoginState<'a> {
     pub(super) refreshes: u64,
     /// The number of logins that the request for a token caused.
     pub(super) logins: u64,
-    /// Whether this process ends after the examination. Then its end reports unsaved tokens, not
-    /// this check.
+    /// Whether this process ends after the examination. If so, unsaved tokens are reported at its
+    /// end and not by the login check.
     pub(super) in_command: bool,
     pub(super) now: Timestamp,
 }
@@ -58,7 +58,7 @@ impl LoginState<'_> {
             && self.snapshot.trouble == self.snapshot.store_trouble
             && self.snapshot.unsaved;
         if (self.snapshot.brake || self.snapshot.trouble.is_some()) && !of_store {
-            // Only the next exchange is affected.
+            // The current token still works: only the next exchange is affected.
             let (code, found, remedy) =
                 self.refused(self.snapshot.trouble.as_deref().unwrap_or_default(), None);
             return Check::warn("login", code, format!("there is a token{left}, but {found}"), remedy);
@@ -89,8 +89,8 @@ impl LoginState<'_> {
         Check::fail("login", code, found, remedy)
     }
 
-    /// The login check if the gateway rejects the token and there is no new one. Requests fail
-    /// then.
+    /// The login check if the gateway rejects the token and there is no new one, so that requests
+    /// fail.
     pub(super) fn token_refused(&self, why: &Unavailable) -> Check {
         let mut check = self.not_logged_in(why);
         check.found.insert_str(0, "the gateway rejects the token, and there is no new one: ");
@@ -142,7 +142,8 @@ impl LoginState<'_> {
         })
     }
 
-    /// A login that is not tried, to avoid locking the account. `at` is the end of that, as text.
+    /// A login that is not tried, to avoid locking the account. `at` is the end of the wait, as
+    /// text.
     fn held_back(&self, detail: &str, at: &str) -> Option<Diagnosis> {
         let unlock = format!("run `vbc-proxy unlock {}` while the proxy is running", self.name);
         let says = |word: &str| detail.contains(word);
@@ -162,8 +163,9 @@ impl LoginState<'_> {
             let found = format!(
                 "the login was rejected without a readable reason; to avoid locking the account, none is tried{at}"
             );
-            let remedy =
-                format!("check oauth.token_url, username and password; to try immediately, {unlock}. {SSO}");
+            let remedy = format!(
+                "check oauth.token_url, username and password; after a change, restart; to try immediately, {unlock}. {SSO}"
+            );
             ("login-unexplained", found, remedy)
         } else if says("two other passwords") {
             let found = format!(
@@ -174,8 +176,8 @@ impl LoginState<'_> {
         } else if says("three passwords") {
             let found = "three passwords of this user were rejected within a day; to avoid locking the account, no \
                          login is tried";
-            ("login-held", found.to_owned(), format!("correct the password, then {unlock}"))
-        } else if self.snapshot.brake || says("user name or password") || says("invalid_grant") {
+            ("login-held", found.to_owned(), format!("correct the password and restart, then {unlock}"))
+        } else if self.snapshot.brake || says("rejected the user name or password") || says("invalid_grant") {
             let found = "VBC rejected the user name or password; to avoid locking the account, the proxy will not try \
                          again";
             let remedy = format!(
@@ -254,7 +256,7 @@ impl LoginState<'_> {
     pub(super) fn token(&self) -> Check {
         let owner = match &self.snapshot.subject {
             Some(subject) => format!("belongs to {}", error_text::name(subject)),
-            None => "the service has not named its user".to_owned(),
+            None => "the service has not named the token's user".to_owned(),
         };
         let issuance = match self.snapshot.issuance {
             Some(Issuance::Reuse) => "the same token again (reuse)",

@@ -83,7 +83,7 @@ fn whoever_can_log_in_is_told_how() {
         assert!(remedy.contains("vbc-proxy login default"), "{remedy}");
     }
     assert!(remedies(&by_person)[0].contains("SSO"));
-    // `vbc-proxy login` refuses credentials that log in by themselves.
+    // `vbc-proxy login` rejects credentials that log in automatically.
     for remedy in remedies(&state(&snapshot)) {
         assert!(
             remedy.contains("vbc-proxy unlock default") && !remedy.contains("vbc-proxy login"),

@@ -73,6 +73,7 @@ impl AuthorizationRequest {
 }
 
 /// 256 random bits as 43 characters that are legal in a verifier (RFC 7636 §4.1) and in a cookie.
+/// `None` if the system has no random bytes.
 pub fn unguessable() -> Option<Secret> {
     Some(Secret::new(URL_SAFE_NO_PAD.encode(random::secret::<32>()?)))
 }
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_challenge_is_that_of_rfc_7636() {
-        // Appendix B.
+        // The example of RFC 7636, Appendix B.
         let verifier = Secret::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         assert_eq!(challenge(&verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }

@@ -26,13 +26,13 @@ pub struct ClientIdentity {
     pub client_id: Arc<str>,
     /// The consumer secret.
     pub client_secret: Secret,
-    /// How the two are sent. `None` follows the service's documentation: in the header for a code,
-    /// in the body for other grants.
+    /// How id and secret are sent. `None` follows the service's documentation: in the header for a
+    /// code, in the body for other grants.
     pub auth: Option<ClientAuth>,
 }
 
 impl ClientIdentity {
-    /// How the two are sent with this grant.
+    /// How id and secret are sent with this grant.
     pub fn auth_for(&self, grant: &Grant) -> ClientAuth {
         self.auth.unwrap_or(match grant {
             Grant::AuthorizationCode { .. } => ClientAuth::Basic,
@@ -50,7 +50,8 @@ impl ClientIdentity {
 }
 
 fn form_encoded(part: &str) -> Zeroizing<String> {
-    // Form encoding turns one byte into at most three. A buffer that grows leaves copies behind.
+    // The buffer has its full size from the start, because a buffer that grows leaves copies of
+    // secrets behind. Form encoding turns one byte into at most three.
     let mut encoded = Zeroizing::new(String::with_capacity(3 * part.len()));
     encoded.extend(byte_serialize(part.as_bytes()));
     encoded

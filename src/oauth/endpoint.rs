@@ -126,7 +126,7 @@ impl<T: Transport> Endpoint<T> {
     }
 }
 
-/// The URL in the form of the HTTP client, if grants or tokens may be sent to it.
+/// The URL as the HTTP client's type, if grants or tokens may be sent to the URL.
 fn usable(url: &Url) -> Result<Uri, EndpointError> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(EndpointError::NotHttp);
@@ -167,14 +167,15 @@ impl<T: Transport> Redeem for Endpoint<T> {
 /// Enough bytes for the names and separators of a form.
 const NAMES: usize = 1024;
 
-/// The headers and the form of one exchange. `None` if the client does not fit in a header.
+/// The headers and the form of one exchange. `None` if id and secret cannot be sent in a header.
 fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let mut parameters = grant.parameters();
-    // Exactly one of the two: WSO2 refuses a request that carries both.
+    // The client authenticates in the body or in the header, never in both: WSO2 refuses a request
+    // that does both.
     match client.auth_for(grant) {
         ClientAuth::Body => {
             parameters.push(("client_id", &client.client_id));
@@ -187,7 +188,8 @@ fn request(client: &ClientIdentity, grant: &Grant) -> Option<(HeaderMap, String)
             headers.insert(AUTHORIZATION, value);
         }
     }
-    // Form encoding turns one byte into at most three. A buffer that grows leaves copies behind.
+    // The buffer has its full size from the start, because a buffer that grows leaves copies of
+    // secrets behind. Form encoding turns one byte into at most three.
     let length: usize = parameters.iter().map(|(_, value)| 3 * value.len()).sum();
     let mut form = Serializer::new(String::with_capacity(NAMES + length));
     form.append_pair("grant_type", grant.name()).extend_pairs(parameters);

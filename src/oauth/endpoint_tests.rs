@@ -138,7 +138,7 @@ async fn a_redirect_is_not_followed() {
         assert!(error.message.contains("redirects are not followed"), "{error}");
         assert!(!error.message.contains("precious"), "{error}");
     }
-    // A client that follows redirects has connected before the response is read.
+    // A client that followed redirects would have connected before the response was read.
     let nobody = futures_util::FutureExt::now_or_never(target.accept());
     assert!(nobody.is_none());
 }

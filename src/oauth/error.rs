@@ -29,7 +29,7 @@ pub enum Class {
     ///
     /// One of these happened:
     ///
-    /// - The request was not sent.
+    /// - The request was not sent, or not completely.
     /// - The response was 408, 425, 429, a redirect, a code 9008xx, or a 503 without an OAuth
     ///   error.
     /// - For a login: the response was a 2xx without a usable token.
@@ -47,15 +47,16 @@ pub enum Class {
     /// `unsupported_grant_type` or `invalid_scope`.
     Configuration,
     /// 404 or 405: `token_url` is most likely wrong. Try again as slowly as after
-    /// [`Class::Configuration`]. It does not mean that a refresh token is invalid.
+    /// [`Class::Configuration`]. This class does not mean that a refresh token is invalid.
     WrongUrl,
     /// Only for a refresh: the application is not allowed to use this grant (`unauthorized_client`,
     /// `unsupported_grant_type`). Another grant may still be redeemed.
     Unsupported,
     /// The grant is refused for good. A refresh token is then dead, regardless of the error code.
     Refused,
-    /// Only for a login: a 4xx without a readable error. It counts as an attempt. The login is
-    /// tried once more after the time of a lock; a second such response counts as refused.
+    /// Only for a login: a 4xx without a readable error. The response counts as an attempt. The
+    /// login is tried once more after the duration of a lock; a second such response counts as
+    /// refused.
     Unexplained,
     /// The account is locked (error 17003). Every further attempt extends the lock.
     Locked,
@@ -70,7 +71,8 @@ pub enum EndpointError {
     /// Not an `http` or `https` URL with a host.
     #[error("the token URL must be an http or https URL")]
     NotHttp,
-    /// It has `user:password@`, which would be sent as a second client authentication and logged.
+    /// The URL has `user:password@`, which would be sent as a second client authentication and
+    /// logged.
     #[error(
         "the token URL must not contain a user name or password; set client_id and client_secret instead"
     )]

@@ -1,8 +1,8 @@
 //! Reads error bodies of every form, from token endpoints, the gateway and the suites.
 //!
 //! WSO2 sends `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x) or XML (2.x). Token endpoints send
-//! the JSON of RFC 6749 §5.2, but also arrays, forms and pages. Backends send other JSON, or plain
-//! text.
+//! the JSON of RFC 6749 §5.2, but also arrays, forms and HTML pages. Backends send other JSON, or
+//! plain text.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use serde_json::Value;
 use url::form_urlencoded;
 
 /// OAuth errors that are recognized in any text, in the order of the search. Errors that refuse a
-/// grant come first, then those about the application, then those of a failing server. So a refusal
-/// is never read as a harmless error.
+/// grant come first, then errors about the application, then errors of a failing server. So a
+/// refusal is never read as a harmless error.
 const KNOWN: &[&str] = &[
     "invalid_grant",
     "invalid_request",
@@ -32,8 +32,8 @@ const KNOWN: &[&str] = &[
     "slow_down",
 ];
 
-/// The body of an error. It has no `Debug`, because a token response with secrets may be read as
-/// one.
+/// The body of an error. It has no `Debug`, because a token response with secrets may be read as an
+/// error body.
 pub struct ErrorBody<'a> {
     text: Cow<'a, str>,
     /// The text as JSON, if it is JSON.

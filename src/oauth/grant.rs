@@ -50,7 +50,7 @@ impl Grant {
         match self {
             Self::Password { username, password, scope } => {
                 let mut parameters = vec![("username", &**username), ("password", password.expose())];
-                // A scope has at least one token (RFC 6749 §3.3).
+                // An empty scope is not sent: a scope has at least one token (RFC 6749 §3.3).
                 if !scope.is_empty() {
                     parameters.push(("scope", scope));
                 }
@@ -61,7 +61,7 @@ impl Grant {
                 parameters.extend(verifier.iter().map(|verifier| ("code_verifier", verifier.expose())));
                 parameters
             }
-            // Without a scope the previous one is granted again (RFC 6749 §6).
+            // Without a scope, the server grants the previous scope again (RFC 6749 §6).
             Self::RefreshToken { refresh_token } => vec![("refresh_token", refresh_token.expose())],
         }
     }

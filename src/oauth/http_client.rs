@@ -23,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Carries requests to the authorization server: [`HttpClient`], or a simulator in tests.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends a request once. Receives the response, but at most a little over 1 MiB of its body.
+    /// Sends a request once. Receives the response, but at most one byte more than 1 MiB of its
+    /// body.
     fn exchange(
         &self,
         request: Request<String>,
@@ -34,7 +35,7 @@ pub trait Transport: Send + Sync + 'static {
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct TransportError {
-    /// Whether the request may have reached the server. `None` if it could not be built.
+    /// Whether the request may have reached the server. `None` if the request could not be built.
     pub sent: Option<bool>,
     /// The reason, for the log. It may quote the server's name, but nothing from the request.
     pub message: String,
@@ -105,8 +106,8 @@ impl Transport for HttpClient {
     }
 }
 
-/// Clearly shorter than the timeout of the whole exchange. So a slow connection meets this limit,
-/// and the grant is known to be unsent.
+/// The limit for connecting. It is clearly shorter than the timeout of the whole exchange. So a
+/// slow connection meets this limit, and the grant is known to be unsent.
 fn connect_timeout(timeout: Duration) -> Duration {
     CONNECT_TIMEOUT.min(timeout / 2)
 }
@@ -116,11 +117,13 @@ const USUAL_BODY: usize = 16 * 1024;
 
 /// Sends a request and reads the response, up to one byte beyond the limit.
 ///
-/// If the body of a failure is cut off, the received part is returned: the status is still useful.
+/// If the body of an error response is cut off, returns the received part, because the status is
+/// still useful.
 async fn exchange(request: reqwest::RequestBuilder) -> Result<Response<Vec<u8>>, reqwest::Error> {
     let mut sent = request.send().await?;
     let (status, headers) = (sent.status(), std::mem::take(sent.headers_mut()));
-    // A vector that grows leaves copies of the tokens behind.
+    // The vector has its full size from the start, because a vector that grows leaves copies of the
+    // tokens behind.
     let announced = sent.content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = Vec::with_capacity(announced.unwrap_or(USUAL_BODY).min(MAX_BODY + 1));
     while body.len() <= MAX_BODY {
@@ -150,7 +153,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// A form in one piece, with a flag that shows whether the connection has taken it. A form that was
-/// taken may not have been written yet. The bytes are zeroed when the last reference is dropped.
+/// taken is possibly not written yet. The bytes are zeroed when the last reference is dropped.
 struct RequestBody {
     bytes: Bytes,
     taken: Arc<AtomicBool>,

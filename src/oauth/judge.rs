@@ -32,7 +32,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// Judges by the error, of RFC 6749 §5.2 or similar. The status does not decide: servers
+    /// Judges by the OAuth error (RFC 6749 §5.2 or similar). The status does not decide: servers
     /// disagree about 400, 401 and 500. A refused password must not pass for a temporary failure.
     fn by_error(&self, error: &str) -> Class {
         match error {
@@ -42,10 +42,11 @@ impl Evidence<'_> {
             "invalid_scope" if !self.grant.is_refresh() => Class::Configuration,
             "server_error" | "temporarily_unavailable" | "slow_down" => Class::Ambiguous,
             _ if refuses(error) => Class::Refused,
-            // An unknown error may come from another URL: "Realm does not exist".
+            // An unknown error may come from a URL that is not the token endpoint: "Realm does not
+            // exist".
             _ if self.is_wrong_url() => Class::WrongUrl,
-            // A failing server may not have refused the refresh token, which may still be valid. A
-            // password is not sent again.
+            // A server that fails has not necessarily refused the refresh token, which may still be
+            // valid. A password is not sent again.
             _ if self.status.is_server_error() && self.grant.is_refresh() => Class::Ambiguous,
             _ => Class::Refused,
         }
@@ -58,7 +59,7 @@ impl Evidence<'_> {
         match self.status {
             _ if self.is_wrong_url() => Class::WrongUrl,
             StatusCode::SERVICE_UNAVAILABLE => Class::NotJudged,
-            // A login can simply be repeated. A refresh token may be spent.
+            // A login can simply be repeated, but a refresh token may be spent.
             status if status.is_success() && !self.grant.is_refresh() => Class::NotJudged,
             status if status.is_client_error() && self.grant.is_refresh() => Class::Refused,
             status if status.is_client_error() => Class::Unexplained,

@@ -42,7 +42,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Ends reading in the middle of a value: the text has ended or is not JSON.
+    /// Ends reading in the middle of a value: the text has ended, is not JSON or is nested too
+    /// deeply.
     fn cut(&mut self) -> Value {
         self.complete = false;
         self.rest = "";
@@ -127,7 +128,7 @@ impl Reader<'_> {
         }
         flush(units, text);
         match self.take() {
-            // Decoded exactly, so that an echoed secret is found and hidden.
+            // These escapes are decoded exactly, so that an echoed secret is found and hidden.
             Some('b') => text.push('\u{8}'),
             Some('f') => text.push('\u{c}'),
             Some('n') => text.push('\n'),

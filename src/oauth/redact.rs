@@ -52,7 +52,7 @@ impl Redactor {
         if let Some(user) = user {
             redactor.hide_user(user);
         }
-        // The longest come first, because one may contain another.
+        // The longest come first, because one secret or name may contain another.
         redactor.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         redactor.users.sort_by_key(|user| std::cmp::Reverse(user.len()));
         redactor

@@ -1,7 +1,8 @@
 //! Interprets a token endpoint's response. Pure: no I/O, no clock.
 //!
 //! Reading is lenient, but errs in one direction only. A response that may have spent a refresh
-//! token is never read as one that did not. Nor is one that may count as a refused login.
+//! token is never read as one that did not. A response that may count as a refused login is never
+//! read as one that does not count.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::{AccessToken, Class, Grant, Issued, TokenError, retry_after};
 use vbc_base::clock::Timestamp;
 use vbc_base::secret::Secret;
 
-/// The lifetime without `expires_in`, which is only recommended (RFC 6749 §5.1). It is WSO2's
-/// default. If the token lives longer, it is merely refreshed too early.
+/// The lifetime of a token without `expires_in`, which servers may omit (RFC 6749 §5.1). An hour is
+/// WSO2's default. If the token lives longer, it is merely refreshed too early.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// The longest lifetime. Servers that mean "forever" send numbers that overflow dates.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -31,7 +32,7 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub(super) struct TokenResponse<'a> {
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
-    /// In the form that [`ResponseBody::read`] takes.
+    /// The body as received. [`ResponseBody::read`] decodes it.
     pub(super) body: &'a [u8],
 }
 
@@ -69,8 +70,8 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
     if access_token.is_empty() || !access_token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("an access_token that cannot be sent");
     }
-    // A client must not use a token of an unknown type (RFC 6749 §7.1). The type ignores case
-    // (§5.1).
+    // A client must not use a token of an unknown type (RFC 6749 §7.1). The type is case
+    // insensitive (§5.1).
     match body.get("token_type") {
         None | Some(Value::Null) => {}
         Some(Value::String(kind)) if kind.trim().eq_ignore_ascii_case("bearer") || kind.is_empty() => {}
@@ -89,7 +90,7 @@ fn issued(body: &Map<String, Value>) -> Result<Issued, &'static str> {
 /// The subject of an ID token (OpenID Connect Core §2). An unreadable ID token does not invalidate
 /// the other tokens.
 fn subject(id_token: &str) -> Option<String> {
-    // Some servers use the alphabet of plain base64.
+    // Some servers use the alphabet of plain base64 instead of base64url.
     let payload = id_token.split('.').nth(1)?.trim_end_matches('=').replace('+', "-").replace('/', "_");
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
     let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
@@ -145,7 +146,7 @@ impl FailureReader<'_> {
         self.fail(class, format!("not an OAuth response: {what}"))
     }
 
-    /// The error of a 3xx. Following it would send the credentials to its target.
+    /// The error of a 3xx. Following the redirect would send the credentials to its target.
     fn redirected(&self) -> TokenError {
         let target = self.response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.map(|target| format!(" to {}", self.redactor.clean(&without_query(target))));

@@ -1,7 +1,7 @@
 //! The body of a token endpoint's response, as text and JSON.
 //!
 //! Requests accept only identity coding and JSON. Servers and intermediaries may still send other
-//! codings and charsets, and arrays, forms or pages instead of a JSON object.
+//! codings and charsets, and arrays, forms or HTML pages instead of a JSON object.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -17,12 +17,12 @@ use super::lenient;
 /// The largest body that is read. A token set is a few KB.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
-/// The most nested codings that are decoded.
+/// The largest number of nested content codings that are decoded.
 const MOST_CODINGS: usize = 4;
 
 /// A decoded body.
 pub(super) struct ResponseBody {
-    /// The body read as an error, which any status may carry.
+    /// The body, read as an error. A response of any status may carry an error.
     pub(super) error: ErrorBody<'static>,
     /// Why the body cannot be a token set, if that is already known.
     unusable: Option<&'static str>,
@@ -68,7 +68,7 @@ fn parse(text: &str) -> (Option<Value>, Option<&'static str>) {
     (read.map(|read| read.value), unusable)
 }
 
-/// The bytes without their codings. Unknown codings are ignored.
+/// The bytes without their content codings. Unknown codings are ignored.
 fn decode<'a>(headers: &HeaderMap, bytes: &'a [u8]) -> Cow<'a, [u8]> {
     let values = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let codings: Vec<String> =

@@ -142,7 +142,7 @@ fn what_names_no_error_has_none() {
     ] {
         assert_eq!(plain(text).error.oauth_error(), None, "{text}");
     }
-    // A page may mention errors. Only JSON or a form turns a 200 into an error.
+    // An HTML page may mention errors. Only JSON or a form turns a 200 into an error.
     assert_eq!(plain("<p>access_denied</p>").error.structured_oauth_error(), None);
 }
 

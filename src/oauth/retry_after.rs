@@ -1,4 +1,4 @@
-//! The time at which a server wants the next request.
+//! Reads how long a server wants the client to wait before the next request.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) fn from_next_access_time(value: &str, now: Timestamp) -> Option<Durat
     Some(wait(now, at))
 }
 
-/// The three forms of RFC 9110 §5.6.7, all of which a recipient must read.
+/// An HTTP-date in any of the three forms of RFC 9110 §5.6.7, all of which a recipient must read.
 fn http_date(value: &str) -> Option<Timestamp> {
     const IMF_FIXDATE: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     if let Ok(at) = IMF_FIXDATE.parse_timestamp(value) {

@@ -71,8 +71,8 @@ pub struct Issued {
     pub expires_in: Duration,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
-    /// The subject of the ID token; `None` without an ID token. Its signature is not checked: the
-    /// token endpoint sent it over TLS (OpenID Connect Core §3.1.3.7, item 6).
+    /// The subject of the ID token; `None` without an ID token. The signature of the ID token is
+    /// not checked: the token endpoint sent it over TLS (OpenID Connect Core §3.1.3.7, item 6).
     pub subject: Option<String>,
 }
 
@@ -89,8 +89,9 @@ pub struct TokenSet {
     pub minted_at: Timestamp,
     /// When the access token ends.
     pub expires_at: Timestamp,
-    /// When this refresh token was first received. Its end is computed from this time. A server may
-    /// return the same refresh token with a new access token; the time then stays.
+    /// When this refresh token was first received. The end of the refresh token is computed from
+    /// this time. A server may return the same refresh token with a new access token; the time then
+    /// stays.
     pub refresh_issued_at: Timestamp,
     /// The granted scope, if the server named it.
     pub scope: Option<String>,
@@ -100,7 +101,8 @@ impl TokenSet {
     /// The token set of a response received at `now`.
     ///
     /// `presented` is the refresh token that was redeemed. If the response contains no refresh
-    /// token, it stays the latest one (RFC 6749 §6). `previous` is the replaced set.
+    /// token, the presented one stays the latest (RFC 6749 §6). `previous` is the replaced set. An
+    /// unchanged refresh token keeps its time from there.
     pub fn from_issued(
         issued: Issued,
         now: Timestamp,

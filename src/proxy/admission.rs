@@ -1,4 +1,4 @@
-//! Whether a request is forwarded.
+//! Decides whether a request is forwarded.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
@@ -13,23 +13,24 @@ use vbc_http::headers;
 
 /// The decision on a request.
 pub(super) enum Admission<'a> {
-    /// It is forwarded.
+    /// The request is forwarded.
     Forward(Admitted<'a>),
-    /// The proxy itself responds with this.
+    /// The proxy itself sends this response.
     Respond(Response<Full<Bytes>>),
 }
 
 /// A request that is forwarded.
 pub(super) struct Admitted<'a> {
-    /// `None` if links in the response stay unchanged.
+    /// Rewrites the links in the response. `None` if the links stay unchanged.
     pub(super) rewrite: Option<Rewrite<'a>>,
-    /// Whether a browser shows the response as a page.
+    /// Whether a browser will show the response as a page.
     pub(super) is_navigation: bool,
     pub(super) in_flight: InFlight,
 }
 
 impl Connection {
-    /// Decides on a request: drain, host, browser, the limit of requests, `Max-Forwards`.
+    /// Decides whether a request is forwarded. Checks the drain, the method and host, the browser's
+    /// origin, the limit on requests in flight, and `Max-Forwards`.
     ///
     /// # Errors
     /// The reason why the request is not forwarded.
@@ -63,7 +64,8 @@ impl Connection {
             Some((links, base))
         });
         let rewrite = rewrite.map(|(links, base)| Rewrite::new(links, base, request, call.survey));
-        // Only bodies that are decoded on the way need a coding that can be decoded.
+        // `Accept-Encoding` is narrowed only if the proxy decodes the body: to rewrite links or to
+        // record.
         call.survey.accept_encoding &= rewrite.is_some() || proxy.records;
         Ok(Admission::Forward(Admitted { rewrite, is_navigation, in_flight }))
     }

@@ -1,4 +1,4 @@
-//! The bearer of a request, as young as its path needs.
+//! Picks the bearer for a request: one that is young enough for the request's path.
 
 use std::time::Duration;
 
@@ -19,11 +19,14 @@ impl Proxy {
 
     /// The bearer for this path, for when [`cached_bearer`](Self::cached_bearer) returned `None`.
     /// Waits for the token endpoint if necessary.
+    ///
+    /// # Errors
+    /// There is no usable token.
     pub(super) async fn bearer(&self, path: &str) -> Result<Bearer, Unavailable> {
         let cached = self.bearer.borrow_mut().cached().cloned();
         let old = match cached {
             Some(bearer) => bearer,
-            // Even the token of a new login may be too old for this path.
+            // Even a token that a login just returned may be too old for this path.
             None => self.credential.bearer().await?,
         };
         match self.max_age(path) {
@@ -40,7 +43,8 @@ impl Proxy {
     }
 
     /// Notes that the upstream accepted this bearer, unless the status is an error. Reports it to
-    /// the credential once per revision, and again if the revision was known as refused.
+    /// the credential once per revision, and again if the credential had marked the revision as
+    /// refused.
     pub(super) fn note_accepted(&self, bearer: &Bearer, status: StatusCode) {
         if self.credential.is_news(bearer) && !status.is_client_error() && !status.is_server_error() {
             self.credential.trust(bearer);

@@ -40,7 +40,7 @@ pub struct Connection {
 pub(super) struct Call {
     pub(super) id: HeaderValue,
     pub(super) survey: Survey,
-    /// The origin of the page that sent the request, if it may read the response.
+    /// The origin of the page that sent the request, if that page may read the response.
     pub(super) origin: Option<HeaderValue>,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn request_id(proxy: &Proxy, headers: &HeaderMap, survey: Survey) -> 
     let id = proxy.next_id.get();
     proxy.next_id.set(id.wrapping_add(1));
     let digits = block::keep(&secret::hex_digits(id));
-    // Hexadecimal digits are a legal field value.
+    // The fallback is never used: hexadecimal digits are a legal field value.
     HeaderValue::from_maybe_shared(digits).unwrap_or(HeaderValue::from_static("0"))
 }
 
@@ -75,7 +75,8 @@ impl Connection {
     /// The proxy's own response to a request that is not forwarded or that failed at the upstream.
     pub(super) fn fail(&self, error: &Error, id: &HeaderValue) -> Response<Outgoing> {
         let text = id.to_str().unwrap_or_default();
-        // A client's mistake deserves no warning, and the refresher logs why there is no token.
+        // Only upstream failures deserve a warning. Other errors are the client's mistakes, or a
+        // missing token, whose reason the refresher logs.
         match error {
             Error::Upstream(_) => tracing::warn!(id = text, %error, "request failed, answered by the proxy"),
             _ => tracing::debug!(id = text, %error, "request failed, answered by the proxy"),
@@ -130,7 +131,8 @@ impl AccessLine {
         })
     }
 
-    /// `source` is `cassette` or `fault` if the response came from there.
+    /// Writes the line. `source` is `cassette` or `fault` if a cassette or a fault made the
+    /// response.
     pub(super) fn write(
         self,
         connection: &Connection,
@@ -151,7 +153,7 @@ pub struct Outgoing {
     body: ResponseBody,
     proxy: Rc<Proxy>,
     _in_flight: Option<InFlight>,
-    /// Records the body.
+    /// Records the body in a cassette. `None` if nothing is recorded.
     pub(super) tap: Option<Box<ResponseTap>>,
 }
 
@@ -159,7 +161,7 @@ pub struct Outgoing {
 pub(super) struct InFlight(Rc<Proxy>);
 
 impl InFlight {
-    /// `None` if the thread has reached its limit of requests.
+    /// Counts one more request. `None` if the thread has reached its limit of requests.
     pub(super) fn begin(proxy: &Rc<Proxy>) -> Option<Self> {
         let others = proxy.in_flight.get();
         if others >= proxy.most_in_flight {
@@ -189,7 +191,7 @@ impl Body for Outgoing {
         if let Poll::Ready(Some(Err(error))) = &frame {
             // The head has been sent, so an error response is impossible: the connection is cut.
             this.proxy.metrics.aborted.inc();
-            tracing::warn!(%error, "a response was cut short");
+            tracing::warn!(%error, "a response broke off after its head was sent; it stays incomplete");
         }
         if let (Some(tap), Poll::Ready(frame)) = (&mut this.tap, &frame) {
             record(tap, frame.as_ref(), this.body.is_end_stream());

@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// Holds a request body back until the upstream sends a 100, or the wait for it has ended.
+/// Holds a request body back until the upstream sends a 100, or until the wait for the 100 ends.
 ///
-/// Clones share one gate. The upload waits for it ([`poll_released`](Self::poll_released)). The
-/// reader of the response, or its deadline, opens it ([`release`](Self::release)).
+/// Clones share one gate. The upload waits until the gate opens
+/// ([`poll_released`](Self::poll_released)). The reader of the response opens the gate, and so does
+/// the deadline of the wait ([`release`](Self::release)).
 #[derive(Clone, Default)]
 pub(super) struct ContinueGate(Rc<State>);
 

@@ -1,4 +1,4 @@
-//! The table from error to response. It has all error responses that the proxy itself makes.
+//! Maps errors to responses. All error responses that the proxy itself makes are in this file.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::credential::Unavailable;
 use vbc_http::RequestRejection;
 use vbc_http::problem::Problem;
 
-/// How long a client should wait after a short failure.
+/// The `Retry-After` of failures that pass quickly.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The well-known methods that are forwarded.
+/// The value of `Allow`: the well-known methods that are forwarded.
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// The response to an `OPTIONS` with `Max-Forwards: 0`, which must not be forwarded (RFC 9110
@@ -31,7 +31,8 @@ pub(super) fn options() -> Response<Full<Bytes>> {
 /// Why the proxy itself responds instead of the upstream.
 #[derive(Debug, Error)]
 pub(super) enum Error {
-    /// The bytes were refused before they became a request.
+    /// The request was refused as malformed, too large or too slow, or its connection was one too
+    /// many.
     #[error("refused: {0}")]
     Refused(RequestRejection),
     /// The gate does not accept the request.
@@ -110,8 +111,8 @@ impl Error {
                  not be read, so the request was not retried. Send it again: it then uses a new token",
             ),
             Self::Unavailable(unavailable) => Problem {
-                // Without a known time, an operator has to act. A minute keeps clients from
-                // hammering.
+                // If no retry time is known, an operator has to act. A minute keeps clients from
+                // retrying constantly.
                 retry_after: Some(unavailable.retry_after.unwrap_or(Duration::from_secs(60))),
                 ..problem(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -125,7 +126,7 @@ impl Error {
     }
 }
 
-/// A problem of this kind and title. `error` is the type of RFC 9209.
+/// A problem of this kind and title. `error` is the error type for `Proxy-Status` (RFC 9209).
 fn problem(
     status: StatusCode,
     (kind, title): (&'static str, &'static str),

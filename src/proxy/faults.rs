@@ -7,20 +7,21 @@ use http::Method;
 
 use crate::config::{FaultEffect, FaultRule, Faults};
 
-/// Decides for all threads together, so that the outcome of a seed does not depend on their number.
+/// One injector serves all threads, so that the outcome of a seed does not depend on the number of
+/// threads.
 #[derive(Debug)]
 pub(super) struct Injector {
     seed: u64,
-    /// Each rule, and the number of requests that it has matched.
+    /// Each rule, with the number of requests that the rule has matched.
     rules: Vec<(FaultRule, AtomicU64)>,
 }
 
 /// What happens to a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// How long it is delayed.
+    /// How long the request is delayed.
     pub(super) delay: Duration,
-    /// The rules that hit it, counted from 1, and their effects.
+    /// The number (from 1) and the effect of each rule that hit the request.
     pub(super) hits: Vec<(usize, FaultEffect)>,
 }
 
@@ -30,13 +31,13 @@ impl Injector {
         Self { seed: faults.seed, rules }
     }
 
-    /// The text of the rule of this number.
+    /// The text of the rule with this number. Empty if there is no such rule.
     pub(super) fn rule(&self, number: usize) -> String {
         self.rules.get(number.wrapping_sub(1)).map(|(rule, _)| rule.to_string()).unwrap_or_default()
     }
 
-    /// The plan for the next request. Delays add up; the first rule that aborts or responds is the
-    /// last.
+    /// The plan for the next request. Delays add up. Rules after the first one that aborts or
+    /// responds are ignored.
     pub(super) fn plan(&self, method: &Method, path: &str) -> Plan {
         let mut plan = Plan::default();
         for (number, (rule, met)) in (1..).zip(&self.rules) {
@@ -64,7 +65,7 @@ fn hits(seed: u64, rule: u64, request: u64, percent: f64) -> bool {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^= mixed >> 31;
-    // 53 bits fit a float.
+    // An `f64` represents 53 bits exactly.
     let share = (mixed >> 11) as f64 / (1_u64 << 53) as f64;
     share * 100.0 < percent
 }

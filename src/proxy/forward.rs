@@ -23,13 +23,14 @@ use vbc_http::codec::fields;
 use vbc_http::headers::{self, ResponseSurvey};
 use vbc_http::{Abort, Incoming, LazyTimer};
 
-/// Forwards one request. Every decision, in order.
+/// Forwards one request. It shows every decision, in order.
 ///
-/// The arms that few requests take are boxed: the future is moved, and it is part of the memory of
-/// the connection's task.
+/// The rare arms are boxed, to keep this future small: it is moved, and every connection's task
+/// stores one.
 ///
 /// # Errors
-/// The reason why the upstream gave no response.
+/// Why the client gets no response from the upstream: the request was refused, no token was
+/// available, or the exchange failed.
 async fn forward(
     connection: &Connection,
     mut request: Request<Incoming>,
@@ -58,7 +59,8 @@ async fn forward(
     let mut response = loop {
         let response = match proxy.upstream.send(&head, &body, timer).await {
             Ok(response) => response,
-            // A failed upload of the client also fails the upstream's connection: report its cause.
+            // If the client's upload fails, the connection to the upstream fails too. The upload's
+            // failure is the cause, so report that.
             Err(error) => return Err(body.failure().map_or(Error::Upstream(error), Error::Body)),
         };
         if response.status() != StatusCode::UNAUTHORIZED {
@@ -68,14 +70,14 @@ async fn forward(
             }
             break response.map(ResponseBody::Upstream);
         }
-        // At most three attempts: `Retry` counts them.
+        // `Retry` allows at most three attempts.
         match Box::pin(retry::after_401(&mut retry, proxy, response, &head, &body)).await? {
             Next::Send(bearer) => head.bearer = bearer,
             Next::PassOn(response) => break response,
         }
     };
-    // A rewrite may wait for the upstream's whole body. Before that, the client's body and an open
-    // trial are dropped.
+    // A rewrite may wait for the upstream's whole body. Drop the client's body and an unfinished
+    // `Retry` first, so that they are not kept meanwhile.
     body.keep_no_more();
     drop((body, retry));
     fields::recycle(std::mem::take(&mut head.headers));
@@ -95,10 +97,11 @@ async fn forward(
     Ok(finish(connection, response, survey, admitted, call))
 }
 
-/// Forwards a request, or responds with the reason why it cannot. Writes the access line.
+/// Forwards a request, or responds with the reason why the request cannot be forwarded. Writes the
+/// access line.
 ///
 /// # Errors
-/// A configured fault resets the connection.
+/// [`Abort`] if a configured fault resets the connection.
 pub(super) async fn respond(
     connection: &Connection,
     request: Request<Incoming>,
@@ -120,8 +123,8 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// Rewrites the links in a body that has been received and has no coding, as is usual. Returns
-/// false for any other body.
+/// Rewrites the links in a body that has no coding and has been received completely: the usual
+/// case. For any other body, changes nothing and returns false.
 fn rewrite_received(
     rewrite: &Rewrite<'_>,
     coding: Option<Coding>,
@@ -158,7 +161,8 @@ fn finish(
     connection.count(response, Source::Upstream, Some(admitted.in_flight))
 }
 
-/// The upstream's 101. Once the client has it, [`tunnel`](super::Connection::tunnel) continues.
+/// Prepares the upstream's 101 for the client. Once the 101 is sent,
+/// [`tunnel`](super::Connection::tunnel) takes over the connection.
 fn switch(connection: &Connection, mut response: Response<ResponseBody>, call: &Call) -> Response<Outgoing> {
     if let ResponseBody::Upstream(UpstreamBody::Switched(switched)) = response.body_mut() {
         connection.switched.set(switched.take());

@@ -22,7 +22,7 @@ use vbc_http::problem::NAME;
 /// Why the proxy does not accept a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum GateRejection {
-    /// `CONNECT` and `TRACE`.
+    /// The method is `CONNECT` or `TRACE`.
     #[error("the method is not forwarded")]
     Method,
     /// The request is for another host.
@@ -45,12 +45,13 @@ pub(super) enum GateRejection {
 /// The rules, and the last `Host` that passed them.
 pub(super) struct Gate {
     guard: HostGuard,
-    /// The upstream's name. Tools send it if this proxy is their `http_proxy`, or if the name
-    /// resolves to this proxy.
+    /// The upstream's name, which is also accepted as the `Host`. Tools send it if this proxy is
+    /// their `http_proxy`, or if the name resolves to this proxy.
     upstream: String,
     target: Target,
     origins: BTreeSet<String>,
-    /// Saves checking the next request: on one thread, most have the same `Host`.
+    /// The last accepted `Host`. Most requests of a thread have the same one, and need no further
+    /// check.
     last_host: RefCell<Option<HeaderValue>>,
 }
 
@@ -71,7 +72,7 @@ impl Gate {
         }
     }
 
-    /// Accepts the request, or not. Returns the origin of the page that sent it, if
+    /// Checks whether the request is accepted. Returns the origin of the page that sent it, if
     /// `listen.origins` allows that origin.
     ///
     /// # Errors
@@ -97,14 +98,16 @@ impl Gate {
         if survey.browser { self.check_browser(headers) } else { Ok(None) }
     }
 
-    /// The proxy's own authority is compared by host only, because a mapped port differs from the
-    /// listener's. The upstream's includes the port, because another port is another server.
+    /// Checks the authority of an absolute-form target. The proxy's own names match with any port,
+    /// because a mapped port differs from the listener's port. The upstream's name matches only
+    /// with its port, because another port is another server.
     fn check_authority<B>(&self, request: &Request<B>, authority: &Authority) -> Result<(), GateRejection> {
         let ours = self.guard.owns(authority.host())
             || self.target.is_named_by(request.uri().scheme(), without_user(authority));
         if !ours {
-            // The client uses this proxy as its http_proxy. Other targets of HTTP/1 have no
-            // authority, and that of HTTP/2 has become the `Host`.
+            // The client uses this proxy as its http_proxy: only then does a target still have an
+            // authority here. The server has already turned the `:authority` of an HTTP/2 request
+            // into `Host`.
             return Err(GateRejection::ForeignTarget);
         }
         // RFC 9110 §4.2.4: a user name may disguise the host.
@@ -112,7 +115,8 @@ impl Gate {
     }
 
     fn check_host(&self, host: Option<&HeaderValue>) -> Result<(), GateRejection> {
-        // HTTP/1.0 needs no `Host`. Browsers always send one.
+        // HTTP/1.0 requests may omit `Host`. They cannot come from a web page, because browsers
+        // always send `Host`.
         let Some(host) = host else { return Ok(()) };
         if self.last_host.borrow().as_ref() == Some(host) {
             return Ok(());

@@ -4,8 +4,9 @@
 //! `Location`, `Content-Location` and `Link` are checked in every response, bodies only if they are
 //! JSON. Everything else passes byte for byte, with its length and coding.
 //!
-//! A strong `ETag` becomes weak wherever the body *could* be changed (`validators`), even if it has
-//! no links. The reason: GET, HEAD and 304 of a resource must agree, and only GET has a body.
+//! A strong `ETag` becomes weak wherever the body *could* be changed (`validators`), even if the
+//! body has no links. The responses to GET, HEAD and conditional requests must carry the same tag,
+//! and only GET has a body to search.
 
 mod body;
 mod decode;
@@ -55,7 +56,7 @@ const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("repr-digest"),
 ];
 
-/// Rewrites links of one upstream.
+/// Rewrites links to one upstream.
 pub(super) struct Links {
     target: Rc<Target>,
     /// `listen.public_url`, without a slash at its end.
@@ -65,7 +66,7 @@ pub(super) struct Links {
     collected: Pool,
 }
 
-/// The beginning of the rewritten links in one response.
+/// The prefix that replaces the upstream's origin in the links of one response.
 #[derive(Clone)]
 pub(super) enum Base {
     /// `listen.public_url`, or the address of the listener.
@@ -106,7 +107,8 @@ impl Links {
         })
     }
 
-    /// The beginning of links for this client. `None` if the client uses the upstream's own URLs.
+    /// The prefix of rewritten links for this client. `None` if the client uses the upstream's own
+    /// URLs.
     pub(super) fn base(&self, uri: &Uri, host: Option<&HeaderValue>, scheme: &'static str) -> Option<Base> {
         // A client that uses this proxy as its http_proxy requests the upstream's URLs.
         if uri.authority().is_some_and(|named| self.target.is_named_by(uri.scheme(), named.as_str())) {
@@ -179,7 +181,8 @@ pub(super) struct Rewrite<'a> {
 }
 
 impl<'a> Rewrite<'a> {
-    /// Notes the conditions of a request, and turns weak tags in `If-Match` into the upstream's.
+    /// Notes the conditions of a request, and turns weak tags in `If-Match` into the upstream's
+    /// strong tags.
     pub(super) fn new<B>(links: &'a Links, base: Base, request: &mut Request<B>, survey: Survey) -> Self {
         Self { links, base, request: Conditions::take(request, survey) }
     }
@@ -209,7 +212,7 @@ impl<'a> Rewrite<'a> {
             validators::weaken(response.headers_mut());
         }
         if self.request.is_head() {
-            // The length of the rewritten body of a GET is unknown.
+            // The body of a GET would be rewritten, so its length is unknown.
             drop_body_fields(response.headers_mut(), None);
         }
         (!response.body().is_end_stream()).then_some(coding)
@@ -241,8 +244,9 @@ impl<'a> Rewrite<'a> {
         let (mut head, body) = response.into_parts();
         let collectable = match body.size_hint().exact() {
             Some(length) => length <= COLLECTED as u64,
-            // A chunked body stays chunked, so it need not be collected for its length. With a
-            // coding it must: only its end shows whether the coding has to be removed.
+            // A chunked body stays chunked, so it is not collected for its length. A body with a
+            // coding is collected anyway: only the whole body shows whether it has links, and its
+            // coding must be removed.
             None => coding.is_some(),
         };
         let mut body = RewrittenBody::new(body, self.links.collected.share());
@@ -302,7 +306,7 @@ fn is_final(headers: &HeaderMap) -> bool {
     directives.any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
 }
 
-/// Rewrites a text that is given in these pieces: for tests, benchmarks and fuzzing.
+/// Rewrites a text that is given in pieces. For tests, benchmarks and fuzzing.
 ///
 /// `upstream` is an origin as in `upstream.url`. If it is invalid, nothing is rewritten.
 #[doc(hidden)]

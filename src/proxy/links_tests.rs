@@ -31,7 +31,7 @@ fn links_point_to_where_the_client_found_us() {
     assert_eq!(base(&links, "/a", Some("vbc.internal:81")), text("http://vbc.internal:81"));
     assert_eq!(base(&links, "/a", None), text("http://127.0.0.1:8080"));
     assert_eq!(base(&links, "http://localhost:8080/a", Some("x")), text("http://localhost:8080"));
-    // The client reaches the proxy by that name.
+    // The client reaches the proxy by the upstream's name.
     assert_eq!(base(&links, "/a", Some("api.vonage.com")), text("http://api.vonage.com"));
     for proxied in ["http://api.vonage.com/a", "https://api.vonage.com:443/a", "http://API.vonage.com:80/"] {
         assert_eq!(base(&links, proxied, Some("api.vonage.com")), None, "{proxied}");
@@ -127,7 +127,7 @@ async fn rewritten(
 #[tokio::test]
 async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_back() {
     let mut links = links("");
-    // Room for one block of kept bytes, but not for two.
+    // The pool has room for one block of kept bytes, but not for two.
     links.collected = Pool::new(1_500);
     let base = Base::Public("http://localhost:8080".into());
     let json = || {
@@ -148,7 +148,7 @@ async fn json_that_finds_no_room_to_be_collected_is_streamed_and_gives_its_room_
 
 #[tokio::test]
 async fn a_body_that_is_all_framing_lets_others_have_their_turn() {
-    // Empty gzip members: a large input without any output.
+    // The body is many empty gzip members: a large input without any output.
     let empty = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
     let body = body(empty.repeat(900_000 / empty.len()));
     let response = Response::builder()

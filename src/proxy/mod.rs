@@ -68,7 +68,7 @@ pub struct Shared {
     pub tls: Arc<rustls::ClientConfig>,
     /// The number of threads.
     pub workers: usize,
-    /// The file descriptors for connections and for bodies in files.
+    /// The budget of file descriptors, for connections and for request bodies kept in files.
     pub descriptors: Arc<Descriptors>,
     /// Faults, replay and recording. `None` in production.
     pub hooks: Option<Arc<Hooks>>,
@@ -82,7 +82,8 @@ pub struct Proxy {
     upstream: Upstream,
     bearer: RefCell<Reader>,
     credential: Credential,
-    /// Path prefixes, and the age from which their suites refuse a token.
+    /// Path prefixes, each with the token age from which the suites under the prefix refuse a
+    /// token.
     max_age: Vec<(String, Duration)>,
     /// Bodies up to this many bytes are kept in memory.
     memory: usize,
@@ -105,7 +106,8 @@ pub struct Proxy {
     drain: DrainSignal,
     /// `None` in production.
     hooks: Option<Arc<Hooks>>,
-    /// Whether exchanges are recorded. Bodies then need a coding that can be decoded.
+    /// Whether a cassette records the exchanges. If so, the upstream is offered only content
+    /// codings that the proxy can decode.
     records: bool,
 }
 
@@ -162,7 +164,7 @@ impl Handler for Connection {
 
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Result<Response<Outgoing>, Abort>> {
         let hooks = self.proxy.hooks.as_deref();
-        // With hooks, the access line begins there.
+        // With hooks, `Connection::handle_with_hooks` begins the access line.
         let line = if hooks.is_some() { None } else { AccessLine::begin(&self.proxy, &request) };
         forward::respond(self, request, line, hooks)
     }
@@ -182,7 +184,8 @@ impl Handler for Connection {
     }
 }
 
-/// The metric label of the verdict on a 401 with this head and start of its body: for benchmarks.
+/// Judges a 401 by its headers and the start of its body. Returns the verdict's metric label. For
+/// benchmarks.
 #[doc(hidden)]
 pub fn judge(headers: &HeaderMap, body: &[u8]) -> &'static str {
     verdict::judge(headers, body).label()

@@ -1,4 +1,4 @@
-//! Makes the head of a request to the upstream from the client's head.
+//! Makes the head of the upstream's request from the client's head.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, uri};
@@ -11,14 +11,15 @@ use vbc_http::headers::{self, Survey};
 use vbc_http::{AsksForWebsocket, RawTarget, RequestRejection};
 
 const NOT_FOR_HTTP2: Error = Error::Refused(RequestRejection::Malformed(
-    "the request target contains a byte that HTTP/2 cannot carry, and upstream.http is h2",
+    "the request target contains a byte that HTTP/2 cannot carry, and upstream.http is h2; \
+     set upstream.http = \"auto\"",
 ));
 
 impl Proxy {
     /// The head of the request to the upstream, without the fields that are not meant for it.
     ///
     /// # Errors
-    /// Only HTTP/1.1 could carry the target, and `upstream.http` is `h2`.
+    /// Only HTTP/1.1 can carry the target, but `upstream.http` is `h2`.
     pub(super) fn outgoing(&self, parts: Parts, survey: Survey, bearer: Bearer) -> Result<Head, Error> {
         let Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if survey.strip {
@@ -28,7 +29,8 @@ impl Proxy {
             headers::narrow_accept_encoding(&mut headers);
         }
         if survey.cookie && survey.browser {
-            // Cookies ignore the port: a browser sends those of other servers on this host too.
+            // Cookies ignore the port, so a browser also sends the cookies of other servers on this
+            // host.
             headers.remove(header::COOKIE);
         } else if survey.cookie {
             headers::join_cookies(&mut headers);
@@ -42,14 +44,15 @@ impl Proxy {
         if survey.content_length {
             headers::keep_one_length(&mut headers);
         }
-        // The client gets its 100 when its body is first read. Any other expectation is ignored, as
-        // in nginx (RFC 9110 §10.1.1 permits 417 but does not require it).
+        // The client gets a 100 when the proxy first reads the request body. Any other expectation
+        // is ignored, as in nginx (RFC 9110 §10.1.1 permits 417 but does not require it).
         let expects_continue = survey.expect
             && headers
                 .remove(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if survey.transfer_encoding {
-            // The field was stripped, but the body, perhaps of a GET, must be announced.
+            // Stripping removed the field, but the upstream must know that a body follows, even
+            // after a GET.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let upgrade = extensions.get::<AsksForWebsocket>().is_some() && self.upstream.has_http1();
@@ -74,13 +77,13 @@ impl Proxy {
     }
 }
 
-/// Restores the fields of a websocket request or its 101, which stripping has removed.
+/// Restores the fields of a websocket request, or of its 101, that stripping has removed.
 pub(super) fn to_websocket(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// The target in origin form, with path and query byte for byte.
+/// The target in origin form. Path and query stay unchanged, byte for byte.
 fn origin_form(uri: Uri) -> Uri {
     if uri.authority().is_none() {
         return uri;

@@ -1,5 +1,5 @@
-//! Restricts responses that a browser shows as a page. They come from the upstream, but the browser
-//! gives them the proxy's origin.
+//! Restricts responses that a browser shows as a page. Such pages come from the upstream, but the
+//! browser gives them the proxy's origin.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -24,7 +24,7 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
         return;
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // The upstream's own policies stay: all of them apply.
+    // The upstream's own policies stay: a browser enforces all policies.
     headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
 }
 
@@ -32,7 +32,8 @@ pub(super) fn confine(status: StatusCode, headers: &mut HeaderMap) {
 /// browser may take for HTML.
 fn is_page(status: StatusCode, content_type: Option<&HeaderValue>) -> bool {
     let Some(content_type) = content_type else {
-        // A redirection is not shown. The fields of a 304 apply to the stored page.
+        // A browser follows a redirection instead of showing it. The fields of a 304 apply to the
+        // stored page.
         return !status.is_redirection() || status == StatusCode::NOT_MODIFIED;
     };
     let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();

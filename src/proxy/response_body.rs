@@ -18,15 +18,15 @@ use vbc_http::codec::KeptBytes;
 pub(super) enum ResponseBody {
     /// The upstream's body.
     Upstream(UpstreamBody),
-    /// The body of an upstream's 401 whose beginning was read to judge it.
+    /// The body of an upstream's 401. Its beginning was read to judge the 401.
     Prefixed(Box<PrefixedBody>),
     /// An upstream's body with rewritten links.
     Rewritten(Box<RewrittenBody<ResponseBody>>),
-    /// Replayed from a cassette.
+    /// A body that is replayed from a cassette.
     Replayed(Box<ReplayedBody>),
     /// The proxy's own body.
     Own(Full<Bytes>),
-    /// No body, but an announced length: for a 304.
+    /// No body, although a length is announced: for a 304.
     Absent(u64),
 }
 
@@ -37,7 +37,7 @@ pub(super) struct PrefixedBody {
 }
 
 impl ResponseBody {
-    /// The whole body, if it is the upstream's and has been received. Leaves an empty one.
+    /// Takes the whole body, if it is the upstream's and has been received. Leaves an empty body.
     pub(super) fn take_whole(&mut self) -> Option<Bytes> {
         match self {
             Self::Upstream(body) => body.take_whole(),

@@ -1,7 +1,8 @@
-//! After a 401: judges it, decides on a retry, and learns from the outcome.
+//! Handles a 401: judges it, decides on a retry, and learns from the outcome.
 //!
 //! A request is sent three times at most. One retry may follow a refresh that the request forced.
-//! One may be a *late* retry with the same bearer, which a node of the gateway may not know yet.
+//! The other may be a *late* retry with the same bearer, because a gateway node possibly did not
+//! know that bearer at first.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use crate::credential::rejected_prefixes::{self, Decision as Memory, Kind};
 use vbc_http::codec::KeptBytes;
 use vbc_http::problem::{self, Param};
 
-/// At most this many bytes of a 401's body are read to judge it.
+/// At most this many bytes of a 401's body are read to judge the 401.
 const JUDGED_BYTES: usize = 16 * 1024;
 
 /// A 401 within this time after its token was minted shows that a fresh token does not help.
@@ -55,7 +56,7 @@ impl UnauthorizedResponse {
         Ok(Self { response, prefix, verdict })
     }
 
-    /// The unchanged 401, with the reason why it was not cured in `Proxy-Status`.
+    /// The unchanged 401, plus a `Proxy-Status` field that says why the 401 was not cured.
     fn pass_on(self, why: &str) -> Response<ResponseBody> {
         let Self { response, prefix, .. } = self;
         let mut response =
@@ -85,7 +86,7 @@ enum Decision {
 /// The outcome of a request that got a 401, as metrics name it.
 #[derive(Clone, Copy)]
 enum Outcome {
-    /// A retry got another status.
+    /// A retry got a status other than 401.
     Cured,
     /// A retry got a 401 too.
     RefusedAgain,
@@ -123,16 +124,16 @@ pub(super) struct Retry<'a> {
 
 /// The origin of the bearer of the latest attempt.
 enum Latest<'a> {
-    /// It is the bearer of the first attempt or of a late retry.
+    /// The bearer of the first attempt, or of a late retry.
     Same,
-    /// It was already there when the bearer of this revision got a 401 of this kind.
+    /// A newer bearer that already existed when the bearer of this revision got a 401 of this kind.
     Newer(Kind, u64),
-    /// It was minted because of the 401, so its outcome is evidence about the path.
+    /// A bearer that was minted because of the 401. Its outcome is evidence about the path.
     Forced(Trial<'a>),
 }
 
-/// Judges a 401 and decides what follows. May wait for a newer bearer, or until the same one is old
-/// enough. `retry` is `None` for the first 401 of a request.
+/// Judges a 401 and decides what follows. May wait for a newer bearer, or until the same bearer is
+/// no longer new. `retry` is `None` for the first 401 of a request.
 ///
 /// # Errors
 /// The gateway refuses the token and no newer one is available, or the body of the 401 failed.
@@ -188,7 +189,8 @@ impl<'a> Retry<'a> {
         self.replace(kind, head).await
     }
 
-    /// Sends the same bearer again once it is no longer new, or its successor if there is one.
+    /// Waits until the bearer is no longer new. Then sends its successor if there is one, else the
+    /// same bearer again.
     async fn send_late(&mut self, kind: Kind, bearer: &Bearer, new_for: Duration) -> Result<Decision, Error> {
         let credential = &self.proxy.credential;
         self.late = true;
@@ -206,8 +208,8 @@ impl<'a> Retry<'a> {
         Ok(Decision::Send(bearer))
     }
 
-    /// Gets a newer bearer by a forced refresh, if one may be forced. While refreshes are held
-    /// back, the late retry comes first.
+    /// Gets a newer bearer by a forced refresh, if the limits allow one. While forced refreshes are
+    /// held back, tries the late retry first.
     async fn replace(&mut self, kind: Kind, head: &Head) -> Result<Decision, Error> {
         let (credential, bearer) = (&self.proxy.credential, &head.bearer);
         let prefix = rejected_prefixes::path_prefix(head.uri.path());
@@ -263,7 +265,7 @@ impl<'a> Retry<'a> {
         let prefix = rejected_prefixes::path_prefix(head.uri.path());
         let now = credential.clock().now();
         if kind == Kind::Token && !bearer.new_for(now).is_zero() {
-            // A node of the gateway may not know this bearer yet.
+            // Perhaps a node of the gateway does not know this bearer yet.
             return self.pass_on(why);
         }
         let decision = credential.rejected_prefixes().decide(prefix, bearer.revision, kind, now);
@@ -276,7 +278,7 @@ impl<'a> Retry<'a> {
         self.pass_on(why)
     }
 
-    /// The latest attempt got another status than 401.
+    /// Reports that the latest attempt got a status other than 401.
     pub(super) fn accepted(self) {
         self.count(Outcome::Cured);
         match self.latest {
@@ -295,7 +297,8 @@ impl<'a> Retry<'a> {
         }
         match std::mem::replace(&mut self.latest, Latest::Same) {
             // A slow response is no evidence: the token may have been revoked meanwhile. A 401 that
-            // names a token that is still new is no evidence either.
+            // names a new token is no evidence either: perhaps a gateway node does not know the
+            // token yet.
             Latest::Forced(trial)
                 if trial.minted.elapsed() < EVIDENCE
                     && (kind != Some(Kind::Token) || bearer.new_for(credential.clock().now()).is_zero()) =>
@@ -320,8 +323,8 @@ impl<'a> Retry<'a> {
     }
 }
 
-/// A path prefix on trial in the memory of 401s. If no outcome was reported, dropping it reports
-/// the trial as abandoned.
+/// A test, with a fresh token, of a path prefix in the memory of 401s. Dropping it before an
+/// outcome is reported reports the trial as abandoned.
 struct Trial<'a> {
     proxy: &'a Proxy,
     prefix: String,
@@ -329,7 +332,7 @@ struct Trial<'a> {
     /// The revision that was refused first.
     by: u64,
     minted: Instant,
-    /// No outcome has been reported.
+    /// Whether no outcome has been reported yet.
     open: bool,
 }
 
@@ -343,8 +346,8 @@ impl<'a> Trial<'a> {
         self.proxy.credential.rejected_prefixes().cured(&self.prefix, self.kind, self.by);
     }
 
-    /// The token of this revision, which was minted for the trial, also got a 401, of kind
-    /// `second`.
+    /// Reports that the token minted for the trial also got a 401. `revision` is that token's
+    /// revision, and `second` is the kind of its 401.
     fn refused(mut self, revision: u64, second: Kind) {
         self.open = false;
         let credential = &self.proxy.credential;

@@ -40,7 +40,7 @@ pub(super) async fn run(
     open.inc();
     let _open = OpenTunnel(open);
     let activity = Activity { moved: Cell::new(Instant::now()), half_closed: Cell::new(false) };
-    // `_connection` is held while the tunnel is open.
+    // `_connection` keeps the upstream connection counted as open while the tunnel runs.
     let Switched { stream, first, open: _connection } = upstream;
     let mut upstream = Monitored { stream, first, activity: &activity };
     let mut copying = pin!(copy_bidirectional_with_sizes(client, &mut upstream, BUFFER, BUFFER));
@@ -85,7 +85,7 @@ struct Activity {
 /// The upstream's side. Every byte of the tunnel passes through it.
 struct Monitored<'a, S> {
     stream: S,
-    /// Bytes that are read before the stream's own bytes.
+    /// Bytes that arrived with the head of the 101. They are read before the stream's next bytes.
     first: Bytes,
     activity: &'a Activity,
 }
@@ -134,7 +134,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Monitored<'_, S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The client sends no more.
+        // The client has ended its direction.
         if !self.activity.half_closed.replace(true) {
             self.note_moved();
         }

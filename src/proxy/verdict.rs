@@ -11,9 +11,9 @@ use crate::oauth::ErrorBody;
 /// The verdict on a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A new token may cure it.
+    /// A new token may cure the 401.
     Curable(Kind),
-    /// A new token would not cure it, for this reason.
+    /// A new token would not cure the 401, for this reason.
     Incurable(&'static str),
 }
 
@@ -32,7 +32,8 @@ impl Verdict {
 pub(super) fn judge(headers: &HeaderMap, body: &[u8]) -> Verdict {
     if let Some(code) = ErrorBody::read(body).gateway_code() {
         return match code {
-            // Invalid (also if expired or revoked), expired, inactive.
+            // In this order: invalid (the gateway also sends it for expired and revoked tokens),
+            // expired, inactive.
             900_901 | 900_903 | 900_904 => Verdict::Curable(Kind::Token),
             900_902 => Verdict::Incurable("900902: the gateway found no token in the request"),
             900_905 => Verdict::Incurable("900905: this token type does not fit the resource"),

@@ -18,7 +18,7 @@ const TEMP_SUFFIX: &str = ".tmp";
 /// The suffix of a record that was moved out of the way.
 const ASIDE: &str = ".damaged";
 
-/// Creates the directory, or makes sure that no other user can write to an existing one.
+/// Creates the directory, or makes sure that no other user can write to an existing directory.
 pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     let found = match fs::metadata(directory) {
         Ok(found) => found,
@@ -36,7 +36,7 @@ pub(super) fn prepare(directory: &Path) -> Result<(), StoreError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    // A directory with other files keeps its mode. It may be the working directory.
+    // A directory with other files keeps its mode, because it may be the working directory.
     if holds_only_records(directory)?
         && fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).is_ok()
     {
@@ -122,7 +122,7 @@ pub(super) fn move_aside(path: &Path) -> Result<PathBuf, StoreError> {
             return Ok(aside);
         }
     }
-    Err(failed("moving away", path, io::ErrorKind::AlreadyExists.into()))
+    Err(failed("moving away", path, io::Error::other("all names for it are taken")))
 }
 
 /// Writes a file and syncs it, to check at the start that this is possible. A full disk is not an
@@ -135,7 +135,8 @@ pub(super) fn probe(directory: &Path) -> Result<(), StoreError> {
                 "cannot write to the token store; using the stored tokens, no new ones are requested until space is free");
             Ok(())
         }
-        // Other failures, such as a broken disk, are not about permissions.
+        // `forbidden` distinguishes a lack of permission from other failures, such as a broken
+        // disk.
         Err(StoreError::Io { source, .. }) => Err(forbidden(directory, "writing to", source)),
         other => other,
     }

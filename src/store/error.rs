@@ -34,7 +34,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The content of the stored record is damaged. It is left untouched.
+    /// The content of the stored record is damaged. The record is left untouched.
     #[error("{what} is damaged ({detail})")]
     Damaged {
         /// The record's file or name.
@@ -42,8 +42,9 @@ pub enum StoreError {
         /// The kind of damage, without quoting the content.
         detail: String,
     },
-    /// The stored record is complete, but this process must not use it. Its format is newer, its
-    /// identity is another, or it is plain where records are encrypted. It is left untouched.
+    /// The stored record is complete, but this process must not use it. Its format is newer, it
+    /// belongs to another identity, or it is plain although records are encrypted. The record is
+    /// left untouched.
     #[error("{what} cannot be used ({detail})")]
     Foreign {
         /// The record's file or name.
@@ -51,12 +52,12 @@ pub enum StoreError {
         /// The reason, without quoting the content.
         detail: String,
     },
-    /// The stored record is encrypted, and there is no key for it. It is left untouched.
+    /// The stored record is encrypted, and there is no key for it. The record is left untouched.
     #[error("{what} is encrypted with {}", missing(key, *has_keys))]
     NoKey {
         /// The record's file or name.
         what: String,
-        /// The id of the key it needs.
+        /// The id of the key that the record needs.
         key: String,
         /// Whether other keys are configured.
         has_keys: bool,

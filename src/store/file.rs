@@ -38,8 +38,8 @@ struct Inner {
     /// Records that exist or were loaded. The lock is held while a file is read or written, so that
     /// writers queue. It is taken on blocking threads only.
     slots: Mutex<HashMap<Key, Slot>>,
-    /// Records that were read when the store was opened, until it is settled. The lock is never
-    /// held while a file is written: ten thousand first loads must not wait for writes.
+    /// Records that were read when the store was opened, until `settle` is called. The lock is
+    /// never held while a file is written: ten thousand first loads must not wait for writes.
     ahead: Mutex<Option<ReadAhead>>,
     /// Holds the operating system's lock until it is dropped.
     _lock: File,
@@ -50,8 +50,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     revision: u64,
-    /// The replaced revision, while the replacement may not have reached the disk. The writer got
-    /// an error and may assume either revision, so a swap from both is allowed.
+    /// The replaced revision, until the replacement has certainly reached the disk. The writer got
+    /// an error and may assume either revision, so a swap from either is allowed.
     unconfirmed_over: Option<u64>,
 }
 
@@ -111,7 +111,8 @@ impl FileStore {
     fn open_with(directory: PathBuf, keys: Option<Keys>) -> Result<Self, StoreError> {
         prepare(&directory)?;
         let lock = lock(&directory)?;
-        // With the lock held, these are leftovers of a crash, not writes of another process.
+        // While the lock is held, temporary files are leftovers of a crash, not writes of another
+        // process.
         remove_leftovers(&directory)?;
         probe(&directory)?;
         let ahead = ReadAhead::read(&directory, keys.as_ref())?;
@@ -203,7 +204,7 @@ impl Inner {
         Ok(record)
     }
 
-    /// Replaces a record. Uses up `reserved`, if any, once only a write can fail.
+    /// Replaces a record. Uses up `reserved`, if any, only after all checks have passed.
     fn swap(
         &self,
         key: &Key,
@@ -227,7 +228,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The slot of a record, which is read at the first use.
+    /// The slot of a record. The first use reads the record.
     ///
     /// An unreadable record gets no slot. So it is not overwritten, and the store works again once
     /// the record is moved away.
@@ -241,7 +242,7 @@ impl Inner {
         })
     }
 
-    /// Reserves the file of the next record, which may grow to twice its size.
+    /// Reserves space for the next record, which may be twice as large as the current one.
     fn reserve(&self, key: &Key) -> Result<Reserved, StoreError> {
         self.slot(&mut self.slots.lock(), key)?;
         let present = self.path(key).metadata().map_or(0, |file| file.len());
@@ -279,7 +280,7 @@ impl Inner {
         {
             return Ok(directory);
         }
-        // The reserved file or its directory may have been removed.
+        // The reserved file or its directory may have been removed, so a new file is tried.
         put(Reserved::new(&self.directory, content.len() as u64)?)
     }
 

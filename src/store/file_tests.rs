@@ -81,7 +81,7 @@ async fn a_damaged_record_is_reported_and_left_alone() {
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), content);
 
-    // Once it is moved away, the store works without a restart.
+    // Once the unreadable record is moved away, the store works without a restart.
     fs::rename(&path, directory.path().join("aside")).unwrap();
     store.swap(&default_key(), 0, &full_record(1)).await.unwrap();
 }

@@ -81,7 +81,7 @@ pub trait TokenStore: Send + Sync + 'static {
     fn swap<'a>(&'a self, key: &'a Key, expected: u64, record: &'a Record) -> StoreFuture<'a, ()>;
 
     /// Reserves space, so that a record for `key` can be stored later. A grant is redeemed only
-    /// after this. The default reserves nothing.
+    /// after the space is reserved. The default reserves nothing.
     ///
     /// # Errors
     /// The reason why a record could not be stored. Nothing has changed.
@@ -117,7 +117,7 @@ pub trait TokenStore: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Drops records that were read ahead. Call it once all credentials have loaded theirs.
+    /// Drops records that were read ahead. Call it once all credentials have loaded their records.
     fn settle(&self) {}
 }
 

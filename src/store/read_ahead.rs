@@ -1,4 +1,4 @@
-//! Reads all records of a directory at once, when a file store is opened.
+//! Reads all records of a directory in one pass, when a file store is opened.
 //!
 //! For ten thousand records this is much faster than reading them one by one. If there are keys,
 //! records that are plain or encrypted with an older key are encrypted with the first key. Each
@@ -19,11 +19,11 @@ use super::record_file::{file_name, read_file, seal_content};
 use super::seal::{self, Keys};
 use super::wire;
 
-/// Records that were read ahead, each for one load.
+/// Records that were read ahead. Each serves one load.
 #[derive(Debug)]
 pub(super) struct ReadAhead {
     records: HashMap<Key, Record>,
-    /// Keys that were loaded or written. Their files must be read again.
+    /// Keys that were loaded or written. Further loads read the file of the key again.
     done: HashSet<Key>,
 }
 
@@ -83,7 +83,8 @@ impl ReadAhead {
             return None;
         }
         self.records.remove(key).or_else(|| {
-            // The file may have been unreadable, or added later.
+            // Only a missing file means an empty record: a file may have been unreadable, or added
+            // later.
             let file = path().symlink_metadata();
             file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then(Record::default)
         })
@@ -99,7 +100,7 @@ impl ReadAhead {
 struct FileContent {
     key: Key,
     record: Record,
-    /// The plain form, if it must be encrypted again.
+    /// The plain content, if the file must be encrypted with the first key.
     stale: Option<Zeroizing<Vec<u8>>>,
     was_plain: bool,
 }

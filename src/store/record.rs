@@ -21,9 +21,9 @@ pub struct Key {
 
 /// The stored state of one credential, or the login history of one user.
 ///
-/// The login history has its own record, because the service locks the account of a user. Several
-/// credentials may log in as the same user, and so may several identities of one credential over
-/// time.
+/// The login history has its own record, because the service locks the account of a user, not a
+/// credential. Several credentials may log in as the same user, and so may several identities of
+/// one credential over time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Orders the versions of this record. Each write has a higher revision than the record that it
@@ -33,9 +33,10 @@ pub struct Record {
     pub tokens: Option<TokenSet>,
     /// The user of the tokens, as the authorization server names it.
     pub subject: Option<String>,
-    /// Another user whose tokens a refresh returned. They are not used.
+    /// Another user whose tokens a refresh returned. Those tokens are not used.
     pub other_subject: Option<Box<str>>,
-    /// The refresh token was presented while its access token lived, with an unknown outcome.
+    /// Whether the refresh token was presented, with an unknown outcome, while its access token
+    /// lived.
     pub refresh_pending: bool,
     /// The tokens are dead, and an interactive login is needed.
     pub login_needed: bool,
@@ -54,13 +55,13 @@ pub struct Record {
 
 /// A refusal of the application, or a token endpoint that does not exist.
 ///
-/// It holds until `next_attempt`, over restarts, for one configuration. The configuration may still
-/// be right: an application can be unlocked on the server.
+/// The block holds until `next_attempt`, over restarts, for one configuration. The configuration
+/// may still be right: an application can be unlocked on the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationBlock {
     /// Fingerprint of the configuration that was refused.
     pub fingerprint: String,
-    /// How often in a row it was refused.
+    /// The number of times in a row that the application was refused.
     pub failures: u32,
     /// When the application is presented again.
     pub next_attempt: Timestamp,
@@ -72,18 +73,20 @@ pub struct ApplicationBlock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Issuance {
-    /// It returns the current pair, with the rest of its lifetime.
+    /// The second login returns the current pair, with the rest of its lifetime.
     Reuse,
-    /// It returns a new access token with the old refresh token, and revokes the old access token.
+    /// The second login returns a new access token with the old refresh token, and revokes the old
+    /// access token.
     RenewRevoke,
-    /// It returns a new pair, and the old access token stays valid.
+    /// The second login returns a new pair, and the old access token stays valid.
     RenewKeep,
 }
 
 /// The login guard's memory of one user's logins. The rules are in `credential::login_guard`.
 ///
 /// Secrets are represented by fingerprints: one for each application that sends the secret, and a
-/// salted one of user name and password alone. A fact about a secret is noted under each of them.
+/// salted one of user name and password alone. A fact about a secret is noted under each of its
+/// fingerprints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoginHistory {
@@ -93,8 +96,8 @@ pub struct LoginHistory {
     /// The account was reported locked: no login before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
-    /// Fingerprints of the secrets that were tried since one last worked. A lock holds each of them
-    /// back; another secret gets one try during the lock.
+    /// Fingerprints of the secrets that were tried since a secret last worked. While the account is
+    /// locked, none of them is tried; another secret gets one try.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "one_or_many")]
     pub attempted: Vec<String>,
     /// Fingerprints of the secret that last worked.
@@ -110,7 +113,7 @@ pub struct LoginHistory {
     /// Secrets that were tried and have not worked, oldest first. Each is kept for a day.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trials: Vec<Trial>,
-    /// Several secrets were refused within a day. No untested one is tried until an operator
+    /// Several secrets were refused within a day. No untested secret is tried until an operator
     /// unlocks.
     #[serde(skip_serializing_if = "is_default")]
     pub exhausted: bool,
@@ -123,12 +126,12 @@ pub struct Trial {
     pub secret: Vec<String>,
     /// When the login was started.
     pub at: Timestamp,
-    /// Its outcome.
+    /// The login's outcome.
     #[serde(default, skip_serializing_if = "is_default")]
     pub outcome: TrialOutcome,
 }
 
-/// The outcome of a login, as far as the next one depends on it.
+/// The outcome of a login, as far as the next login depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialOutcome {
@@ -148,7 +151,7 @@ impl LoginHistory {
     }
 }
 
-/// Whether a field of a record file has its default. Such a field is left out.
+/// Whether a field has its default value. A record file leaves such fields out.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -16,7 +16,8 @@ use vbc_base::secret;
 
 /// The largest file that is read. Records are far smaller.
 pub(super) const MAX_FILE: u64 = 1024 * 1024;
-/// The usual size of a record. A buffer that grows leaves copies of a token behind.
+/// The initial size of the buffer, which fits the usual record. A buffer that grows leaves copies
+/// of a token behind.
 const USUAL_FILE: usize = 8 * 1024;
 /// The longest credential name in a file name. Most file systems allow 255 bytes.
 const MAX_NAME: usize = 120;
@@ -35,8 +36,8 @@ pub(super) fn read_record(
     let path = directory.join(file_name(key));
     let Some(bytes) = read_file(&path)? else { return Ok(Record::default()) };
     let decoded = match seal::open(keys, &bytes) {
-        // Plain records were encrypted when the store was opened. Another program without the key
-        // has added this one since.
+        // Opening the store has encrypted all plain records. So another program without the key has
+        // added this one since.
         None if keys.is_some() && !accept_plain && wire::owner(&bytes).is_some() => {
             Err(RecordError::Foreign("it is not encrypted, and store.key_file is set".to_owned()))
         }
@@ -99,7 +100,8 @@ pub(super) fn file_name(key: &Key) -> String {
     }
     let short = match key.identity.get(..8) {
         Some(short) if key.identity.bytes().all(|b| b.is_ascii_hexdigit()) => short.to_owned(),
-        // Not a fingerprint. Identities with the same beginning must still get different files.
+        // An identity that is not a fingerprint is hashed: identities with the same beginning must
+        // get different files.
         _ => secret::fingerprint(&[&key.identity])[..8].to_owned(),
     };
     format!("{name}.{short}.json")

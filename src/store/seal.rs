@@ -1,8 +1,9 @@
 //! Encryption at rest (`store.key_file`): AES-256-GCM, one sealed envelope per record.
 //!
 //! The format, the credential, the identity and the revision are associated data of the ciphertext.
-//! So an envelope cannot pass for that of another credential or revision. But a complete older file
-//! is accepted if it is put back while no process runs: a file cannot prove that it is the newest.
+//! So an envelope cannot pass for the envelope of another credential or revision. But a complete
+//! older file is accepted if it is put back while no process runs: a file cannot prove that it is
+//! the newest.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,8 +21,8 @@ use super::record::Key;
 use super::wire;
 use vbc_base::secret::hex;
 
-/// Not a number, so that a version that knows only plain records does not read an envelope as an
-/// empty record.
+/// The format of an envelope. It is not a number, so that a version that knows only plain records
+/// does not read an envelope as an empty record.
 const FORMAT: &str = "sealed-1";
 /// The prefix of the hash input, which separates this use of SHA-256 and the key from others.
 const KEY_ID: &[u8] = b"vbc-proxy store key id";
@@ -29,8 +30,8 @@ const KEY_ID: &[u8] = b"vbc-proxy store key id";
 const ID_DIGITS: usize = 8;
 const TAG_LEN: usize = 16;
 
-/// A key of the store. `Debug` prints `[redacted]`. Clones share one copy, which is zeroed with the
-/// last clone.
+/// A key of the store. `Debug` prints `[redacted]`. Clones share one copy, which is zeroed when the
+/// last clone is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreKey(Arc<Zeroizing<[u8; StoreKey::BYTES]>>);
 
@@ -59,8 +60,8 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// The keys of a store. The first one seals, and each may open. `Debug` shows their ids. They are
-/// zeroed on drop.
+/// The keys of a store. The first key seals, and every key opens. `Debug` shows the ids of the
+/// keys. The keys are zeroed on drop.
 pub struct Keys(Vec<Sealer>);
 
 /// The cipher of one key. The library zeroes the cipher's copy of the key.
@@ -143,7 +144,7 @@ pub(super) struct PlainRecord {
     pub(super) key: Key,
     /// The plain content.
     pub(super) content: Zeroizing<Vec<u8>>,
-    /// Whether it was sealed with the first key, and not with an older one.
+    /// Whether the record was sealed with the first key, and not with an older one.
     pub(super) is_current: bool,
 }
 

@@ -64,7 +64,8 @@ fn assert_no_token(directory: &Path, revisions: impl IntoIterator<Item = u64>) {
             let mut forms = vec![token.clone(), hex(token.as_bytes())];
             for pad in 0..3 {
                 let encoded = STANDARD.encode(format!("{}{token}", "x".repeat(pad)));
-                // The ends are left out, because they depend on the bytes around them.
+                // The ends of the base64 text are left out, because they depend on the bytes around
+                // the token.
                 forms.push(encoded[4..encoded.len() - 4].to_owned());
             }
             for form in forms {
@@ -115,7 +116,7 @@ async fn a_plain_record_keeps_all_it_holds_when_it_is_encrypted() {
     let store = open_sealed(directory.path(), &[1]);
     assert_no_token(directory.path(), [7, 9]);
     assert_eq!(store.load(&default_key()).await.unwrap(), full_record(7));
-    // Without a load.
+    // This swap has no load before it.
     store.swap(&other_key(), 9, &full_record(10)).await.unwrap();
     drop(store);
     let store = open_sealed(directory.path(), &[1]);
@@ -189,7 +190,7 @@ async fn a_flipped_bit_anywhere_is_noticed() {
         assert!(!read(&good[..end]), "cut at {end}");
     }
 
-    // The store reports it, and the file stays.
+    // The store reports the damage, and the file stays.
     let mut bad = good.clone();
     let middle = good.len() - 100;
     bad[middle] ^= 1;
@@ -214,7 +215,7 @@ async fn records_of_two_credentials_cannot_be_exchanged() {
     let store = open_sealed(directory.path(), &[1]);
     assert!(is_unusable(&store.load(&default_key()).await) && is_unusable(&store.load(&other_key()).await));
     drop(store);
-    // A matching envelope does not help either.
+    // An envelope with the right name does not help either.
     fs::write(&path, second.replace("\"other\"", "\"default\"")).unwrap();
     let store = open_sealed(directory.path(), &[1]);
     let loaded = store.load(&default_key()).await.unwrap_err().to_string();

@@ -106,7 +106,7 @@ pub(super) fn decode(key: &Key, bytes: &[u8]) -> Result<Record, RecordError> {
         return Err(RecordError::Foreign(detail));
     }
     let file: File<'_> = serde_json::from_slice(bytes).map_err(|error| locate(&error))?;
-    // Compared in full, because the file's name has only the first characters.
+    // The identity is compared in full, because the file's name has only its first characters.
     if *file.identity != *key.identity || *file.credential != *key.credential {
         return Err(RecordError::Foreign(OTHER_IDENTITY.to_owned()));
     }

@@ -1,4 +1,4 @@
-//! Credentials, secrets and what must never be shown.
+//! Credentials and secrets. Secrets must never be shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ pub(super) const FOUR: [(&str, &str); 4] = [
     ("VBC_PASSWORD", "pa55-env"),
 ];
 
-/// A credential with these lines in place of the ordinary ones.
+/// A credential that consists of these lines.
 fn credential(lines: &str) -> String {
     format!("[credentials.default]\n{lines}\n")
 }
@@ -222,7 +222,7 @@ fn what_a_login_by_code_needs_is_read() {
     let loaded = read(lines).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let credential = &loaded.config.credentials[0];
-    // To the letter: the server compares it with the registered one.
+    // The redirect URI is unchanged, because the server compares it with the registered one.
     assert_eq!(credential.redirect_uri.as_deref(), Some("HTTP://LocalHost:8081/callback?a=%7e"));
     assert!(credential.pkce);
     assert_eq!(credential.username.as_deref(), Some("alice@vbc.prod"));
@@ -403,8 +403,8 @@ fn an_open_file_with_a_secret_in_it_is_warned_of() {
 }
 
 proptest::proptest! {
-    /// Slips of the hand around a secret: characters that mean something to TOML, put in or struck
-    /// out.
+    /// Makes typing errors around a secret: inserts characters that have a meaning in TOML, or
+    /// removes a character.
     #[test]
     fn no_slip_of_the_hand_makes_a_finding_show_a_secret(
         slips in proptest::collection::vec((0_usize..60, "[\"'=#\\[\\]{}\n,. \\\\]?"), 1..4),

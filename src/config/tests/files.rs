@@ -1,4 +1,4 @@
-//! Trusted files and variables: who may have written them, and what may stand in them.
+//! Files and variables: the accepted owners, permissions and content.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use super::credentials::FOUR;
 use super::*;
 
-/// A file with these permissions.
+/// Writes a file with these permissions.
 fn write(path: &Path, text: impl AsRef<[u8]>, mode: u32) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Everything that may be named by a configuration, all of it writable by everyone.
+/// Writes every file that a configuration can name, each writable by everyone. Returns the
+/// configuration.
 fn open_to_all(directory: &Path) -> String {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
@@ -38,7 +39,7 @@ fn every_trusted_file_that_others_can_write_to_is_found_at_once() {
     let path = directory.path().join("proxy.toml");
     write(&path, open_to_all(directory.path()), 0o646);
     let load = |purpose| super::super::load::load(Some(&path), purpose, &environment(&[]));
-    // A file that another user may have written is not acted on: no file that it names is opened.
+    // Another user could have written proxy.toml, so no file that it names is opened.
     let found = shown(load(Purpose::Serve).unwrap_err().iter().as_slice());
     assert!(found.len() == 1 && found[0].contains("proxy.toml; chmod o-w"), "{found:?}");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -214,7 +215,7 @@ fn what_the_token_endpoint_would_not_take_is_found_wherever_it_stands() {
         assert!(found.len() == 1 && found[0].contains(place), "{line}: {found:?}");
         assert!(!found[0].contains("hunter2"), "{found:?}");
     }
-    // A password may have any letter; an application's secret may not.
+    // A password may contain any letter; a client secret may contain only ASCII.
     let config = load(&CREDENTIAL.replace("pa55-inline", "p\u{e4}ss\u{1f511}\\t"), &[]).unwrap().config;
     assert_eq!(config.credentials[0].password.as_ref().unwrap().expose(), "p\u{e4}ss\u{1f511}\t");
 }
@@ -252,7 +253,7 @@ fn the_variables_that_secrets_come_from_are_known_also_under_simulate() {
     let variables: Vec<_> = names.iter().map(|name| (*name, "x")).chain([("OTHER", "x")]).collect();
     assert_eq!(load(text, &variables).unwrap().secret_variables, names);
     assert_eq!(simulate(text, &variables).unwrap().secret_variables, names);
-    // A secret that was written in place of a name is no variable.
+    // A name that is not set may be a secret in the wrong place, so it is not kept.
     let loaded = simulate(text, &[]).unwrap();
     assert!(loaded.secret_variables.is_empty());
 }

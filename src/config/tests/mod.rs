@@ -1,4 +1,4 @@
-//! Reading whole configurations, as an operator meets it.
+//! Reads whole configurations and checks what an operator gets.
 
 mod credentials;
 mod documents;
@@ -13,7 +13,7 @@ use super::load::{Purpose, Source, read};
 use super::variables::Variables;
 use super::{Config, Finding, Findings, ListenAddress, Loaded, LogFormat, Store, UpstreamHttp};
 
-/// A credential that needs nothing from outside.
+/// A credential that needs no file and no variable.
 const CREDENTIAL: &str = r#"
 [credentials.default]
 client_id = "id"
@@ -57,7 +57,7 @@ fn without_file(variables: &[(&str, &str)]) -> Result<Loaded, Findings> {
     read(None, &environment(variables), Purpose::Serve)
 }
 
-/// The findings in `text` together with a good credential.
+/// The findings about `text`, followed by a valid credential.
 fn found(text: &str) -> Vec<String> {
     match load(&format!("{text}{CREDENTIAL}"), &[]) {
         Ok(_) => Vec::new(),
@@ -407,7 +407,7 @@ fn a_bad_variable_is_found_under_its_own_name() {
 #[test]
 fn an_unknown_variable_is_a_warning() {
     let warnings = shown(&load(CREDENTIAL, &[("VBC_PROXY_LISTEN_ADRESS", "x")]).unwrap().warnings);
-    let expected = "VBC_PROXY_LISTEN_ADRESS: this variable names no key of the configuration and is ignored; \
+    let expected = "VBC_PROXY_LISTEN_ADRESS: this variable names no key of the configuration, so it is ignored; \
                     did you mean VBC_PROXY_LISTEN_ADDRESS?";
     assert_eq!(warnings, [expected]);
 }

@@ -9,7 +9,7 @@ use crate::config::KeyFile;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// A configuration, with a key file of this content in its folder.
+/// Loads a configuration with a key file of this content in the same directory.
 fn beside(directory: &Path, key: &str, mode: u32, store: &str) -> Result<Loaded, Findings> {
     let path = directory.join("store.key");
     fs::write(&path, key).unwrap();
@@ -75,7 +75,7 @@ fn a_store_that_writes_nothing_needs_no_key() {
     let loaded = beside(directory.path(), KEY, 0o600, "kind = \"memory\"").unwrap();
     assert!(matches!(loaded.config.store, Store::Memory));
     assert!(shown(&loaded.warnings)[0].contains("a store in memory"), "{:?}", loaded.warnings);
-    // Nor is it read where none is used.
+    // Under --simulate the key file is not read, because no key is used.
     let loaded = simulate("[store]\nkey_file = \"/nowhere\"\n", &[]).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }

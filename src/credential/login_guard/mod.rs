@@ -57,8 +57,8 @@ impl LoginGuards {
         Arc::new(Self { store, clock, by_user: Mutex::default() })
     }
 
-    /// Registers a login, so that outcomes of its password under other credentials count for it
-    /// too. Call it for every credential before the first one may log in.
+    /// Registers a login, so that outcomes of the same password under other credentials count for
+    /// this login too. Call it for every credential before the first one may log in.
     pub fn announce(&self, login: &Login) {
         let _ = self.permit(login);
     }
@@ -125,7 +125,7 @@ struct LoginSecret {
 pub(super) enum Trouble {
     /// The stored record cannot be read. No login is made until an operator unlocks.
     Unreadable(String),
-    /// Reading or writing failed. It is retried.
+    /// Reading or writing failed. The operation is retried.
     Failed(String),
 }
 
@@ -220,9 +220,9 @@ impl LoginGuard {
         all
     }
 
-    /// Computes the salted fingerprint of a secret. It covers only user name and password. So a
-    /// password is recognized if another application sent it or if the client secret has changed.
-    /// `new_salt` is used if the history has no salt.
+    /// Computes the salted fingerprint of a secret. The salted fingerprint covers only user name
+    /// and password. So a password is recognized if another application sent it or if the client
+    /// secret has changed. `new_salt` is used if the history has no salt.
     async fn add_salted_fingerprint(&self, fingerprint: &str, new_salt: Option<String>) {
         let stored = self.with_history(|history, _| rules::salt(history).map(str::to_owned));
         let (salt, password) = {

@@ -48,8 +48,8 @@ impl LoginPermit {
         self.guard.trouble.lock().clone()
     }
 
-    /// Moves an unreadable record out of the way. The operator takes responsibility for the
-    /// account.
+    /// Moves an unreadable record out of the way. The operator who unlocks accepts that earlier
+    /// attempts are then forgotten.
     pub(in crate::credential) async fn set_aside(&self, reason: &str) -> Result<(), StoreError> {
         set_record_aside(&*self.guard.store, &login_key(&self.guard.user), reason).await
     }
@@ -65,7 +65,8 @@ impl LoginPermit {
         }
     }
 
-    /// Waits until no other login of the user and no other change of its history is under way.
+    /// Waits until no other login of the user, and no other change of the user's history, is under
+    /// way.
     pub(in crate::credential) async fn turn(&self) -> LoginTurn<'_> {
         LoginTurn {
             _turn: self.guard.turn.lock().await,
@@ -78,7 +79,7 @@ impl LoginPermit {
 
 /// Why a login cannot begin.
 pub(in crate::credential) enum BeginError {
-    /// A rule forbids it.
+    /// A rule forbids the login.
     Blocked(LoginDecision),
     /// The history cannot be read or written, and no login is safe without it.
     Store(String),
@@ -105,7 +106,7 @@ pub(in crate::credential) struct LoginTurn<'a> {
     _turn: MutexGuard<'a, ()>,
     guard: &'a LoginGuard,
     fingerprint: &'a str,
-    /// When the secret was tried before this login.
+    /// When the secret was last tried before this login. `None` if no trial is known.
     tried_at: Option<Timestamp>,
 }
 
@@ -113,12 +114,12 @@ impl LoginTurn<'_> {
     /// Notes the login in the store. Call it before the login is sent.
     ///
     /// # Errors
-    /// A rule forbids the login, or it could not be noted. A secret that has worked before may log
-    /// in without a note: its login does not count towards the lock.
+    /// A rule forbids the login, or the login could not be noted. A secret that has worked before
+    /// may log in without a note: its login does not count towards the lock.
     pub(in crate::credential) async fn begin(&mut self) -> Result<(), BeginError> {
         self.guard.read().await?;
-        // Salting takes tens of milliseconds. A first login does not wait for it: the history has
-        // nothing that its password could match.
+        // Salting takes tens of milliseconds. A first login does not wait for that: the history has
+        // nothing that the password could match.
         if !self.guard.is_clear() {
             self.add_salted_fingerprint().await;
         }
@@ -196,7 +197,7 @@ impl LoginTurn<'_> {
         self.note(|history, _, _| *history = LoginHistory::default()).await
     }
 
-    /// Changes the history, given all fingerprints of the secret, and stores it.
+    /// Changes the history and stores it. `change` gets all fingerprints of the secret.
     pub(super) async fn note(
         &mut self,
         change: impl FnOnce(&mut LoginHistory, &[String], Timestamp),

@@ -1,8 +1,8 @@
 //! When a login may be tried. Pure: the caller passes the history and the time.
 //!
 //! Every refused login counts towards the account's lock, and an attempt on a locked account starts
-//! the lock again (WSO2 error 17003). So a refused secret is never tried twice, a locked account
-//! gets no login for longer than its lock, and few different secrets are tried.
+//! the lock again (WSO2 error 17003). So a refused secret is never tried twice, and few different
+//! secrets are tried. A locked account gets no login until its lock has certainly ended.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use vbc_base::clock::{self, Timestamp};
 /// WSO2 locks for 30 minutes after the last attempt. The proxy waits five minutes longer.
 pub(in crate::credential) const LOCK: Duration = Duration::from_secs(35 * 60);
 
-/// After this many attempts of unknown outcome the next one waits.
+/// After this many attempts of unknown outcome, the next attempt waits.
 const UNRESOLVED_FREE: u32 = 3;
 
 /// The most fingerprints and trials remembered. The oldest are forgotten first.
@@ -21,11 +21,11 @@ const REMEMBERED: usize = 64;
 /// How much longer each further attempt of unknown outcome makes the next one wait.
 const UNRESOLVED_STEP: Duration = Duration::from_secs(5 * 60);
 
-/// The most different untested secrets of one user that may be tried within [`LOCK`]. Each counts,
-/// even if its outcome is unknown.
+/// The most different untested secrets of one user that may be tried within [`LOCK`]. Each secret
+/// counts, even if its outcome is unknown.
 const UNTESTED: usize = 2;
 
-/// After this many different secrets of one user were refused within [`DAY`], no further one is
+/// After this many different secrets of one user were refused within [`DAY`], no further secret is
 /// tried.
 const REFUSED: usize = 3;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -33,19 +33,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Whether a login may be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::credential) enum LoginDecision {
-    /// Yes.
+    /// The login may be tried.
     Allowed,
-    /// No: this secret was refused. Only another secret changes that.
+    /// No login: this secret was refused. Only another secret, or an operator's unlock, changes
+    /// that.
     Refused,
-    /// No: several secrets of this user were refused within a day. Only an operator changes that.
+    /// No login: several secrets of this user were refused within a day. Only an operator changes
+    /// that.
     Exhausted,
-    /// Not before this time: the account is locked.
+    /// No login before this time: the account is locked.
     LockedUntil(Timestamp),
-    /// Not before this time: too many attempts got no response, and each may have been a refusal.
+    /// No login before this time: too many attempts got no response, and each may have been a
+    /// refusal.
     SpacedUntil(Timestamp),
-    /// Not before this time: the server refused this secret without a readable reason.
+    /// No login before this time: the server refused this secret without a readable reason.
     UnexplainedUntil(Timestamp),
-    /// Not before this time: two other secrets of this user were tried within [`LOCK`].
+    /// No login before this time: two other secrets of this user were tried within [`LOCK`].
     CrowdedUntil(Timestamp),
 }
 
@@ -105,7 +108,7 @@ pub(super) fn salted(salt: &str, fingerprint: &str) -> String {
     format!("{SALTED}{salt}:{fingerprint}")
 }
 
-/// The salt of a salted fingerprint; `None` for any other.
+/// The salt of a salted fingerprint; `None` for any other fingerprint.
 pub(super) fn salt_of(fingerprint: &str) -> Option<&str> {
     fingerprint.strip_prefix(SALTED)?.split_once(':').map(|(salt, _)| salt)
 }
@@ -142,8 +145,8 @@ fn is_of(trial: &Trial, secret: &[String]) -> bool {
     has_any(secret, &trial.secret)
 }
 
-/// Whether a secret may be tried at `now`. `secret` has all its fingerprints, including those of
-/// other credentials.
+/// Whether a secret may be tried at `now`. `secret` lists all fingerprints of the secret, including
+/// its fingerprints under other credentials.
 pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) -> LoginDecision {
     if has_any(&history.refused, secret) {
         return LoginDecision::Refused;
@@ -176,7 +179,7 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
     let mut recent: Vec<Timestamp> =
         others.iter().filter_map(|trial| in_force(clock::after(trial.at, LOCK))).collect();
     recent.sort_unstable();
-    // The earliest time at which fewer than the limit remain.
+    // The earliest time at which fewer than [`UNTESTED`] recent trials remain.
     match recent.len().checked_sub(UNTESTED) {
         Some(first) if !proven => LoginDecision::CrowdedUntil(recent[first]),
         _ => LoginDecision::Allowed,
@@ -187,7 +190,7 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
 /// them.
 pub(super) fn begin(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
     // A lock applies to the account. Another secret gets one try during the lock, which does not
-    // free the secrets that have already tried.
+    // free the secrets that were tried before.
     add(&mut history.attempted, secret);
     history.locked_until = history.locked_until.filter(|until| *until > now);
     history.last_attempt = Some(now);
@@ -215,7 +218,8 @@ fn trial<'a>(history: &'a mut LoginHistory, secret: &[String], now: Timestamp) -
 }
 
 pub(super) fn succeeded(history: &mut LoginHistory, secret: &[String]) {
-    // Another password of the same user stays refused: this success does not make it right.
+    // Another password of the same user stays refused: this success does not make that password
+    // right.
     history.refused.retain(|refused| !has(secret, refused));
     history.trials.retain(|trial| !is_of(trial, secret));
     history.locked_until = None;
@@ -236,7 +240,8 @@ pub(super) fn refused(history: &mut LoginHistory, secret: &[String], now: Timest
     history.exhausted |= recent.count() >= REFUSED;
 }
 
-/// The server refused without a readable reason. The second time counts as a refusal of the secret.
+/// Notes that the server refused without a readable reason. The second time counts as a refusal of
+/// the secret.
 pub(super) fn unexplained(history: &mut LoginHistory, secret: &[String], now: Timestamp) {
     let trial = trial(history, secret, now);
     match trial.outcome {
@@ -265,8 +270,8 @@ pub(super) fn tried_at(history: &LoginHistory, secret: &[String]) -> Option<Time
     history.trials.iter().find(|trial| is_of(trial, secret)).map(|trial| trial.at)
 }
 
-/// The application was refused, or the URL is wrong. An earlier trial of the secret keeps its time,
-/// so that the next attempt may follow as soon as the configuration has changed.
+/// Notes that the application was refused, or that the URL is wrong. An earlier trial of the secret
+/// keeps its time, so that the next attempt may follow as soon as the configuration has changed.
 pub(super) fn misconfigured(history: &mut LoginHistory, secret: &[String], tried_at: Option<Timestamp>) {
     not_judged(history);
     let trial = history.trials.iter_mut().find(|trial| is_of(trial, secret));
@@ -275,7 +280,7 @@ pub(super) fn misconfigured(history: &mut LoginHistory, secret: &[String], tried
     }
 }
 
-/// The attempt reached no password check: it was not sent, or got 429 or a redirect.
+/// Notes that the attempt reached no password check: it was not sent, or got 429 or a redirect.
 pub(super) fn not_judged(history: &mut LoginHistory) {
     history.unresolved = history.unresolved.saturating_sub(1);
 }

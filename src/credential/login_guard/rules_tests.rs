@@ -46,7 +46,7 @@ fn a_changed_secret_has_one_try_in_a_lock_and_frees_no_other() {
         assert_eq!(decide(&record, &secret(fingerprint), later(54)), LoginDecision::LockedUntil(later(55)));
     }
     assert_eq!(decide(&record, &secret("new"), later(55)), LoginDecision::Allowed);
-    // The right secret ends it.
+    // A login with the right secret ends the lock.
     begin(&mut record, &secret("new"), later(55));
     succeeded(&mut record, &secret("new"));
     assert_eq!(decide(&record, &secret("new"), later(56)), LoginDecision::Allowed);
@@ -154,7 +154,7 @@ fn after_three_refusals_in_a_day_only_an_operator_helps() {
         refused(&mut record, &secret(name), later(at));
     }
     assert_eq!(decide(&record, &secret("d"), later(100_000)), LoginDecision::Exhausted);
-    // Three in more than a day are allowed.
+    // Three refusals over more than a day are allowed.
     let mut record = LoginHistory::default();
     for (name, at) in [("a", 0), ("b", 600), ("c", 1441)] {
         begin(&mut record, &secret(name), later(at));

@@ -91,16 +91,17 @@ async fn a_refused_password_is_known_whatever_application_comes_to_send_it() {
     let store: Arc<dyn TokenStore> = Arc::new(MemoryStore::new());
     let first = LoginGuards::new(Arc::clone(&store), Clock::tokio());
     failed(&first.permit(&login("app-1", "wrong")), rules::refused).await;
-    // First a credential that is added later, then a single one with another client secret.
+    // The first login belongs to a credential that is added later. The second is the only one, and
+    // has another client secret.
     let changed = Login::new("Alice@vbc.prod".into(), "wrong".into(), "openid".into(), "app-1", &"t".into());
     for late in [login("app-2", "wrong"), changed] {
         let guards = LoginGuards::new(Arc::clone(&store), Clock::tokio());
         let permit = guards.permit(&late);
         permit.read().await.unwrap();
-        assert_eq!(permit.decision(), LoginDecision::Refused, "every surface says it before the first try");
+        assert_eq!(permit.decision(), LoginDecision::Refused, "the refusal is known before the first login");
         assert!(matches!(begin(&permit).await, Err(BeginError::Blocked(LoginDecision::Refused))));
         let right = guards.permit(&login("app-2", "right"));
-        assert!(begin(&right).await.is_ok(), "another password is another matter");
+        assert!(begin(&right).await.is_ok(), "another password may be tried");
     }
 }
 
@@ -168,9 +169,9 @@ async fn a_record_of_logins_that_was_deleted_or_set_back_under_us_is_written_aga
         turn.note(|_, _, _| {}).await.unwrap();
         assert!(turn.is_saved());
         let stored = store.load(&login_key("alice@vbc.prod")).await.unwrap();
-        assert!(!stored.login_history.unwrap().refused.is_empty(), "memory is the authority");
+        assert!(!stored.login_history.unwrap().refused.is_empty(), "the history in memory is written again");
     }
-    // As `unlock` does.
+    // These are the steps of `unlock`.
     std::fs::remove_file(&path).unwrap();
     turn.note(|record, _, _| *record = LoginHistory::default()).await.unwrap();
     drop(turn);

@@ -1,4 +1,5 @@
-//! The fallback order: the refresh token, then the login as its guard allows, then the operator.
+//! Obtains a token, in fallback order: with the refresh token, by a login if the login guard allows
+//! it, or by an operator's interactive login.
 
 use std::sync::atomic::Ordering;
 
@@ -31,8 +32,8 @@ impl<R: Redeem> Refresher<R> {
             return Ok(());
         }
         if need == Need::Early && self.is_alive() {
-            // A login now could return the same token, which ends soon. After its end a login mints
-            // a new one.
+            // A login now could return the same token, which ends soon. After the end of that
+            // token, a login mints a new one.
             let detail = self.no_refresh().unwrap_or_else(|| {
                 let name = &self.shared.name;
                 match self.permit {
@@ -90,7 +91,7 @@ impl<R: Redeem> Refresher<R> {
         if self.shared.closing.load(Ordering::Relaxed) { Err(self.shared.shutting_down()) } else { Ok(()) }
     }
 
-    /// Whether a login follows a refresh that failed for `need`.
+    /// Whether a login may follow a failed refresh that was made for `need`.
     pub(super) fn may_log_in(&self, need: Need) -> bool {
         self.permit.is_some() && !(need == Need::Early && self.is_alive())
     }
@@ -105,7 +106,8 @@ impl<R: Redeem> Refresher<R> {
         let mut turn = permit.turn().await;
         // The credential may have been closed during the wait.
         self.may_go_on()?;
-        // Stored before the login is sent: a crash in between must not hide the attempt.
+        // The attempt is stored before the login is sent, so that a crash in between cannot hide
+        // it.
         match turn.begin().await {
             Ok(()) => self.blocked = None,
             Err(BeginError::Blocked(decision)) => {
@@ -147,7 +149,7 @@ impl<R: Redeem> Refresher<R> {
     async fn need_login(&mut self) -> Unavailable {
         if !matches!(self.blocked, Some(BlockReason::LoginNeeded)) {
             let name = &self.shared.name;
-            tracing::error!(credential = %name, "login needed: run `vbc-proxy login {name}`");
+            tracing::error!(credential = %name, "login needed: run `vbc-proxy login` with this credential");
         }
         let unavailable = self.block(BlockReason::LoginNeeded);
         let record = &mut self.stored.record;
@@ -219,7 +221,7 @@ impl<R: Redeem> Refresher<R> {
         if let Err(error) = &outcome
             && error.is_of_record()
         {
-            // The operator takes responsibility for the lost history.
+            // By unlocking, the operator accepts that the history is lost.
             outcome = permit.set_aside(&error.describe()).await;
         }
         let held = permit.decision() != LoginDecision::Allowed;
@@ -245,7 +247,7 @@ impl<R: Redeem> Refresher<R> {
 
 fn no_login(reason: &str) -> TokenError {
     not_begun(format!(
-        "{reason}, so no login was attempted: unrecorded attempts could lock the account. Free space, or change \
-         store.path"
+        "{reason}, so no login was attempted: unrecorded attempts could lock the account. Free space or make \
+         store.path writable"
     ))
 }

@@ -11,7 +11,7 @@ use crate::oauth::{AccessToken, Class, Grant, Issued, Redeem, TokenError};
 use vbc_base::clock::Timestamp;
 use vbc_base::random;
 
-/// Stands for the user of the current tokens if the server has not named one.
+/// Stands for the user of the current tokens if the server has not named that user.
 const NAMELESS: &str = "a user that the server did not name";
 
 /// The userinfo endpoint's time limit.
@@ -38,7 +38,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn redeem_code(&mut self, login: CodeLogin) -> Result<LoginSummary, LoginError> {
         let CodeLogin { code, redirect_uri, verifier } = login;
         self.unconfirmed_login = None;
-        // Checked before the code is spent, because it works only once.
+        // The store is checked before the code is spent, because a code works only once.
         self.read_record().await?;
         self.reserve().await.map_err(|error| LoginError::Unavailable(error.message))?;
         let grant = Grant::AuthorizationCode { code, redirect_uri, verifier };
@@ -67,7 +67,7 @@ impl<R: Redeem> Refresher<R> {
         match self.unconfirmed_login.take().filter(|login| login.is_current()) {
             Some(login) if login.number == number => {
                 let UnconfirmedLogin { mut issued, received, .. } = *login;
-                // The token has aged meanwhile.
+                // The token has aged while the login waited for confirmation.
                 issued.expires_in = issued.expires_in.saturating_sub(received.elapsed());
                 tracing::warn!(credential = %self.shared.name, "the login of another user was confirmed");
                 self.adopt_login(issued).await

@@ -21,7 +21,7 @@ impl<R: Redeem> Refresher<R> {
     pub(super) async fn redeem(&mut self, grant: &Grant) -> Result<Issued, TokenError> {
         self.reserve().await?;
         let started = Instant::now();
-        // A timed-out wait says something about one exchange only.
+        // A request that timed out waited for an earlier exchange, and says nothing about this one.
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
         let outcome = self.endpoint.redeem(grant).await;
         self.shared.waited_in_vain.store(false, Ordering::Relaxed);
@@ -44,8 +44,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Stores a token set, then publishes it. `presented` is the refresh token for which it was
-    /// issued, if any.
+    /// Stores a token set, then publishes it. `presented` is the refresh token for which the set
+    /// was issued, if any.
     pub(super) async fn adopt(&mut self, issued: Issued, presented: Option<&Secret>) {
         if let Some(presented) = presented {
             self.note_spent_seed(presented);
@@ -60,7 +60,7 @@ impl<R: Redeem> Refresher<R> {
         }
         let mut tokens = TokenSet::from_issued(issued, now, presented, record.tokens.as_ref());
         if presented.is_some() {
-            // A refresh always mints.
+            // A refresh always mints a new access token.
             record.full_lifetime = expires_in.as_secs();
         } else {
             if let Some(observed) = observe_issuance(record, &tokens, was_trusted) {
@@ -120,7 +120,7 @@ impl<R: Redeem> Refresher<R> {
         let until = block.next_attempt;
         tracing::error!(
             credential = %self.shared.name, next_attempt = %format_args!("{until:.0}"),
-            "the server rejects the application; retrying slowly, or immediately after its \
+            "the server rejects the application; retrying slowly, or immediately after the \
              configuration changes"
         );
         self.stored.record.application = Some(Box::new(block));
@@ -144,9 +144,9 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-/// How the server issues token sets, as far as a login that issued `tokens` shows it. `record` is
-/// the record before the login. `was_trusted` says whether its access token was alive and not known
-/// to be refused.
+/// How the server issues token sets, as far as the login that issued `tokens` shows; else `None`.
+/// `record` is the record before the login. `was_trusted` says whether the record's access token
+/// was alive and not known to be refused.
 fn observe_issuance(record: &Record, tokens: &TokenSet, was_trusted: bool) -> Option<Issuance> {
     let before = record.tokens.as_ref().filter(|_| was_trusted);
     if before.is_some_and(|before| before.access_token == tokens.access_token) {

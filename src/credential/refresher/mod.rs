@@ -55,11 +55,11 @@ enum Need {
 /// The state of the current access token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenState {
-    /// It is missing or has expired.
+    /// The token is missing or has expired.
     Dead,
-    /// It is alive, but the gateway refuses it.
+    /// The token is alive, but the gateway refuses it.
     Distrusted,
-    /// It is alive, and the gateway is not known to refuse it.
+    /// The token is alive, and the gateway is not known to refuse it.
     Trusted,
 }
 
@@ -67,7 +67,7 @@ enum TokenState {
 enum Event {
     /// A message from a request or an operator.
     Message(Message),
-    /// Something may be due.
+    /// The timer has ended, so something may be due.
     Tick,
     /// Every handle is dropped, or the credential is closed.
     Closed,
@@ -86,16 +86,16 @@ pub(super) struct Refresher<R> {
     token_revision: u64,
     /// A 401 named the token: tokens up to this revision are refused, and a replacement is due.
     distrusted: u64,
-    /// The revision of the last login of this process. The gateway is assumed to know its token at
-    /// once.
+    /// The revision of the last login of this process. The gateway is assumed to know the token of
+    /// a login from the start.
     logged_in: u64,
     refresh_at: Timestamp,
     /// When the access token ends by the monotonic clock.
     ends: Instant,
     /// The stored record notes that the refresh token was presented with an unknown outcome.
     noted_pending: bool,
-    /// The server's error text if it does not refresh tokens for this application. Kept until
-    /// unlock or restart.
+    /// The server's error text, if the server does not refresh tokens for this application. Kept
+    /// until unlock or restart.
     unsupported: Option<Box<str>>,
     published_at: Option<Instant>,
     backoff: Backoff,
@@ -109,9 +109,9 @@ pub(super) struct Refresher<R> {
     watch: ClockWatch,
     /// When storing an unsaved record is retried.
     save_at: Instant,
-    /// How often in a row storing has failed.
+    /// The number of times in a row that storing has failed.
     save_failures: u32,
-    /// How often in a row an exchange was due and was not made.
+    /// The number of times in a row that an exchange was due and was not made.
     idle_rounds: u32,
 }
 
@@ -222,11 +222,15 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// Moves all planned times along with a wall clock that was set back. Otherwise the refresh
-    /// token could expire on the server before the proxy's clock reaches its refresh. Call it
-    /// before a time of the changed clock is stored anywhere.
+    /// token could expire on the server before the proxy's clock reaches its refresh. Must be
+    /// called before a time of the changed clock is stored anywhere. Returns whether the clock was
+    /// set back.
     fn follow_clock(&mut self) -> bool {
         let Some(back) = self.watch.set_back(&self.clock) else { return false };
-        tracing::warn!(credential = %self.shared.name, seconds = back.as_secs(), "the clock was set back");
+        tracing::warn!(
+            credential = %self.shared.name, seconds = back.as_secs(),
+            "the clock was set back; moving all planned times back too"
+        );
         self.stored.set_back(back);
         self.refresh_at = earlier(self.refresh_at, back);
         self.not_before = earlier(self.not_before, back);
@@ -239,8 +243,8 @@ impl<R: Redeem> Refresher<R> {
         true
     }
 
-    /// Also persists the moved times. Otherwise a restart would treat the tokens as fresher than
-    /// they are.
+    /// Like [`follow_clock`](Self::follow_clock), but also persists the moved times. Otherwise a
+    /// restart would treat the tokens as fresher than they are.
     async fn follow_clock_and_save(&mut self) {
         if self.follow_clock() && self.stored.record.tokens.is_some() {
             self.save().await;
@@ -249,7 +253,7 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// Updates a block that came from the login guard. Credentials of one user share the guard, so
-    /// another credential or an operator may have changed it. Locks also end with time.
+    /// another credential or an operator may have changed its decision. Locks also end with time.
     fn recheck_block(&mut self) {
         let is_unreadable = self
             .permit

@@ -11,7 +11,7 @@ use crate::oauth::Redeem;
 use vbc_base::clock::{self, Timestamp};
 use vbc_base::random;
 
-/// How long a due exchange waits, on average, when another credential's goes first.
+/// How long a due exchange waits, on average, if the exchange of another credential goes first.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R: Redeem> Refresher<R> {
@@ -62,7 +62,7 @@ impl<R: Redeem> Refresher<R> {
             self.not_before = clock::after(now, TURN_AGAIN.mul_f64(0.5 + random::unit()));
             return;
         };
-        // The snapshot, the log and the metrics have the outcome.
+        // The result is ignored: the snapshot, the log and the metrics have the outcome.
         let _ = match self.token_state() {
             TokenState::Trusted => self.obtain(Need::Early).await,
             TokenState::Distrusted => self.force().await,
@@ -77,7 +77,8 @@ impl<R: Redeem> Refresher<R> {
         if is_idle {
             self.not_before = clock::after(self.now(), TURN_AGAIN);
         }
-        // A clock that was set ahead explains one round. More rounds mean a contradictory plan.
+        // A clock that was set ahead explains one idle round. More idle rounds mean that the plan
+        // contradicts itself.
         debug_assert!(self.idle_rounds < 5, "due, and not done: {:?}", self.blocked);
     }
 }

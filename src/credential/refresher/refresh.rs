@@ -1,4 +1,4 @@
-//! Presents a refresh token: notes that beforehand, and handles each outcome.
+//! Presents a refresh token. Stores a note before that, and handles each outcome.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::oauth::{Class, Grant, Issued, Redeem, TokenError};
 use vbc_base::clock;
 use vbc_base::secret::{Secret, fingerprint};
 
-/// The pause before an early refresh is retried because it could not be noted.
+/// How long an early refresh is postponed if the note about it could not be stored.
 const NOTE_AGAIN: Duration = Duration::from_secs(60);
 
 impl<R: Redeem> Refresher<R> {
     /// Exchanges the refresh token. Returns whether a usable token is available now; if not, a
     /// login is next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
-        // Twice: another process may have rotated a refused refresh token. The store then has its
-        // successor.
+        // The loop runs at most twice: if the refresh token is refused, another process may have
+        // rotated it. The store then has the successor.
         for _ in 0..2 {
             let Some(refresh_token) = self.refresh_token() else { break };
             self.may_go_on()?;
@@ -25,7 +25,8 @@ impl<R: Redeem> Refresher<R> {
                 return Err(self.failed(error).await);
             }
             let pending = self.stored.record.refresh_pending;
-            // The note protects a working access token. One that the gateway refuses needs none.
+            // The note protects a working access token. A token that the gateway refuses needs no
+            // note.
             if self.is_trusted() {
                 self.note_presented(need).await?;
             }
@@ -75,8 +76,8 @@ impl<R: Redeem> Refresher<R> {
     }
 
     /// Presents a refresh token. If the response is lost and no trusted access token is left,
-    /// presents it once more. A server that has already rotated it refuses it then, and the store
-    /// may have its successor.
+    /// presents it once more. A server that has already rotated the token then refuses it, and the
+    /// store may have the successor.
     ///
     /// `pending` is whether an earlier response was lost.
     async fn present(&mut self, refresh_token: &Secret, mut pending: bool) -> Result<Issued, TokenError> {
@@ -97,8 +98,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Notes in the store that the refresh token of a living access token will be presented next.
-    /// A crash in between then counts as a lost response.
+    /// Notes in the store that the refresh token of a living access token will be presented next. A
+    /// crash before the response then counts as a lost response.
     ///
     /// Fails if the note cannot be stored and no token is needed yet. The refresh token must not be
     /// presented then.
@@ -118,8 +119,8 @@ impl<R: Redeem> Refresher<R> {
         Ok(())
     }
 
-    /// Keeps a living access token after a lost response, and uses it to its end. A server that
-    /// detects reuse would end it if the refresh token were presented again.
+    /// Keeps a living access token after a lost response, and uses it to its end. If the refresh
+    /// token were presented again, a server that detects reuse would end the access token.
     async fn keep_living_token(&mut self, error: &TokenError) -> Result<bool, Unavailable> {
         tracing::warn!(
             credential = %self.shared.name, %error,
@@ -135,7 +136,8 @@ impl<R: Redeem> Refresher<R> {
         Err(self.unavailable(&detail, None))
     }
 
-    /// Whether these tokens belong to another user than the tokens that they would replace.
+    /// Whether these tokens belong to another user than the tokens that they would replace. False
+    /// if either user is unknown.
     pub(super) fn is_other_user(&self, issued: &Issued) -> bool {
         match (&self.stored.record.subject, &issued.subject) {
             (Some(expected), Some(found)) => !is_same_subject(expected, found),
@@ -196,7 +198,7 @@ impl<R: Redeem> Refresher<R> {
         !self.stored.record.refresh_pending && self.refresh_token().is_some()
     }
 
-    /// Whether some tokens serve requests or can be refreshed, as far as is known.
+    /// Whether the current tokens serve requests or can be refreshed, as far as is known.
     pub(super) fn has_living_tokens(&self) -> bool {
         let record = &self.stored.record;
         let Some(tokens) = record.tokens.as_ref().filter(|_| !record.login_needed) else { return false };
@@ -224,7 +226,7 @@ impl<R: Redeem> Refresher<R> {
         Some(format!("{reason}; {next}"))
     }
 
-    /// Why no refresh token can be used; `None` if it was merely refused or is missing.
+    /// Why no refresh token can be used; `None` if the token was merely refused or is missing.
     pub(super) fn why_not_refreshed(&self) -> Option<String> {
         if self.stored.record.other_subject.is_some() {
             return Some("a refresh returned tokens of another user, which are not used".to_owned());

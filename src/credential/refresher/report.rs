@@ -25,7 +25,7 @@ impl<R: Redeem> Refresher<R> {
         self.report();
     }
 
-    /// Publishes the token set with its times as they are now.
+    /// Publishes the token set with its current times.
     pub(super) fn publish_again(&self) {
         let Some(tokens) = &self.stored.record.tokens else { return };
         // The reader of token responses has checked that the token is a legal field value.
@@ -63,7 +63,7 @@ impl<R: Redeem> Refresher<R> {
         let tokens = self.stored.record.tokens.as_ref()?;
         match self.refresh_token() {
             Some(_) => Some(clock::after(tokens.refresh_issued_at, self.options.refresh_lifetime)),
-            // Without a refresh token the access token is the last one.
+            // Without a refresh token, the current access token is the last one.
             None => Some(tokens.expires_at),
         }
     }

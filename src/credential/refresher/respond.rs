@@ -1,7 +1,7 @@
 //! How the refresher handles each message.
 //!
-//! Sometimes an exchange for requests or operators must wait. All of them then wait for the same
-//! exchange. Those that have left are skipped.
+//! If an exchange must wait, the requests and operators that need it all wait for the same
+//! exchange. Those that have left by then are skipped.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Responds without an exchange: the credential is closed.
+    /// Responds without an exchange, because the credential is closed.
     pub(super) fn respond_at_end(&self, message: Message) {
         let ended = || self.shared.shutting_down();
         match message {
@@ -93,8 +93,8 @@ impl<R: Redeem> Refresher<R> {
         }
     }
 
-    /// Responds with the current bearer if it is newer. Otherwise it forces a refresh, which may
-    /// have to wait, and responds with its bearer.
+    /// Responds with the current bearer if it is newer than the refused one. Otherwise forces a
+    /// refresh, which may have to wait, and responds with the new bearer.
     pub(super) async fn replace(&mut self, request: NewerRequest) {
         if self.is_newer_than(request.refused) {
             return self.respond_newer(request, Ok(()));
@@ -116,7 +116,8 @@ impl<R: Redeem> Refresher<R> {
 
     fn respond_newer(&mut self, request: NewerRequest, outcome: Result<(), Unavailable>) {
         if outcome.is_err() && request.is_certain {
-            // Set before the response: the next request will be refused too and must find it.
+            // The distrust is noted before the response, because the next request will be refused
+            // too and must find the note.
             self.shared.distrust(request.refused);
             self.report();
         }
@@ -125,10 +126,12 @@ impl<R: Redeem> Refresher<R> {
         let _ = request.respond_to.send(bearer.map(|bearer| Replacement { bearer, fresh }));
     }
 
-    /// Whether a 401 that does not name the token may cost the present token.
+    /// Checks whether a refresh may put the current token at risk for a 401 that does not name the
+    /// token.
     ///
     /// After a lost response the refresh token may be spent. A server that detects its reuse would
-    /// revoke an access token that the gateway still accepts. Only a password could replace it.
+    /// revoke an access token that the gateway still accepts. Only a login with a password could
+    /// then replace that token.
     fn may_replace(&self) -> Result<(), Unavailable> {
         let is_at_risk = self.stored.record.refresh_pending && self.is_trusted() && self.permit.is_none();
         match self.no_refresh().filter(|_| is_at_risk) {
@@ -151,8 +154,8 @@ impl<R: Redeem> Refresher<R> {
         outcome
     }
 
-    /// Gets a new token set for an operator. An exchange that ended after the operator's request
-    /// counts.
+    /// Gets a new token set for an operator. An operator's exchange that was under way when this
+    /// operator asked also counts.
     pub(super) fn refresh_for_operator(&mut self, operated: u64, respond_to: RespondTo<()>) {
         let is_done = self.shared.operated.load(Ordering::Relaxed) > operated;
         let list = self.waiting_list.get_or_insert_default();
@@ -191,7 +194,7 @@ impl<R: Redeem> Refresher<R> {
         if list.newer.is_empty() {
             return;
         }
-        // Another refresh may have served some of them already.
+        // Another refresh may already have brought a newer token for some of the requests.
         let (served, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut list.newer)
             .into_iter()
             .partition(|request| self.is_newer_than(request.refused));

@@ -17,7 +17,7 @@ use vbc_base::secret::fingerprint;
 
 /// The first pause before storing an unsaved record is retried.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
-/// How often that pause doubles.
+/// How many times that pause doubles.
 const SAVE_DOUBLINGS: u32 = 4;
 
 pub(in crate::credential) async fn load_record(
@@ -27,7 +27,8 @@ pub(in crate::credential) async fn load_record(
 ) {
     let was_set_aside = stored.reload(options.login.is_some()).await;
     if was_set_aside && let Some(seed) = &options.seed {
-        // It is no longer known whether the seed is spent, and a login does not need it.
+        // It is no longer known whether the seed is spent. A login needs no seed, so the seed
+        // counts as spent.
         stored.record.spent_seed = Some(fingerprint(&[seed.expose()]));
         stored.save().await;
     }
@@ -36,7 +37,8 @@ pub(in crate::credential) async fn load_record(
     }
 }
 
-/// Moves the login history, which format 1 of the store kept with the credential.
+/// Moves the login history into the user's own record. Format 1 of the store kept the history with
+/// the credential.
 async fn move_login_history(stored: &mut StoredRecord, permit: &LoginPermit) {
     let Some(history) = stored.record.login_history.take() else { return };
     let mut turn = permit.turn().await;
@@ -56,7 +58,11 @@ pub(super) fn record_block(stored: &StoredRecord, options: &Options) -> Option<B
 }
 
 impl<R: Redeem> Refresher<R> {
-    /// Loads the record again if it could not be read. Returns whether it could be read now.
+    /// Loads the record again if an earlier read failed. Returns true if that was necessary and
+    /// succeeded.
+    ///
+    /// # Errors
+    /// The record still cannot be read.
     pub(super) async fn read_record(&mut self) -> Result<bool, Unavailable> {
         if self.stored.unreadable().is_none() {
             return Ok(false);

@@ -53,7 +53,7 @@ struct Shelf {
     unreadable: Mutex<HashMap<Key, Why>>,
     aside: Mutex<Vec<Key>>,
     full: AtomicBool,
-    /// Only reserved records are stored.
+    /// Whether only records with reserved space are stored.
     reserved_alone: AtomicBool,
 }
 
@@ -218,7 +218,7 @@ async fn a_refresh_token_is_not_spent_while_its_successor_could_not_be_stored() 
     let credential = world.start().await;
     let first = credential.bearer().await.unwrap();
     world.shelf.set_full(true);
-    // Past the early refresh the living token is still used.
+    // After the time of the early refresh, the living token is still used.
     tokio::time::sleep(HOUR * 3 / 4).await;
     assert_eq!(value(&credential), "Bearer access-1");
     assert!(credential.snapshot().usable);
@@ -274,7 +274,7 @@ async fn a_damaged_record_without_a_password_holds_its_credential_until_unlock()
             );
             tokio::time::sleep(Duration::from_secs(100)).await;
         }
-        // No grant is spent, and the record is not written over.
+        // No grant is spent, and the record is not overwritten.
         assert!(credential.redeem_code(code()).await.is_err());
         assert!(credential.unlock().await.unwrap_err().detail.contains("record default is "));
         assert!(credential.refresh().await.is_err());
@@ -305,7 +305,7 @@ async fn a_record_whose_key_is_lost_is_held_though_a_password_is_there_until_it_
     world.shelf.damage(own(), lost_key);
     let credential = world.start().await;
     let detail = trouble(&credential).await;
-    assert!(detail.contains("if it is lost, move the record away"), "{detail}");
+    assert!(detail.contains("if the key is lost, move the record away"), "{detail}");
     assert!(detail.contains("run `vbc-proxy unlock default` (the proxy then logs in)"), "{detail}");
     tokio::time::sleep(HOUR).await;
     assert!(world.calls().is_empty() && world.shelf.aside.lock().is_empty());

@@ -85,7 +85,7 @@ async fn adopting_a_set_that_somebody_else_stored_is_no_forced_refresh() {
     world.store.swap(&key, expected, &record).await.unwrap();
     let theirs = credential.replace(&first, Kind::Token).await.unwrap().bearer;
     assert_eq!((value(&theirs), credential.forced_refreshes()), ("Bearer theirs", 0));
-    // So the next forced refresh may begin immediately.
+    // Adopting a stored set does not delay the next forced refresh.
     assert_eq!(credential.forced_in(), Duration::ZERO);
 }
 
@@ -104,7 +104,7 @@ async fn a_bearer_of_a_refresh_is_new_for_two_seconds_and_one_of_a_login_is_not(
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_millis(500));
-    // Also if the clock is set back.
+    // A clock that is set back does not make the wait longer.
     world.clock.shift(SignedDuration::from_secs(-86_400));
     assert_eq!(stored.new_for(world.clock.now()), Duration::from_secs(2));
 }
@@ -128,7 +128,7 @@ async fn operators_who_wait_share_one_exchange_and_an_unlock_is_not_queued_after
         let credential = credential.clone();
         async move { credential.unlock().await }
     });
-    // Most of them have left before it is done.
+    // Most operators have left before the exchange is done.
     operators[..150].iter().for_each(|operator| operator.abort());
     gate.add_permits(1);
     assert!(!unlock.await.unwrap().unwrap());
@@ -208,10 +208,10 @@ async fn a_token_that_is_accepted_after_all_is_usable_at_once() {
     assert!(credential.doubts(&first));
     credential.trust(&first);
     assert!(credential.snapshot().usable);
-    // Another path that refuses it says nothing about the token.
+    // A 401 on another path says nothing about the token.
     credential.distrust(&first);
     assert!(credential.snapshot().usable);
-    // A failed replacement does.
+    // A failed replacement shows that the gateway refuses the token.
     credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(!credential.snapshot().usable);
 }

@@ -105,7 +105,7 @@ impl World {
         self.begin("default", &self.guards()).await
     }
 
-    /// Runs for `time` under steady requests. Returns the outcome of the last one.
+    /// Runs for `time` under steady requests. Returns the outcome of the last request.
     async fn live(&self, time: Duration) -> Result<(), Unavailable> {
         let life = self.start().await;
         let end = Instant::now() + time;

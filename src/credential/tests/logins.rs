@@ -92,7 +92,7 @@ async fn a_code_credential_lives_on_its_seed_and_then_needs_a_login() {
     assert!(error.detail.contains("login needed"), "{error}");
     assert!(credential.snapshot().login_needed);
     drop(credential);
-    // The spent seed is not presented again after a restart; a new one is.
+    // The spent seed is not presented again after a restart; a new seed is.
     let credential = world.start().await;
     let stored = credential.bearer().await.unwrap();
     credential.replace(&stored, Kind::Token).await.unwrap_err();

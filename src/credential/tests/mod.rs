@@ -347,7 +347,7 @@ async fn a_token_that_the_gateway_refuses_is_not_usable_and_is_replaced_unasked(
     let first = credential.bearer().await.unwrap();
     credential.replace(&first, Kind::Token).await.unwrap_err();
     assert!(!credential.snapshot().usable);
-    // Forced refreshes are two seconds apart, unasked ones too.
+    // Forced refreshes are two seconds apart, including scheduled ones.
     tokio::time::sleep(Duration::from_millis(1900)).await;
     assert!(!credential.snapshot().usable);
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -396,7 +396,7 @@ async fn only_the_first_requests_wait_for_a_token_endpoint_that_hangs_from_the_b
 
 #[test]
 fn a_credential_at_rest_is_small() {
-    // There may be ten thousand of them.
+    // There may be ten thousand credentials, so each must stay small.
     for (what, size, limit) in [
         ("Refresher", size_of::<Refresher<crate::oauth::Endpoint>>(), 880),
         ("Shared", size_of::<Shared>(), 632),

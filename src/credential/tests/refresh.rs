@@ -155,7 +155,7 @@ async fn after_a_lost_response_a_401_that_names_nothing_does_not_cost_the_token_
     }
     assert_eq!(world.script.calls().len(), 2);
     assert!(credential.snapshot().usable);
-    // A 401 that names the token does.
+    // A 401 that names the token justifies that risk.
     credential.replace(&first, Kind::Token).await.unwrap();
     assert_eq!(world.script.calls()[2..], ["refresh refresh-1"]);
 }

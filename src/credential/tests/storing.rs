@@ -19,7 +19,7 @@ async fn a_token_set_is_stored_before_it_is_published() {
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_cannot_be_stored_is_used_said_to_be_unsaved_and_stored_later() {
-    // For any duration of the failure, with requests and without.
+    // The failure lasts for any time, with requests and without.
     for (minutes, asked) in [(0, false), (10, false), (10, true)] {
         let world = World::new(Script::default());
         let store = witness(&world);

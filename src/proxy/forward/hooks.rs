@@ -17,10 +17,10 @@ use vbc_http::headers::Survey;
 use vbc_http::problem::Problem;
 use vbc_http::{Abort, Incoming};
 
-/// Marks responses that a fault has touched, with the numbers of its rules.
+/// Marks responses that faults have touched. The value has the numbers of the faults' rules.
 const FAULT: HeaderName = HeaderName::from_static("vbc-proxy-fault");
 
-/// Marks responses from a cassette, with the number of the record.
+/// Marks responses from a cassette. The value is the number of the record.
 const RECORD: HeaderName = HeaderName::from_static("vbc-proxy-record");
 
 /// The hooks of all requests.
@@ -124,7 +124,7 @@ impl Connection {
         respond(self, request, line, None).await
     }
 
-    /// The beginning of links in the response.
+    /// The prefix that replaces the upstream's origin in the links of the response.
     fn base(&self, request: &Request<Incoming>) -> String {
         let host = request.headers().get(header::HOST);
         let links = self.proxy.links.as_ref();
@@ -136,7 +136,7 @@ impl Connection {
         format!("{}://{}", self.scheme, authority.or(host).unwrap_or_default())
     }
 
-    /// Reports the bearer to the recorder, which hides it if the upstream repeats it.
+    /// Reports the bearer to the recorder, which hides the bearer if the upstream repeats it.
     fn hide_bearer(&self, recorder: &Recorder) {
         let mut reader = self.proxy.bearer.borrow_mut();
         if let Some(bearer) = reader.cached().and_then(|bearer| bearer.value.to_str().ok()) {
@@ -180,8 +180,8 @@ impl Connection {
         }
     }
 
-    /// Applies the faults that hit a request. Forwards it unless a fault resets the connection or
-    /// responds.
+    /// Applies the faults that hit a request. Forwards the request unless a fault resets the
+    /// connection or responds.
     async fn inject(
         &self,
         hooks: &Hooks,

@@ -35,7 +35,7 @@ const TURN: usize = 256 * 1024;
 pub(in crate::proxy) struct RewrittenBody<B> {
     /// Bytes that have been read and not handed on.
     pieces: KeptBytes,
-    /// The memory of `pieces`.
+    /// The part of the memory budget that `pieces` uses.
     share: Share,
     /// The unread rest. `None` once it has ended.
     rest: Option<B>,
@@ -106,7 +106,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
         self.rest.is_none() && self.last.is_none()
     }
 
-    /// Whether it ended with an error.
+    /// Whether the body ended with an error.
     pub(super) fn is_broken(&self) -> bool {
         matches!(self.last, Some(Err(_)))
     }
@@ -231,7 +231,8 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
                         return Poll::Pending;
                     };
                     match (piece, &through.decoder) {
-                        // The bytes held back of a body that was cut short are dropped.
+                        // The body was cut short, so the bytes that the scanner holds back are
+                        // dropped.
                         (None, _) if self.is_broken() => return Poll::Ready(None),
                         (Some(piece), Some(decoder)) => {
                             turn += piece.len();
@@ -262,7 +263,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> RewrittenBody<B> {
     }
 }
 
-/// The inputs of a decoder that make up a block.
+/// Splits a block into pieces of input for a decoder.
 fn portions(block: &Bytes) -> impl Iterator<Item = Bytes> {
     (0..block.len()).step_by(PORTION).map(|at| block.slice(at..block.len().min(at + PORTION)))
 }

@@ -43,7 +43,7 @@ impl Coding {
 pub(super) enum Step {
     /// A piece of output.
     Data(Bytes),
-    /// It needs more input.
+    /// The decoder needs more input.
     Hungry,
     /// The coding has ended.
     End,
@@ -60,7 +60,8 @@ pub(super) struct Decoder {
 }
 
 enum Kind {
-    /// `deflate` should be wrapped in zlib, but some senders omit that. The first byte decides.
+    /// `deflate` data should have a zlib wrapper, but some senders omit it. The first byte shows
+    /// which.
     Unknown,
     Gzip(MultiGzDecoder<Source>),
     Zlib(ZlibDecoder<Source>),
@@ -84,7 +85,7 @@ impl Decoder {
         }
     }
 
-    /// There is no more input.
+    /// Notes that there is no more input.
     pub(super) fn finish(&self) {
         self.queue.borrow_mut().ended = true;
     }

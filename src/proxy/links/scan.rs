@@ -4,8 +4,9 @@
 //! A link is a string value that begins with such a URL. A URL inside a longer text stays
 //! unchanged, and so does a key.
 //!
-//! JSON is not parsed. Valid JSON has no backslash outside strings. So a quote that follows no
-//! backslash and is followed by `h` always begins a string. Invalid JSON passes, changed or not.
+//! JSON is not parsed. Valid JSON has no backslash outside strings. So a quote with no backslash
+//! before it and an `h` after it always begins a string. Invalid JSON is passed on too, but the
+//! links in it may stay unchanged.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -50,7 +51,7 @@ impl Scanner {
         self.run(text, true).changed
     }
 
-    /// Whether there was a link.
+    /// Whether a link has been found so far.
     pub(super) fn found(&self) -> bool {
         self.found
     }
@@ -147,7 +148,8 @@ impl Scanner {
     }
 }
 
-/// Whether a colon follows the string whose rest this is. `None` if more bytes are needed.
+/// Whether a string is a key, that is, whether a colon follows it. `rest` is the rest of the string
+/// and the text after it. `None` if more bytes are needed.
 fn is_key(mut rest: &[u8]) -> Option<bool> {
     loop {
         let at = memchr2(b'"', b'\\', rest)?;
@@ -160,8 +162,8 @@ fn is_key(mut rest: &[u8]) -> Option<bool> {
     Some(*rest.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))? == b':')
 }
 
-/// Finds the next string that may begin with a URL, in upper or lower case. Each match is searched
-/// for only once.
+/// Finds the next string that may begin with a URL: one that begins with `h` or `H`. Keeps the next
+/// match of each letter, so that no text is searched twice.
 struct Next<'a> {
     text: &'a [u8],
     found: [Option<usize>; 2],

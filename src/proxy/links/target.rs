@@ -8,13 +8,13 @@ use crate::config;
 /// The upstream as it appears in URLs: with http or https, and with its port unless that is the
 /// default.
 pub(in crate::proxy) struct Target {
-    /// In lower case.
+    /// The host, in lower case.
     host: Vec<u8>,
     port: u16,
     /// Whether `port` is the default of the upstream's scheme. Then it may be omitted, and the
     /// other scheme is recognized too.
     default: bool,
-    /// Find the beginnings of JSON strings that may be a URL.
+    /// Searchers for the beginnings of JSON strings that may be URLs.
     pub(super) quoted: [Finder<'static>; 2],
 }
 
@@ -42,7 +42,7 @@ impl Slash {
 /// Why a text does not begin with a URL of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mismatch {
-    /// It begins with something else.
+    /// The text begins with something else.
     Other,
     /// More of the text is needed.
     Incomplete,
@@ -95,7 +95,7 @@ impl Cursor<'_> {
         self.expect(b"u002f").map(|()| Slash::Unicode)
     }
 
-    /// The digits after a colon; empty without a colon or digits.
+    /// The digits of the port, after a colon. Empty if there is no colon or no digit.
     fn port(&mut self) -> Result<&[u8], Mismatch> {
         let start = self.at + 1;
         if !self.take(b':')? {
@@ -110,7 +110,7 @@ impl Cursor<'_> {
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
-    /// Checks that the authority ends here. Otherwise it is a longer host, or a user name.
+    /// Checks that the authority ends here. Otherwise the text is a longer host, or a user name.
     fn ends(&mut self) -> Result<(), Mismatch> {
         match self.peek()? {
             b'/' | b'?' | b'#' | b'"' => Ok(()),
@@ -237,7 +237,7 @@ mod tests {
         assert!(is_link(&local, "http://127.0.0.1:8090/a") && is_link(&local, "https://127.0.0.1:8090/a"));
         let six = target(false, "[::1]:8090");
         assert!(is_link(&six, "http://[::1]:8090/a") && !is_link(&six, "http://[::1]/a"));
-        // The port is the default of the other scheme only.
+        // Port 80 is the default of the other scheme only.
         let odd = target(true, "api.test:80");
         assert!(is_link(&odd, "http://api.test/a") && !is_link(&odd, "https://api.test/a"));
     }

@@ -1,9 +1,8 @@
 //! Validators of bodies that may be changed (RFC 9110 §8.8).
 //!
-//! A strong `ETag` promises the upstream's bytes. Where they may be changed on the way, `"x"`
-//! becomes `W/"x"`. A client that then sends `If-Match: W/"x"` means the upstream's `"x"`.
-//! `If-None-Match` compares weakly, and a weak tag in `If-Range` never matches, so both are
-//! forwarded unchanged.
+//! A strong `ETag` promises the upstream's bytes. Where the proxy may change them, `"x"` becomes
+//! `W/"x"`. A client that then sends `If-Match: W/"x"` means the upstream's `"x"`. `If-None-Match`
+//! compares weakly, and a weak tag in `If-Range` never matches, so both are forwarded unchanged.
 
 use http::header::{self, Entry, HeaderMap, HeaderValue};
 use http::{Method, Request};
@@ -30,15 +29,15 @@ impl Conditions {
         Self { to_head, known: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect() }
     }
 
-    /// Whether it is a HEAD.
+    /// Whether the request is a HEAD.
     pub(super) fn is_head(&self) -> bool {
         self.to_head
     }
 
     /// Whether a 304 with these headers belongs to a body that may have been changed.
     ///
-    /// Most 304s have no `Content-Type`. Then the client's tag decides: the tag of a body that
-    /// could be changed is weak.
+    /// Most 304s have no `Content-Type`. Then the client's tag decides: the proxy has weakened the
+    /// tag of every body that it may change.
     #[cold]
     pub(super) fn owns_304(&self, is_json: bool, headers: &HeaderMap) -> bool {
         if headers.contains_key(header::CONTENT_TYPE) {

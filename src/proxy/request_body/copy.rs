@@ -78,7 +78,8 @@ impl Copy {
         }
     }
 
-    /// The next piece of the copy. `None` if the attempt continues with the client's next piece.
+    /// The next piece of the copy. `None` if the attempt has read the whole copy, and continues
+    /// with the client's next piece.
     pub(super) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,

@@ -3,11 +3,11 @@
 /// Why there is no copy of a request body. [`why`](Self::why) is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum ReplayLoss {
-    /// It is larger than `retry.memory`, and `retry.disk` is off.
+    /// The body is larger than `retry.memory`, and `retry.disk` is off.
     OverMemory,
-    /// It is larger than `retry.disk`.
+    /// The body is larger than `retry.disk`.
     OverDisk,
-    /// The bodies of all requests are larger than `retry.disk_total`.
+    /// The copies of all requests together would be larger than `retry.disk_total`.
     DiskFull,
     /// The file could not be written, or not fast enough.
     DiskFailed,

@@ -57,7 +57,7 @@ struct Source {
     /// The largest body that is kept in memory.
     memory: u64,
     disk: Rc<Disk>,
-    /// A retry may need the copy.
+    /// Whether a retry may need the copy.
     wanted: bool,
     sending: Sending,
 }
@@ -87,7 +87,7 @@ enum ClientState {
 
 /// The latest attempt to send a body.
 struct Sending {
-    /// Counts from 1. Earlier attempts must not read on.
+    /// The number of the attempt, from 1. Earlier attempts must not read any further.
     number: u32,
     state: SendingState,
     /// When the last piece was handed on or written.
@@ -169,7 +169,7 @@ impl RequestBody {
     }
 
     /// Whether to send `Expect: 100-continue` before this body. True for a body larger than
-    /// `retry.memory`, and for one of unknown length if the client waits for a 100 too.
+    /// `retry.memory`, and for a body of unknown length if the client waits for a 100 too.
     pub(super) fn is_worth_asking(&self, client_waits: bool) -> bool {
         self.source().is_some_and(|source| {
             !source.client.has_ended()
@@ -202,8 +202,8 @@ impl RequestBody {
         self.source().is_none_or(|source| source.is_sent())
     }
 
-    /// Whether the upstream has taken everything that the client has sent so far. The deadline for
-    /// more is the client connection's.
+    /// Whether the upstream has taken everything that the client has sent so far. The client
+    /// connection's own deadline then limits the wait for more.
     pub(super) fn is_starved(&self) -> bool {
         self.source().is_some_and(|source| matches!(source.sending.state, SendingState::Starved))
     }
@@ -305,7 +305,8 @@ impl Source {
             self.copy = Copy::Lost(ReplayLoss::Done);
         }
         if let ClientState::Failed(failure) = self.client.state {
-            // Another poll after a failure would look like the end of the body.
+            // Polling the client's body again after its failure would look like the end of the
+            // body.
             return Poll::Ready(Some(Err(failure.into())));
         }
         self.sending.state = SendingState::Flowing;
@@ -321,7 +322,8 @@ impl Source {
     }
 }
 
-/// Why the client's side failed: a refusal, if there is one among the causes.
+/// Why the client's body failed: the [`RequestRejection`] among the causes if there is one, else
+/// `CutShort`.
 fn client_failure(error: &(dyn StdError + 'static)) -> BodyFailure {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -34,8 +34,8 @@ const BUFFER: usize = 256 * 1024;
 /// How long an upload waits for a write. If the disk is slower, the copy is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a failed disk is not used. During that time no request waits for it, and no jobs queue
-/// up after one that hangs.
+/// How long a failed disk is not used. During that time no request waits for the disk, and no jobs
+/// queue up after a job that hangs.
 const DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Opens a file without a name in a directory.
@@ -95,15 +95,15 @@ fn unnamed(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The file, and the space reserved for it. The last user releases the space. That may be a write
-/// that outlives its request.
+/// The file, and the space reserved for it. Dropping the last reference releases the space. A write
+/// that outlives its request may hold that reference.
 struct Backing {
     directory: PathBuf,
     open: Open,
     file: OnceLock<File>,
     reserved: AtomicI64,
     used: Gauge,
-    /// Dropped after the file that needs it.
+    /// Dropped after `file`, which needs the descriptor.
     _descriptor: Descriptor,
 }
 
@@ -142,7 +142,7 @@ impl Backing {
 
     /// Reads `length` bytes at this position. Blocks.
     fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
-        let file = self.file.get().ok_or(io::ErrorKind::NotFound)?;
+        let file = self.file.get().ok_or_else(|| io::Error::other("nothing was written yet"))?;
         let mut buffer = vec![0; length];
         file.read_exact_at(&mut buffer, at)?;
         Ok(buffer.into())
@@ -246,7 +246,7 @@ impl Spool {
         Poll::Ready(Ok(()))
     }
 
-    /// The bytes at `at`, as many as one read gives.
+    /// The bytes from `at` on, as many as one read returns.
     ///
     /// # Errors
     ///

@@ -71,7 +71,7 @@ async fn the_total_counts_for_all_and_is_given_back() {
     let mut second = begun(&disk, &[]).unwrap();
     assert_eq!(second.push(&piece(2)), Err(ReplayLoss::DiskFull));
     assert_eq!(disk.used.get(), 200_000);
-    // A write under way keeps its space.
+    // A write that is still running keeps its space.
     poll_fn(|cx| first.poll_job(cx)).await.unwrap();
     drop(first);
     poll_fn(|cx| second.poll_capacity(cx)).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_directory_that_is_gone_is_an_error_and_gives_its_space_back() {
     assert_eq!(disk.used.get(), 0);
 }
 
-/// Keeps pieces, beginning in memory, until the copy is lost or there are `most` of them.
+/// Adds pieces to a copy that begins in memory, until the copy is lost or has `most` pieces.
 async fn keep(disk: &Rc<Disk>, most: usize) -> Copy {
     let mut copy = Copy::new(0, 1, disk);
     for number in 0..most {

@@ -1,4 +1,4 @@
-//! Attempts without a response, and whether another may follow.
+//! Attempts that got no response, and whether another attempt may follow.
 
 use super::Head;
 use super::error::UpstreamError;
@@ -9,17 +9,17 @@ pub(super) enum FailedAttempt {
     /// The attempt does not count: the pooled connection was already closed, or the upstream
     /// refused only the expectation. The body is untouched and is sent again.
     Uncounted(AttemptBody),
-    /// The upstream has not processed the request, so even one that is not idempotent is sent once
-    /// more. The body is here if nothing has been taken from it.
+    /// The upstream has not processed the request, so even a request that is not idempotent is sent
+    /// once more. Contains the body if nothing has been read from it.
     Unprocessed(Failure, Option<AttemptBody>),
     /// A reused connection ended before the first byte of a response. The upstream may have
-    /// processed the request, so only an idempotent one is sent once more.
+    /// processed the request, so only an idempotent request is sent once more.
     Unanswered(Failure),
     /// The request must not be sent again.
     Final(UpstreamError),
 }
 
-/// The failure of an attempt after which another may follow.
+/// The failure of an attempt that another attempt may follow.
 pub(super) struct Failure {
     pub(super) error: UpstreamError,
     /// The number of the HTTP/2 connection, which the next attempt avoids.
@@ -32,7 +32,7 @@ impl From<UpstreamError> for FailedAttempt {
     }
 }
 
-/// Allows a request that got no response one more attempt at most.
+/// Allows at most one more attempt for a request that got no response.
 #[derive(Default)]
 pub(super) struct Resend {
     used: bool,
@@ -41,7 +41,7 @@ pub(super) struct Resend {
 }
 
 impl Resend {
-    /// If set, the next attempt uses neither a used HTTP/1.1 connection nor the HTTP/2 connection
+    /// If set, the next attempt uses neither a pooled HTTP/1.1 connection nor the HTTP/2 connection
     /// with this number.
     pub(super) fn avoids(&self) -> Option<u64> {
         self.avoids

@@ -29,12 +29,12 @@ pub(in crate::proxy) enum UpstreamBody {
 pub(in crate::proxy) struct StreamedBody {
     pub(super) connection: ConnectionBody,
     pub(super) idle_timeout: Duration,
-    /// When the pending read began.
+    /// When the pending read began. `None` if no read is pending.
     pub(super) waiting_since: Option<Instant>,
     pub(super) timer: Rc<LazyTimer>,
 }
 
-/// A body as its connection reads it.
+/// The streamed body, by the HTTP version of its connection.
 pub(super) enum ConnectionBody {
     /// Over HTTP/1.1.
     H1(h1::StreamedBody),

@@ -18,8 +18,9 @@ use crate::config::{self, UpstreamHttp};
 use vbc_http::ReadinessCache;
 use vbc_http::descriptors;
 
-/// The kernel's receive buffer of a connection, in bytes. HTTP/1.1 gets a larger one once a
-/// response is read in large pieces. For HTTP/2 the window of each stream is the limit.
+/// The kernel's receive buffer of a connection, in bytes. An HTTP/1.1 connection gets a larger
+/// buffer once a response is read in large pieces. An HTTP/2 connection has the larger buffer from
+/// the start, because the window of each stream is the limit.
 const RECEIVE_BUFFER: u32 = 128 * 1024;
 const RECEIVE_BUFFER_H2: usize = 512 * 1024;
 
@@ -42,7 +43,7 @@ pub(super) struct Dialer {
 }
 
 struct Tls {
-    /// Offers the versions that `upstream.http` allows.
+    /// Offers the HTTP versions that `upstream.http` allows.
     connector: TlsConnector,
     /// Offers only HTTP/1.1.
     h1: TlsConnector,
@@ -55,7 +56,7 @@ impl Tls {
         // The configuration has checked the authority. An invalid name would fail the handshake.
         let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into()));
         let (h2, h1) = (b"h2".to_vec(), b"http/1.1".to_vec());
-        // All threads share the sessions that can be resumed.
+        // The clones share one cache of TLS sessions, across all threads.
         let offering = |protocols| {
             let mut tls = tls.clone();
             tls.alpn_protocols = protocols;
@@ -105,8 +106,8 @@ impl Dialer {
         self.http == UpstreamHttp::H2
     }
 
-    /// Opens a connection. If TLS fails, that is a warning if the connection `is_wanted`, else a
-    /// debug message.
+    /// Opens a connection. If TLS fails, logs a warning if a request waits for the connection
+    /// (`is_wanted`), else a debug message.
     pub(super) async fn dial(&self, is_wanted: impl Fn() -> bool) -> Result<NewConnection, UpstreamError> {
         let (stream, open) = self.reach().await?;
         let Some(tls) = &self.tls else {
@@ -144,7 +145,8 @@ impl Dialer {
         let port = self.origin.authority.port_u16().unwrap_or(if self.origin.tls { 443 } else { 80 });
         let addresses = tokio::net::lookup_host((host, port)).await.map_err(|_| UpstreamError::Dns)?;
         let addresses: Vec<_> = addresses.collect();
-        // The addresses share the time, so that one that drops every packet does not use it up.
+        // The addresses share the connect timeout. Otherwise one address that drops every packet
+        // would use up all the time.
         let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
         let mut failure = UpstreamError::Dns;
         for address in addresses {
@@ -173,7 +175,8 @@ fn over_h2(stream: impl h1::Stream + 'static, open: Open) -> NewConnection {
     NewConnection::H2(Box::new(stream), open)
 }
 
-/// Connects with a bounded receive buffer: bytes that a client does not read stay at the upstream.
+/// Connects with a bounded receive buffer, so that bytes that a client does not read stay at the
+/// upstream.
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);

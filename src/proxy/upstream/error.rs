@@ -28,7 +28,10 @@ pub(in crate::proxy) enum UpstreamError {
     NoHttp2,
     #[error("TLS with the upstream failed; the log of the proxy has the reason")]
     TlsProtocol,
-    #[error("the upstream's certificate is not trusted; set upstream.ca_file to the roots that sign it")]
+    #[error(
+        "the upstream's certificate was rejected; the log of the proxy has the reason. For a private authority, \
+         set upstream.ca_file"
+    )]
     TlsCertificate,
     #[error("the upstream did not accept a connection within upstream.connect_timeout")]
     ConnectTimeout,
@@ -65,8 +68,9 @@ pub(super) fn tls_error(error: &io::Error, pinned_to_h2: bool, wanted: bool) -> 
     }
 }
 
-/// The error of a stream. A stream that the peer reset or closed was cut short. An error of h2
-/// itself means that the peer sent invalid HTTP.
+/// The error for a failed HTTP/2 stream: `Terminated` if the peer reset the stream or the
+/// connection ended. An error that h2 itself found means that the peer sent invalid HTTP:
+/// `Protocol`.
 pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
     if error.is_io() || error.is_remote() {
         return UpstreamError::Terminated;
@@ -79,8 +83,8 @@ pub(super) fn stream_error(error: &h2::Error) -> UpstreamError {
 
 /// Whether the peer reports that it has not processed the request (RFC 9113 §8.7).
 ///
-/// A stream fails with a remote GOAWAY only if its number is above the last one that the peer
-/// processes. Other streams fail with an I/O error when the connection ends.
+/// A stream fails with a remote GOAWAY only if the stream's number is above the last number that
+/// the peer will process. Other streams fail with an I/O error when the connection ends.
 pub(super) fn is_unprocessed(error: &h2::Error) -> bool {
     error.is_remote()
         && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))

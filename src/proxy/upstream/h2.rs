@@ -17,7 +17,8 @@ use crate::proxy::BoxError;
 use crate::proxy::request_body::AttemptBody;
 use vbc_http::headers;
 
-/// Pieces below this size are merged, up to about the usual size of a frame.
+/// Upload pieces below this many bytes are merged. A merged piece has about [`MERGED`] bytes at
+/// most, the usual size of a frame.
 const SMALL: usize = 1024;
 const MERGED: usize = 16 * 1024;
 
@@ -30,7 +31,7 @@ pub(super) struct Exchange {
     lease: Lease,
 }
 
-/// Why there is no head of a response.
+/// Why no head of a response arrived.
 pub(super) enum Stopped {
     /// The stream failed.
     Stream(h2::Error),
@@ -69,7 +70,7 @@ impl Exchange {
             match upload.poll(cx) {
                 Poll::Ready(UploadEnd::Whole) => self.upload = None,
                 Poll::Ready(UploadEnd::CutShort) => return Poll::Ready(Err(Stopped::Body)),
-                // The response has the reason why the upstream wants no more.
+                // The response will say why the upstream wants no more of the body.
                 Poll::Ready(UploadEnd::Unwanted) | Poll::Pending => {}
             }
         }
@@ -77,7 +78,7 @@ impl Exchange {
     }
 
     /// The response. The rest of the upload continues in its own task, because some clients read
-    /// only after they have sent everything.
+    /// the response only after they have sent the whole request.
     pub(super) fn into_response(
         self,
         head: Response<RecvStream>,
@@ -130,7 +131,8 @@ impl Exchange {
     }
 }
 
-/// The announced length of a body. h2 checks the body against it, but reads only one line.
+/// The announced length of a body. `None` if no length is announced. h2 checks the body against one
+/// `Content-Length` line only, so further lines must agree here.
 fn announced(headers: &HeaderMap) -> Result<Option<u64>, UpstreamError> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(None) };
@@ -147,9 +149,9 @@ struct Upload {
     body: AttemptBody,
     /// A piece that waits for the upstream's window.
     piece: Bytes,
-    /// The frame that followed merged pieces.
+    /// The frame that followed merged pieces. The inner `None` is the end of the body.
     following: Option<Option<Result<Frame<Bytes>, BoxError>>>,
-    /// Something has been taken from `body`.
+    /// Whether something has been taken from `body`.
     begun: bool,
 }
 
@@ -213,8 +215,9 @@ impl Upload {
         }
     }
 
-    /// The next piece to send. A small piece is merged with the pieces that follow it. For each
-    /// piece h2 queues a frame, whose hundreds of bytes its limit does not count.
+    /// The next piece to send. A small piece is merged with the pieces that follow it. h2 queues a
+    /// frame for each piece. A queued frame costs hundreds of bytes that h2's buffer limit does not
+    /// count.
     fn merged(&mut self, cx: &mut Context<'_>, first: Bytes) -> Bytes {
         if first.len() >= SMALL {
             return first;
@@ -223,7 +226,7 @@ impl Upload {
         while merged.len() < MERGED && !self.body.is_end_stream() {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => {
-                    // There is a piece to send, so this is no wait for the client.
+                    // There is already a piece to send, so the upload does not wait for the client.
                     self.body.has_enough();
                     break;
                 }
@@ -249,7 +252,7 @@ impl Upload {
     }
 }
 
-/// The body of a response. Dropped before its end, it resets the stream.
+/// The body of a response. Dropping it before its end resets the stream.
 pub(super) struct StreamedBody {
     /// The rest of the announced length.
     left: Option<u64>,
@@ -301,7 +304,8 @@ impl OpenStream {
         if !self.in_trailers {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // The piece is passed on, so the upstream may send as many bytes again.
+                    // The piece is passed on, so the upstream may send the same number of bytes
+                    // again.
                     let _ = self.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }

@@ -12,7 +12,7 @@ pub(in crate::proxy) struct Head {
     pub(in crate::proxy) uri: Uri,
     /// Path and query as the client sent them, if a URI cannot carry them.
     pub(in crate::proxy) raw_target: Option<Box<RawTarget>>,
-    /// The client's fields, stripped. `Host` and `Authorization` among them are not sent.
+    /// The client's fields after stripping. A `Host` or `Authorization` among them is not sent.
     pub(in crate::proxy) headers: HeaderMap,
     /// Sent as `Authorization`.
     pub(in crate::proxy) bearer: Bearer,
@@ -30,7 +30,8 @@ impl Head {
         self.upgrade || self.raw_target.is_some()
     }
 
-    /// Whether the method may be repeated (RFC 9110 §9.2.2). An unknown method may place a call.
+    /// Whether the method may be repeated (RFC 9110 §9.2.2). An unknown method must not: it could
+    /// place a phone call.
     pub(super) fn is_idempotent(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
     }
@@ -43,7 +44,7 @@ impl Head {
         uri.scheme = Some(if origin.tls { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
         uri.authority = Some(origin.authority.clone());
         uri.path_and_query = self.uri.path_and_query().cloned();
-        // Cannot fail: all three parts are there.
+        // This cannot fail, because all three parts are there.
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();

@@ -59,14 +59,14 @@ pub(super) struct Upstream {
     expect_timeout: Duration,
     /// No `Expect` is sent before this time.
     expectations_paused: Cell<Option<Instant>>,
-    /// `Via` for requests of HTTP/1.1, HTTP/1.0 and HTTP/2.
+    /// The `Via` values for requests that clients send over HTTP/1.1, HTTP/1.0 and HTTP/2.
     via: [HeaderValue; 3],
     /// The proxy's own lines of an HTTP/1.1 head: `Host`, and `Via` for each client version.
     own_lines: [Vec<u8>; 3],
     pools: Rc<Pools>,
 }
 
-/// The index into `via` and `own_lines` for a request of this HTTP version.
+/// The index into `via` and `own_lines` for a client's request of this HTTP version.
 fn via_of(version: Version) -> usize {
     match version {
         Version::HTTP_10 => 1,
@@ -90,7 +90,7 @@ impl Upstream {
             own_lines: names
                 .each_ref()
                 .map(|via| format!("host: {authority}\r\nvia: {via}\r\n").into_bytes()),
-            // The proxy's name is a legal field value.
+            // The fallback is never used: the proxy's name is a legal field value.
             via: names
                 .map(|via| HeaderValue::try_from(via).unwrap_or(HeaderValue::from_static(problem::NAME))),
             origin: config.url.clone(),
@@ -180,7 +180,7 @@ impl Upstream {
         now: Instant,
     ) -> AskH1<'a> {
         let gate = self.expects(head, body).then(ContinueGate::default);
-        // The body may come from an attempt that failed while its own gate held it.
+        // Replaces the gate of an earlier attempt, which may still hold the body back.
         body.hold_back(gate.clone());
         let own_lines = &self.own_lines[via_of(head.version)];
         AskH1 {
@@ -236,7 +236,7 @@ impl Upstream {
             && self.expectations_paused.get().is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Releases a held body unless the final response is an error. Returns the body for one more
+    /// Releases a held body, unless the final response is an error. Returns the body for one more
     /// attempt if the upstream refused only the expectation.
     fn judge_expectation(
         &self,
@@ -258,8 +258,9 @@ impl Upstream {
     ///
     /// A held body is released after `retry.expect_timeout`. Each step of the upload may take
     /// `upstream.idle_timeout`. After the upload, the response may take
-    /// `upstream.response_timeout`. Both count from the last progress, or from `start`. While the
-    /// upload is `starved`, the deadline of the client's connection applies instead.
+    /// `upstream.response_timeout`. Both count from `start`, or from the upload's last progress if
+    /// that is later. While the upload waits for bytes from the client (`starved`), the deadline of
+    /// the client's connection applies instead.
     fn poll_late(
         &self,
         cx: &mut Context<'_>,

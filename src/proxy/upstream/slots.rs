@@ -25,7 +25,8 @@ pub(super) struct Slots {
     freed: Notify,
 }
 
-/// One slot. Dropping it returns the slot. Drop it after the connection.
+/// One slot. Dropping it returns the slot to the thread or the process. It must be dropped after
+/// its connection.
 pub(super) struct Slot {
     slots: Rc<Slots>,
     /// `None` if the slot is one of the thread's reserved ones.
@@ -55,8 +56,8 @@ impl Slots {
         }
     }
 
-    /// Waits until a connection or a slot may be free, at most until `end`. After `end`, returns
-    /// false immediately.
+    /// Waits until a connection or a slot may be free, or `end` comes, and returns true. Returns
+    /// false, without a wait, if `end` has already passed.
     pub(super) async fn changed(&self, end: Instant) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -138,7 +139,7 @@ mod tests {
         let end = begin + Duration::from_secs(1);
         let (waited, ()) = tokio::join!(slots.changed(end), async { drop(taken) });
         assert!(waited && begin.elapsed() < CHECK && slots.waiting.get() == 0);
-        // Without news until the end, which comes.
+        // Nothing is freed any more, so the wait lasts until `end`.
         while slots.changed(end).await {}
         assert_eq!(begin.elapsed(), Duration::from_secs(1));
     }

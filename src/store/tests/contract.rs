@@ -71,7 +71,7 @@ pub(super) async fn every_store_rule(store: SharedStore) {
 async fn stores_what_was_reserved_for(store: &dyn TokenStore) {
     let (key, other) = (key("reserved", "aaaaaaaaaaaaaaaa"), key("other", "aaaaaaaaaaaaaaaa"));
     let mut reservation = store.reserve(&key).await.unwrap();
-    // A reservation blocks no writer, not even one of the same key.
+    // A reservation blocks no writer, not even a writer of the same key.
     let unused = store.reserve(&key).await.unwrap();
     store.swap(&other, 0, &full_record(1)).await.unwrap();
     store.swap(&key, 0, &full_record(1)).await.unwrap();

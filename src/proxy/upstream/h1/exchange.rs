@@ -21,7 +21,8 @@ use crate::proxy::upstream::{Head, UpstreamError};
 use vbc_http::codec::input::LEAST_READ;
 use vbc_http::codec::{Framing, RemainingBody, block};
 
-/// The first read of a head, in bytes and on the stack. Most responses fit.
+/// The size of the buffer for the first read of a response, in bytes. It is on the stack, and most
+/// responses fit.
 const FIRST_READ: usize = 16 * 1024;
 
 /// After this many bytes of interim responses, other tasks get their turn.
@@ -29,19 +30,19 @@ const TURN: usize = 64 * 1024;
 
 /// A request that waits for its response. Dropping it ends the connection.
 ///
-/// [`poll_head`](Self::poll_head) sends the request and reads the head. When it is ready, call one
-/// of [`take_response`](Self::take_response), [`take_switched`](Self::take_switched) and
-/// [`failure`](Self::failure), once.
+/// [`poll_head`](Self::poll_head) sends the request and reads the head. When it is ready, call
+/// exactly one of [`take_response`](Self::take_response), [`take_switched`](Self::take_switched)
+/// and [`failure`](Self::failure).
 pub(in crate::proxy::upstream) struct Exchange {
     /// `None` once the response has been taken.
     connection: Option<Connection>,
     /// The unwritten rest of the request, with its body.
     upload: Option<Upload>,
     request: RequestBody,
-    /// The request must not be sent again: something has been received, valid or not, or the client
-    /// did not send the whole body.
+    /// Whether the request must not be sent again: something has been received, valid or not, or
+    /// the client did not send the whole body.
     is_final: bool,
-    /// Holds the body back. A 100 releases it.
+    /// Holds the request body back until a 100 arrives. `None` if the body is not held back.
     gate: Option<ContinueGate>,
     to_head: bool,
     upgrade: bool,
@@ -55,7 +56,7 @@ pub(in crate::proxy::upstream) struct ResponseHead {
     framing: Framing,
     /// The connection ends with this response.
     last: bool,
-    /// The body, if it came in the same read.
+    /// The body, if it came in the same read as the head.
     whole: Option<Bytes>,
 }
 
@@ -73,12 +74,12 @@ enum ReadOutcome {
     End,
     /// The buffer has more bytes.
     More,
-    /// A whole head was read, without using the buffer for it.
+    /// A whole head was read. The buffer holds only bytes of the body, if any.
     Head(ResponseHead),
 }
 
 impl Exchange {
-    /// An exchange that has written nothing yet. With a gate, the body waits until it opens.
+    /// An exchange that has written nothing yet. With a gate, the body waits until the gate opens.
     pub(in crate::proxy::upstream) fn new(
         connection: Connection,
         head: &Head,
@@ -152,7 +153,7 @@ impl Exchange {
     }
 
     /// The response. The rest of the upload continues in its own task, because some clients read
-    /// only after they have sent everything.
+    /// the response only after they have sent the whole request.
     pub(in crate::proxy::upstream) fn take_response(
         &mut self,
         received: ResponseHead,
@@ -188,7 +189,7 @@ impl Exchange {
 
     /// The connection after a 101.
     pub(in crate::proxy::upstream) fn take_switched(&mut self) -> Option<Switched> {
-        // This is the only owner: a request without a body has no upload task.
+        // This exchange is the only owner of the wire: a request without a body has no upload task.
         let wire = Rc::into_inner(self.connection.take()?.wire)?.into_inner();
         Some(Switched { stream: wire.stream, first: wire.input.bytes.freeze(), open: wire.open })
     }
@@ -205,15 +206,17 @@ impl Exchange {
                 Some(body) if pooled => FailedAttempt::Uncounted(body),
                 untouched => FailedAttempt::Unprocessed(failure, untouched),
             },
-            // This includes a connection that was opened ahead: it may have been closed as well.
+            // This includes a connection that was opened ahead of the first request: the upstream
+            // may have closed it meanwhile.
             _ if pooled => FailedAttempt::Unanswered(failure),
             _ => FailedAttempt::Final(error),
         }
     }
 }
 
-/// Writes as much of the request as the upstream accepts. Returns pending after the first write:
-/// the check before it has already registered the task for reads.
+/// Writes as much of the request as the upstream accepts. Returns pending after the first write,
+/// because no response can have come yet. The check before that write has registered the task for
+/// reads.
 fn poll_upload(
     cx: &mut Context<'_>,
     wire: &mut Wire,
@@ -223,7 +226,8 @@ fn poll_upload(
     let Some(upload) = rest else { return Poll::Ready(Ok(())) };
     let before = upload.written();
     let is_first = before == 0;
-    // The connection has ended meanwhile, or has bytes that belong to no response.
+    // The upstream has closed the connection meanwhile, or has sent bytes that belong to no
+    // response.
     if is_first && !wire.is_quiet(cx) {
         return Poll::Ready(Err(Stopped::Unwritable));
     }
@@ -268,7 +272,7 @@ fn is_without_body<B>(to_head: bool, head: &Response<B>) -> bool {
 }
 
 /// Reads once. Usually that returns a whole head, and often a whole response. Then only copies of
-/// these are kept, and the connection needs no buffer.
+/// the head and the body are kept, and the connection needs no buffer.
 fn poll_more(
     cx: &mut Context<'_>,
     wire: &mut Wire,

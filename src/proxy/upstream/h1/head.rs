@@ -1,8 +1,9 @@
 //! Strict reading of response heads (RFC 9112 §4 and §5).
 //!
-//! A head is refused if two readers could disagree on where the response ends: `Transfer-Encoding`
+//! A head is refused if two readers could disagree on where the response ends. Otherwise the next
+//! request on the connection could get the wrong response. Such a head has `Transfer-Encoding`
 //! together with `Content-Length`, a coding other than `chunked`, a bare LF, or lengths that
-//! differ. Otherwise the next request on the connection could get the wrong response.
+//! differ.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Version};
@@ -63,8 +64,8 @@ pub(super) enum Kind {
 }
 
 impl HeadReader {
-    /// Continues to read `bytes`, which start with the head. Returns its length and kind once it is
-    /// complete.
+    /// Continues to read `bytes`, which start with the head. Returns the head's length and kind, or
+    /// `None` while the head is incomplete.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<(usize, Kind)>, UpstreamError> {
         if let Some(done) = self.good_lines(bytes)? {
             return Ok(Some(done));
@@ -190,7 +191,7 @@ impl HeadReader {
         self.closes || !self.status.is_some_and(|status| status.http_11)
     }
 
-    /// Drops the head, so that the next can be read.
+    /// Drops the head, so that the next one can be read.
     pub(super) fn skip(&mut self) {
         let mut positions = std::mem::take(&mut self.positions);
         positions.clear();
@@ -203,8 +204,8 @@ impl HeadReader {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(status.code).map_err(|_| UpstreamError::Protocol)?;
         *response.version_mut() = if status.http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
-        // The 2 reserves capacity for lines that the proxy adds. The bytes have been checked, but a
-        // name may be too long for its type.
+        // The 2 reserves capacity for lines that the proxy adds. The lines have been checked, so
+        // only a name that is too long for `HeaderName` can fail.
         *response.headers_mut() = self.positions.take(head, 2).ok_or(UpstreamError::Protocol)?;
         let reason = &head[status.reason.0..status.reason.1];
         if response.status().canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)

@@ -35,14 +35,14 @@ pub(super) use response::StreamedBody;
 use vbc_http::ReadinessCache;
 use vbc_http::codec::Input;
 
-/// The largest read of a long response, in bytes. A client that does not read holds a few pieces of
-/// this size.
+/// The largest read of a long response, in bytes. For a client that does not read, a few pieces of
+/// this size stay in memory.
 const MOST_READ: usize = 256 * 1024;
 
 /// How long an upstream may take to accept the `close_notify` of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// From reads of this size on, the kernel may buffer [`LARGE_BUFFER`] bytes.
+/// Once reads reach this many bytes, the kernel may buffer [`LARGE_BUFFER`] bytes.
 const LARGE_READ: usize = 128 * 1024;
 /// The kernel's receive buffer for large reads, in bytes.
 const LARGE_BUFFER: usize = 512 * 1024;
@@ -94,7 +94,8 @@ pub(in crate::proxy) struct Switched {
 pub(super) struct Connection {
     wire: Rc<RefCell<Wire>>,
     idle_since: Instant,
-    /// Whether it comes from the pool: it was used before, or opened ahead.
+    /// Whether the connection comes from the pool: it was used before, or opened ahead of the first
+    /// request.
     pooled: bool,
     /// Set while a response body is read.
     reading: Option<ReadBudget>,
@@ -108,10 +109,10 @@ struct Wire {
     head: HeadReader,
     /// Whether the kernel's buffer has been enlarged.
     has_large_buffer: bool,
-    /// Whether the request is not written completely.
+    /// Whether the request has not been written completely.
     uploads: bool,
-    /// Whether a write has failed. That write consumed the report of a reset, so reads now see what
-    /// looks like a clean end.
+    /// Whether a write has failed. The failed write consumed the report of a reset, so a reset now
+    /// looks like a clean end to reads.
     broken: bool,
     open: Open,
 }
@@ -168,7 +169,7 @@ impl Wire {
     /// quiet must not be reused.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let mut buffer = [0; 16];
-        // Unconstrained: a task whose budget is used up would always get "pending".
+        // `unconstrained`, because a task that has used up its budget would always get "pending".
         let read = unconstrained(poll_fn(|cx| {
             Pin::new(&mut *self.stream).poll_read(cx, &mut ReadBuf::new(&mut buffer))
         }));

@@ -46,7 +46,7 @@ pub(in crate::proxy::upstream) struct Pool {
 
 type Buffers = Rc<RefCell<VecDeque<BytesMut>>>;
 
-/// Counts a response body while it is being read, and limits how much it reads at once.
+/// Counts a response body while it is being read, and limits the size of each read.
 pub(super) struct ReadBudget(Rc<Cell<usize>>);
 
 impl ReadBudget {
@@ -83,8 +83,8 @@ impl Pool {
         }
     }
 
-    /// The connection that was used last, if it needs no check by the runtime before this request.
-    /// The exchange itself checks it before its first write.
+    /// The most recently used connection, if the runtime need not check it before this request. The
+    /// exchange itself checks the connection before its first write.
     pub(in crate::proxy::upstream) fn ready(&self, idempotent: bool, now: Instant) -> Option<Connection> {
         let patience = if idempotent { POOL_TIME } else { FRESH };
         self.idle.borrow_mut().pop_if(|last| now.saturating_duration_since(last.idle_since) <= patience)
@@ -97,7 +97,7 @@ impl Pool {
             let connection = self.idle.borrow_mut().pop()?;
             let idle = connection.idle_since.elapsed();
             if idle > POOL_TIME {
-                // All others are older. The sweeper closes them.
+                // All other connections have been idle even longer. The sweeper closes them.
                 connection.end();
                 return None;
             }
@@ -154,8 +154,8 @@ impl Pool {
         }
     }
 
-    /// A spare buffer for large reads. The oldest one is taken: the last piece of its response has
-    /// most likely been written.
+    /// A spare buffer for large reads. Takes the buffer that was returned first: its last piece has
+    /// most likely been written to the client.
     pub(super) fn buffer(&self) -> Option<BytesMut> {
         self.buffers.borrow_mut().pop_front()
     }

@@ -126,7 +126,7 @@ impl StreamedBody {
     pub(in crate::proxy::upstream) fn size_hint(&self) -> SizeHint {
         match &self.rest {
             RemainingBody::Sized(left) if self.sized => SizeHint::with_exact(*left),
-            // No exact length even at the end: a chunked body stays chunked.
+            // A chunked body stays chunked, so it has no exact length, even at its end.
             _ => SizeHint::default(),
         }
     }

@@ -78,7 +78,7 @@ pub(in crate::proxy) struct ReadResponse {
     pub(in crate::proxy) error: Option<UpstreamError>,
     /// Whether the connection may be used again.
     pub(in crate::proxy) kept: bool,
-    /// Whether it was a 101 and the connection was handed out.
+    /// Whether the response was a 101 and the connection was handed out.
     pub(in crate::proxy) switched: bool,
 }
 

@@ -15,8 +15,8 @@ use crate::proxy::upstream::Head;
 use crate::proxy::upstream::upload_task::UploadTask;
 use vbc_http::codec::{Framing, MessageWriter, Scratch, write_decimal, write_line};
 
-/// One attempt to send a request. It takes the next piece from the client once the last one is
-/// written.
+/// One attempt to send a request. It takes the next piece from the client once the previous piece
+/// is written.
 pub(super) struct Upload<B: Body = AttemptBody>(MessageWriter<B>);
 
 /// Why an upload stopped.
@@ -122,7 +122,7 @@ fn write_head(head: &Head, own_lines: &[u8], asks: bool, out: &mut Vec<u8>) -> b
             _ => write_line(name, value, out),
         }
     }
-    // After the client's own `Via`.
+    // The proxy's own lines follow the client's own `Via`.
     out.extend_from_slice(own_lines);
     write_line(&header::AUTHORIZATION, &head.bearer.value, out);
     if asks {

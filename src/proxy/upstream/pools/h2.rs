@@ -56,7 +56,7 @@ pub(super) struct Connection {
     allowed: Cell<Option<usize>>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
-    /// It has carried a stream.
+    /// Whether the connection has carried a stream.
     served: Cell<bool>,
 }
 
@@ -88,8 +88,8 @@ impl Lease {
         self.connection.allowed.get().is_some()
     }
 
-    /// A separate sender, so that no request waits until another's stream opens. `None` if the
-    /// connection is closing.
+    /// A separate sender, so that no request waits until the stream of another request opens.
+    /// `None` if the connection is closing.
     pub(in crate::proxy::upstream) fn sender(&self) -> Option<SendRequest<Bytes>> {
         self.connection.sender.borrow().clone()
     }
@@ -152,7 +152,7 @@ impl Connection {
 
     /// A stream, if the connection has capacity for one.
     fn lease(self: &Rc<Self>, pools: &Rc<Pools>) -> Option<Lease> {
-        // Before the settings arrive, one stream is safe.
+        // Until the settings arrive, only one stream is sure to be allowed.
         let capacity = self.allowed.get().unwrap_or(1);
         if self.streams.get() >= capacity || !self.takes_streams() {
             return None;
@@ -162,7 +162,7 @@ impl Connection {
         Some(Lease { connection: Rc::clone(self), pools: Rc::clone(pools), reused })
     }
 
-    /// Whether it has neither ended nor received a GOAWAY.
+    /// Whether the connection has neither ended nor received a GOAWAY.
     fn takes_streams(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let mut sender = self.sender.borrow_mut();
@@ -205,7 +205,7 @@ impl Connection {
         drop((driver, open));
         match self.allowed.get() {
             Some(_) => pools.serve_waiting(),
-            // The next connection would fail as well.
+            // The upstream never sent its settings, so the next connection would fail too.
             None => pools.give_up(UpstreamError::Terminated),
         }
     }
@@ -225,10 +225,10 @@ impl Connection {
     }
 }
 
-/// Pings, to notice a dead path.
+/// Sends pings, to notice a dead path.
 struct Pulse {
     pings: Option<PingPong>,
-    /// A pong is expected.
+    /// Whether a pong is still expected.
     awaited: bool,
 }
 

@@ -1,9 +1,9 @@
 //! The connections of a thread, and the choice of one for each request.
 //!
-//! Over HTTP/1.1 each request needs its own connection, and dials if none is idle. HTTP/2
+//! Over HTTP/1.1 each request needs its own connection, and dials a new one if none is idle. HTTP/2
 //! connections are shared. Requests that find no free stream wait in order, and only as many
 //! connections are dialled as the waiting requests need. Until the first connection has shown which
-//! version the upstream speaks, all requests wait for it.
+//! version the upstream speaks, all requests wait for that connection.
 
 mod h2;
 
@@ -81,8 +81,8 @@ impl Pools {
         }
     }
 
-    /// A connection for one request. With `avoids` it is neither a used HTTP/1.1 connection nor the
-    /// HTTP/2 connection with that number.
+    /// A connection for one request. With `avoids`, the result is neither a pooled HTTP/1.1
+    /// connection nor the HTTP/2 connection with that number.
     pub(super) async fn link(
         self: &Rc<Self>,
         idempotent: bool,
@@ -173,13 +173,13 @@ impl Pools {
         !self.warming.get() || !self.waiting.borrow().is_empty()
     }
 
-    /// Gives free streams to waiting requests. Called whenever one may have become free.
+    /// Gives free streams to waiting requests. Called whenever a stream may have become free.
     fn serve_waiting(self: &Rc<Self>) {
         loop {
             let Some(avoids) = self.waiting.borrow().front().map(|next| next.avoids) else { return };
             let Some(lease) = self.h2.lease(self, avoids) else { break };
             let Some(next) = self.next_waiting() else { return };
-            // If the request has gone, the lease is dropped, which calls this again.
+            // If the request is gone, the lease is dropped, which calls this function again.
             let _ = next.send(Grant::Link(Link::H2(lease)));
         }
         self.dial_as_needed();
@@ -329,7 +329,7 @@ mod tests {
             tokio::time::pause();
             tokio::time::advance(POOL_TIME / 2).await;
             tokio::time::resume();
-            // The runtime has not seen this yet.
+            // The runtime has not noticed this close yet.
             drop(upstream);
             let _connection = pools.h1(false, false).await.unwrap();
             listener.set_nonblocking(true).unwrap();
