@@ -1,8 +1,8 @@
 //! The only wall clock.
 //!
 //! Code that needs the time holds a [`Clock`]; a clippy lint bans other reads of the system's time.
-//! A clock from [`Clock::tokio`] follows tokio's time, also while that is paused. Any clock can be
-//! shifted, as tests and the simulator's `clock_advance` do.
+//! A clock from [`Clock::tokio`] follows tokio's time, which tests can pause. Any clock can be
+//! shifted: tests do this, and so does the simulator's fault `clock_advance`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,8 @@ struct Inner {
     source: Source,
     /// Whether `shift` is not zero. Most clocks are never shifted, and are read without the lock.
     shifted: AtomicBool,
-    /// In nanoseconds. The source is read under this lock, so that no reading mixes two shifts.
+    /// How far this clock is ahead of its source. The source is read under this lock, so that no
+    /// reading mixes two shifts.
     shift: Mutex<SignedDuration>,
     moved: Notify,
 }
@@ -39,8 +40,8 @@ impl Clock {
         Self::of(Source::System)
     }
 
-    /// A clock that starts at the system's time and advances with tokio's. While tokio's time is
-    /// paused, it moves only when that is advanced.
+    /// A clock that starts at the system's time and advances with tokio's time. While tokio's time
+    /// is paused, this clock moves only when a test advances tokio's time.
     ///
     /// # Panics
     ///
@@ -88,7 +89,8 @@ impl Clock {
             let mut moved = std::pin::pin!(self.0.moved.notified());
             moved.as_mut().enable();
             let left = until(self.now(), at);
-            // An expired timer is enough: the source may differ slightly from tokio's time.
+            // Ends when the timer has expired, without reading the clock again: the clock may lag
+            // slightly behind tokio's time.
             if left.is_zero() || tokio::time::timeout(left, moved).await.is_err() {
                 return;
             }
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn a_real_clock_never_reads_less_than_what_it_was_set_to() {
         let clock = Clock::system();
-        // Back and forth.
+        // The shifts alternate between forward and back.
         for minute in 0..10_000 {
             let day = if minute % 2 == 0 { 1_000_000_020 } else { 4_070_908_800 };
             let to = Timestamp::from_second(day + minute * 60).unwrap();
@@ -207,7 +209,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         waiting.await.unwrap();
-        assert_eq!(began.elapsed().as_secs(), 1, "only what was left");
+        assert_eq!(began.elapsed().as_secs(), 1, "the wait lasts only for the remaining time");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub enum NotUtf8 {
 }
 
 impl NotUtf8 {
-    /// The message about a file with this name. It quotes nothing from the file.
+    /// A message that names the file and says why it is not UTF-8 text. It quotes nothing from the
+    /// file.
     pub fn of(self, name: &str) -> String {
         match self {
             Self::Utf16 => format!("{name} is UTF-16, not UTF-8"),

@@ -25,12 +25,12 @@ impl<'t> Lines<'t> {
     }
 
     /// The line and the column of a byte position, both from 1. Columns count characters. A
-    /// position beyond the text counts as its end.
+    /// position beyond the end of the text counts as the end.
     pub fn position(&self, byte: usize) -> (usize, usize) {
         let byte = byte.min(self.bytes.len());
         let line = self.lines.partition_point(|start| *start <= byte);
         let start = self.lines.get(line - 1).copied().unwrap_or_default();
-        // Counting from the start of a short line costs less than counting twice from a stride.
+        // For a short line, one count from its start is cheaper than two counts from a stride.
         let characters = match self.bytes.get(start..byte) {
             Some(part) if part.len() < Self::STRIDE => count(part),
             _ => self.before(byte) - self.before(start),

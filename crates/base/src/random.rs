@@ -2,8 +2,8 @@
 
 /// `N` random bytes.
 ///
-/// All zero if the operating system's generator fails, which it does not after start-up. Use them
-/// for jitter and ids. For secrets use [`secret`].
+/// Use the bytes for jitter and ids, and [`secret`] for secrets: these bytes are all zero if the
+/// operating system's generator fails. It does not fail once the system has started.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let _ = aws_lc_rs::rand::fill(&mut bytes);

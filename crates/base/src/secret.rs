@@ -61,11 +61,11 @@ pub fn fingerprint(parts: &[&str]) -> String {
     hex(&context.finish().as_ref()[..16])
 }
 
-/// Iterations of [`salted_fingerprint`]. They take tens of milliseconds.
+/// Iterations of [`salted_fingerprint`]. All of them take tens of milliseconds.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
 
-/// PBKDF2-HMAC-SHA256 over `parts`: 16 bytes, in hexadecimal. Blocks for tens of milliseconds. Each
-/// guess at a weak secret costs an attacker the same time.
+/// PBKDF2-HMAC-SHA256 over `parts`: 16 bytes, in hexadecimal. Blocks for tens of milliseconds. An
+/// attacker who guesses at a weak secret needs the same time for each guess.
 pub fn salted_fingerprint(salt: &str, parts: &[&str]) -> String {
     let length = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
     let mut input = Zeroizing::new(Vec::with_capacity(length));

@@ -19,7 +19,7 @@ mod accounts;
 
 use accounts::Accounts;
 
-/// A limit above the size of any bundle of certificates.
+/// A size limit in bytes for files of certificates. No bundle of certificates is this large.
 pub const PEM_BYTES: usize = 16 << 20;
 
 const OTHERS_READ: u32 = 0o004;
@@ -45,20 +45,20 @@ impl Flaw {
     }
 }
 
-/// The content of a file, with the checks of its owner and permissions.
+/// The content of a file, with the findings about its owner and permissions.
 #[derive(Debug)]
 pub struct TrustedFile {
     content: Zeroizing<Vec<u8>>,
-    /// The checks of owner and permissions.
+    /// The findings about owner and permissions.
     pub checks: Checks,
 }
 
 /// The findings about the owner and permissions of an opened file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
-    /// Another user could have changed the content, so it must not be used.
+    /// How another user could have changed the content. If there is a flaw, do not use the content.
     pub flaws: Vec<Flaw>,
-    /// Another user can read the content, which matters for a secret.
+    /// Who else can read the content, which matters for a secret. `None` if no other user can.
     pub exposed: Option<Flaw>,
 }
 
@@ -74,7 +74,8 @@ impl TrustedFile {
         }
     }
 
-    /// The content and the checks, for a caller that reports every flaw before it rejects the file.
+    /// The content and the findings, for a caller that reports every flaw before it rejects the
+    /// file.
     pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Checks) {
         (self.content, self.checks)
     }
@@ -96,12 +97,12 @@ pub fn read(path: &Path, limit: usize) -> io::Result<TrustedFile> {
 /// Opens a file for reading. Waits for the writer of a pipe only if the pipe belongs to this user
 /// or root.
 fn open(path: &Path) -> io::Result<File> {
-    // O_PATH opens only the path. It does not block on a pipe without a writer, and a writer does
-    // not notice it.
+    // O_PATH opens the path and not the file. Opening a pipe like this does not wait for a writer,
+    // and a waiting writer does not notice.
     let named = File::options().read(true).custom_flags(libc::O_PATH).open(path)?;
     let found = named.metadata()?;
     if found.is_file() {
-        // Without O_NONBLOCK a pipe that has replaced the file would block this.
+        // The path may lead to a pipe by now. Without O_NONBLOCK, opening it could block.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         if file.metadata()?.is_file() {
             return Ok(file);
@@ -113,7 +114,7 @@ fn open(path: &Path) -> io::Result<File> {
         let message = format!("it is not a regular file and belongs to user {owner}; use a file of your own");
         return Err(io::Error::new(ErrorKind::InvalidInput, message));
     }
-    // Opens the file that was checked; another one may have its name by now.
+    // Opens the file that was checked. The path may lead to another file by now.
     File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
 }
 
@@ -122,16 +123,16 @@ fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Converts the content to text without copying it. A byte order mark stays.
+/// Converts the content to text without copying it. A byte order mark stays in the text.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidData`] if it is not UTF-8.
+/// [`ErrorKind::InvalidData`] if the content is not UTF-8.
 pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
     match String::from_utf8(std::mem::take(&mut *content)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {
             drop(Zeroizing::new(error.into_bytes()));
-            Err(io::Error::new(ErrorKind::InvalidData, "stream did not contain valid UTF-8"))
+            Err(io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
         }
     }
 }
@@ -139,7 +140,7 @@ pub fn text(mut content: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<String>> {
 /// Reads without leaving copies in memory: a growing vector would free its old content without
 /// zeroing it.
 fn read_all(mut file: &File, length: u64, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // A pipe has no length.
+    // The least size of the first buffer, because the reported length of a pipe is 0.
     const LEAST: usize = 4095;
     let length = usize::try_from(length).unwrap_or(limit);
     let mut bytes = Zeroizing::new(vec![0; length.max(LEAST).min(limit) + 1]);
@@ -214,8 +215,8 @@ impl Facts {
             flaws.push(Flaw { message, remedy: format!("chmod g-w {shown}") });
         }
         let readers = match (mode & OTHERS_READ != 0, shared && mode & GROUP_READ != 0) {
-            // Docker and Kubernetes mount secrets like this, and Debian keeps certificate keys like
-            // this.
+            // Others may read a file of root: Docker and Kubernetes mount secrets like that, and
+            // Debian keeps certificate keys like that.
             _ if owner == 0 => None,
             (true, _) => Some("everyone on this machine".to_owned()),
             (false, true) => Some(format!("members of the group {}", accounts.group(group))),
@@ -229,8 +230,8 @@ impl Facts {
     }
 }
 
-/// The reason why another user can replace files in a directory, if there is one. The rules are
-/// those for files.
+/// The reason why another user can replace files in a directory. `None` if no other user can. The
+/// rules for files apply to the directory; in a sticky directory only the owner matters.
 ///
 /// # Errors
 /// If the directory is missing, or a directory above it cannot be entered.
@@ -239,10 +240,10 @@ pub fn directory_flaw(directory: &Path) -> io::Result<Option<Flaw>> {
     Ok(facts.judge(us(), directory, Accounts::of_system).flaws.into_iter().next())
 }
 
-/// The directories that a file is reached through: its own, and that of each link's target. Their
-/// paths contain no links.
+/// The directories that a file is reached through: the directory of `path`, and the directory of
+/// each symbolic link's target. The returned paths contain no links.
 pub fn directories(path: &Path) -> Vec<PathBuf> {
-    /// The limit of the system.
+    /// Linux follows at most this many links.
     const MOST_LINKS: usize = 40;
     let mut found = Vec::new();
     let mut path = path.to_owned();
@@ -261,12 +262,12 @@ fn parent_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A warning if every user can replace the file at `path`, because `directory` (one of its
-/// [`directories`]) or one above is writable by everyone. `None` if that file system is mounted
-/// read-only.
+/// A warning if every user can replace the file at `path`. That is so if everyone can write to
+/// `directory`, which is one of the file's [`directories`], or to a directory above it. Sticky
+/// directories and read-only file systems do not count.
 ///
-/// This does not reject the file. A replacement must still pass [`read`], so it must belong to this
-/// user or root.
+/// The warning is no reason to reject the file. [`read`] also checks a replacement, which must
+/// belong to this user or root.
 pub fn replaceable(path: &Path, directory: &Path) -> Option<Flaw> {
     let open = directory.ancestors().find(|directory| is_open(directory))?.display();
     Some(Flaw {
@@ -289,18 +290,18 @@ fn is_read_only(directory: &Path) -> bool {
     statvfs(directory).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Opens a file for output, created with mode 0600 if it is missing. It must be a regular file of
-/// this user, and is not opened through a link.
+/// Opens a file for reading and writing. A missing file is created with mode 0600. The last part of
+/// the path must be a regular file of this user, and no symbolic link.
 ///
 /// An existing file keeps its content and permissions. The caller restricts the permissions once it
 /// knows the content.
 ///
 /// # Errors
-/// If it cannot be opened, or is not a regular file of this user.
+/// If the file cannot be opened, is a symbolic link, or is not a regular file of this user.
 pub fn open_output(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    // Without O_NONBLOCK a planted FIFO would block this.
+    // Another user may have put a pipe there. Without O_NONBLOCK, opening the pipe could block.
     let file =
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).map_err(|error| match error
             .raw_os_error()
@@ -321,11 +322,10 @@ pub fn open_output(path: &Path) -> io::Result<File> {
 
 const IS_LINK: &str = "it is a symbolic link, which is not followed here; name the file itself";
 
-/// Writes a file that only its owner can read. An existing regular file is replaced as a whole; no
-/// other kind of file is.
+/// Writes a file that only its owner can read. An existing regular file is replaced as a whole.
 ///
 /// # Errors
-/// If it cannot be written, or another kind of file is there.
+/// If the file cannot be written, or `path` is a link, a directory or another special file.
 pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write;
     match fs::symlink_metadata(path) {
@@ -337,7 +337,8 @@ pub fn write_output(path: &Path, content: &[u8]) -> io::Result<()> {
         Ok(_) | Err(_) => {}
     }
     let directory = parent_of(path);
-    // Created with mode 0600. The rename does not follow a link that was put there meanwhile.
+    // The temporary file has mode 0600. The rename does not follow a link that another user has put
+    // at `path` meanwhile.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;

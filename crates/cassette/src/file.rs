@@ -19,7 +19,7 @@ const MAGIC: &[u8] = br#"{"vbc_proxy_cassette":"#;
 /// The length of a key in bytes.
 pub(crate) const KEY: usize = 32;
 
-/// At most this many bytes of a key file are read. A valid one is shorter.
+/// At most this many bytes of a key file are read. A valid key file is shorter.
 const MOST_KEY: usize = 4096;
 
 /// Why a cassette cannot be used.
@@ -33,7 +33,7 @@ pub enum CassetteError {
         /// The cause.
         source: io::Error,
     },
-    /// Another user could have written its key, and could then resolve the pseudonyms.
+    /// Another user could have written the cassette's key, and could then resolve the pseudonyms.
     #[error(transparent)]
     Untrusted(#[from] Flaw),
     /// The file is not a cassette. It is left unchanged.
@@ -42,12 +42,12 @@ pub enum CassetteError {
         /// The cassette.
         path: PathBuf,
     },
-    /// It was written by a newer program.
+    /// The cassette was written by a newer program.
     #[error("{} is a cassette of version {version}, but this program reads version {VERSION}; use a newer vbc-proxy", path.display())]
     Newer {
         /// The cassette.
         path: PathBuf,
-        /// Its version.
+        /// The version of the cassette's format.
         version: u32,
     },
     /// A line before the last is not a valid record.
@@ -60,27 +60,27 @@ pub enum CassetteError {
         /// The cause.
         source: serde_json::Error,
     },
-    /// Another process is recording to it.
-    #[error("another process is recording to {}; stop it, or record to another file", path.display())]
+    /// Another process is recording to the cassette.
+    #[error("another process is recording to {}; stop that process, or record to another file", path.display())]
     Locked {
         /// The cassette.
         path: PathBuf,
     },
-    /// Its key is missing or belongs to another cassette, so new records would get other
+    /// The cassette's key is missing or belongs to another cassette, so new records would get other
     /// pseudonyms.
     #[error("{}.key {state}, so nothing can be added to this cassette; restore its key, or record to another file", path.display())]
     NoKey {
         /// The cassette.
         path: PathBuf,
-        /// The state of its key, for the message.
+        /// The state of the key, for the message.
         state: &'static str,
     },
-    /// It was recorded with the opposite option for personal data.
+    /// The cassette was recorded with the opposite option for personal data.
     #[error("{} was recorded with personal data {}; record to another file, or {}", path.display(), word(*is), remedy(*is))]
     OtherTreatment {
         /// The cassette.
         path: PathBuf,
-        /// The option it was recorded with.
+        /// The option that the cassette was recorded with.
         is: PersonalData,
     },
     /// The writing thread cannot be started.
@@ -110,7 +110,7 @@ pub struct Cassette {
     pub records: Vec<Record>,
     /// The length in bytes of an incomplete record at the end, left by a crash.
     pub torn: usize,
-    /// The key of its pseudonyms, if its file is next to the cassette.
+    /// The key of the cassette's pseudonyms, if the key file is next to the cassette.
     pub(crate) key: Option<[u8; KEY]>,
 }
 
@@ -118,7 +118,8 @@ impl Cassette {
     /// Reads a whole cassette. The file is not changed.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not a cassette of a known version.
+    /// If the cassette or its key cannot be read or trusted, or if the file is not a cassette of a
+    /// known version.
     pub fn read(path: &Path) -> Result<Self, CassetteError> {
         let text = std::fs::read(path).map_err(|source| in_file(path, source))?;
         let Parsed { header, records, torn } = parse(path, &text)?;
@@ -127,7 +128,7 @@ impl Cassette {
         Ok(Self { header, records, torn, key })
     }
 
-    /// Whether the key of its pseudonyms is known.
+    /// Whether the key of the cassette's pseudonyms is known.
     pub fn has_key(&self) -> bool {
         self.key.is_some()
     }
@@ -195,7 +196,7 @@ pub(crate) struct Appender {
     end: u64,
     /// The number of the next record.
     next: u64,
-    /// A partial line after that end could not be removed.
+    /// A partial line after `end` could not be removed.
     is_torn: bool,
 }
 
@@ -221,7 +222,7 @@ impl Appender {
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(failed)?;
         let Parsed { header, records, torn } = parse(path, &text)?;
-        // After the check: the permissions of a foreign file must not change.
+        // The file has been checked first, since the permissions of a foreign file must not change.
         file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         let end = text.len() - torn;
         if torn > 0 {
@@ -301,7 +302,8 @@ fn key_of(path: &Path, header: &Header, personal: PersonalData) -> Result<[u8; K
     }
 }
 
-/// The file of a cassette's key. It is separate so that the cassette can be shared without it.
+/// The file of a cassette's key. It is a separate file so that the cassette can be shared without
+/// its key.
 pub(crate) fn key_path(cassette: &Path) -> PathBuf {
     let mut path = cassette.as_os_str().to_owned();
     path.push(".key");
@@ -316,16 +318,21 @@ fn read_key(cassette: &Path) -> Result<Option<[u8; KEY]>, CassetteError> {
         Err(source) => return Err(in_file(&path, source)),
     };
     if let Some(exposed) = &file.checks.exposed {
-        tracing::warn!("{exposed}; this key reveals who the pseudonyms of the cassette stand for");
+        tracing::warn!(%exposed, "other users can read the cassette's key, and with it find out who the pseudonyms stand for");
     }
     let text = trusted::text(file.trusted()?).map_err(|source| in_file(&path, source))?;
     let digits = text.trim();
     let byte = |index: usize| u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok();
     let mut key = [0; KEY];
     for (index, place) in key.iter_mut().enumerate() {
-        *place = byte(index).ok_or_else(|| in_file(&path, io::ErrorKind::InvalidData.into()))?;
+        *place = byte(index).ok_or_else(|| in_file(&path, malformed_key()))?;
     }
     Ok(Some(key))
+}
+
+fn malformed_key() -> io::Error {
+    let advice = "not a key of 64 hexadecimal digits; restore the file, or use another cassette";
+    io::Error::new(io::ErrorKind::InvalidData, advice)
 }
 
 /// Reads the key file, or creates one.
@@ -338,8 +345,8 @@ fn new_key(cassette: &Path) -> Result<[u8; KEY], CassetteError> {
     let key: [u8; KEY] = random::secret().ok_or_else(|| {
         failed(io::Error::other("the operating system gives no random bytes; try again in a moment"))
     })?;
-    // Renaming makes the complete file appear at once. No other process writes it: the cassette is
-    // locked.
+    // Renaming makes the file appear only when it is complete. No other process writes it, because
+    // the cassette is locked.
     let partial = path.with_added_extension("new");
     let write = || -> io::Result<()> {
         match std::fs::remove_file(&partial) {

@@ -23,15 +23,16 @@ pub(crate) type Fields = Vec<(String, String)>;
 /// The first line of a cassette.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Header {
-    /// The version of the format. Its name distinguishes a cassette from other files.
+    /// The version of the format. The name of this member distinguishes a cassette from other
+    /// files.
     pub vbc_proxy_cassette: u32,
-    /// The program that wrote it.
+    /// The program that created the cassette.
     pub program: String,
     /// When the cassette was created.
     pub created: Timestamp,
     /// Whether phone numbers, names and e-mail addresses are pseudonyms.
     pub personal_data: PersonalData,
-    /// The fingerprint of the key of its pseudonyms.
+    /// The fingerprint of the key under which the pseudonyms were made.
     pub key: String,
 }
 
@@ -39,16 +40,16 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PersonalData {
-    /// They are replaced by pseudonyms.
+    /// Personal data is replaced by pseudonyms.
     Hidden,
-    /// They are kept, as requested by the recording's options.
+    /// Personal data is kept, as requested by the recording's options.
     Kept,
 }
 
 /// One request and its response, as the client sent and received them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its number in the cassette, from 1.
+    /// The number of the record in the cassette, from 1.
     pub n: u64,
     /// When the request arrived.
     pub at: Timestamp,
@@ -130,8 +131,9 @@ pub enum Content {
     Text(String),
     /// Bytes that are not UTF-8.
     Base64(String),
-    /// The length in bytes of a body that was not recorded. It is over [`LARGEST_BODY`], or it
-    /// belongs to no known operation and has a `body_hash`.
+    /// The length in bytes of a body that was not recorded. With a `body_hash`, the body belonged
+    /// to no known operation or could not be redacted. Otherwise it was over [`LARGEST_BODY`], or
+    /// an imported HAR lacked it.
     Truncated(u64),
     /// A body in a content coding that could not be decoded. Only older versions write this.
     Undecodable(String),
@@ -149,7 +151,7 @@ impl Content {
         }
     }
 
-    /// Whether it has no bytes. An unknown body does not count as empty.
+    /// Whether the body has no bytes. An unknown body does not count as empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::Empty
     }

@@ -46,8 +46,8 @@
 //!
 //! # Main types, in order of use
 //!
-//! 1. [`Recorder`] opens a cassette and writes to it. [`RecordOptions`] chooses what it keeps. It
-//!    belongs on the client's side of a proxy, before a token is added.
+//! 1. [`Recorder`] opens a cassette and writes to it. [`RecordOptions`] chooses what it keeps. The
+//!    recorder belongs on the client's side of a proxy, before a token is added.
 //! 2. [`Tape`] records one exchange, with a [`RequestTap`] and a [`ResponseTap`] for the bodies.
 //! 3. [`Cassette`] reads the file: a [`Header`] and its [`Record`]s.
 //! 4. [`Player`] finds the record for a request. [`response`] builds the response to send.

@@ -20,17 +20,17 @@ pub(crate) fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The bytes of a header value as text: one character per byte, so that none is lost.
+/// The bytes of a header value as text: one character per byte, so that no byte is lost.
 pub(crate) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// The inverse of [`latin1`].
+/// The inverse of [`latin1`]. A character after U+00FF becomes `?`.
 pub(crate) fn from_latin1(text: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
-/// A path and its query, if there is a question mark.
+/// Splits a target into path and query. The query is `None` if there is no question mark.
 pub(crate) fn split_query(target: &str) -> (&str, Option<&str>) {
     target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
 }

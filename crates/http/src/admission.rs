@@ -44,13 +44,14 @@ pub enum ConnectionLimit {
 }
 
 impl Admission {
-    /// Allows `most` connections at once, `most_per_peer` of them from one peer. 0 means no limit
-    /// for peers; loopback and unix sockets never have one.
+    /// Allows `most` connections at a time, of which `most_per_peer` may come from one peer. A
+    /// `most_per_peer` of 0 means no limit per peer. Loopback and unix sockets never have a limit
+    /// per peer.
     pub fn new(most: usize, most_per_peer: usize) -> Arc<Self> {
         Self::sharing(most, most_per_peer, None)
     }
 
-    /// Like [`new`](Self::new); each connection also takes one of these descriptors.
+    /// Like [`new`](Self::new). With `descriptors`, each connection also takes one of them.
     pub fn sharing(most: usize, most_per_peer: usize, descriptors: Option<Arc<Descriptors>>) -> Arc<Self> {
         Arc::new(Self {
             open: AtomicUsize::new(0),
@@ -170,7 +171,7 @@ mod tests {
         let held: Vec<_> = (0..2).map(|_| admission.admit(peer("192.0.2.1")).unwrap()).collect();
         for _ in 0..9 {
             assert_eq!(admission.admit(peer("192.0.2.1")).unwrap_err(), ConnectionLimit::Peer);
-            // The same address as a socket of both families sees it.
+            // The same address, as a socket for both IPv4 and IPv6 reports it.
             assert_eq!(admission.admit(peer("::ffff:192.0.2.1")).unwrap_err(), ConnectionLimit::Peer);
         }
         let _others =

@@ -1,8 +1,8 @@
 //! A small HTTP client for the command line: one request, one connection.
 //!
-//! It reaches listeners on this machine and, for diagnosis, other hosts. Its errors distinguish the
-//! causes that a user would check. It keeps no connections and follows no redirects. The data plane
-//! has a pooled client of its own, and token requests go through reqwest.
+//! The client reaches listeners on this machine and, for diagnosis, other hosts. Its errors
+//! distinguish the causes that a user would check. It keeps no connections and follows no
+//! redirects. The data plane has a pooled client of its own, and token requests go through reqwest.
 
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub enum Target {
         tls: Option<Arc<rustls::ClientConfig>>,
         /// A name or an address; an IPv6 address with or without brackets.
         host: String,
-        /// Its port.
+        /// The TCP port.
         port: u16,
     },
 }
@@ -45,7 +45,7 @@ pub enum Target {
 /// Why there is no response.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// The name has no address.
+    /// The host name could not be resolved, or has no address.
     #[error("cannot resolve the host name {host}: {source}")]
     Lookup {
         /// The name.
@@ -53,7 +53,7 @@ pub enum ClientError {
         /// The error of the resolver.
         source: io::Error,
     },
-    /// Nothing listens there. For a unix socket: its file is missing, or nothing listens on it.
+    /// Nothing listens at the target. For a unix socket, its file may be missing.
     #[error("nothing is listening: {0}")]
     Refused(#[source] io::Error),
     /// Connecting failed for another reason.
@@ -68,11 +68,11 @@ pub enum ClientError {
     /// The response was not complete in time.
     #[error("no response within {0:?}")]
     Timeout(Duration),
-    /// The response is not HTTP/1.1, or it broke off.
+    /// The response is not valid HTTP/1, or it broke off.
     #[error("the response is not valid HTTP, or broke off: {0}")]
     Protocol(#[source] hyper::Error),
-    /// The response is longer than any expected one.
-    #[error("the response is longer than {RESPONSE_BYTES} bytes")]
+    /// The response's body is longer than 64 MiB.
+    #[error("the response is longer than {} MiB", RESPONSE_BYTES >> 20)]
     TooLong,
 }
 

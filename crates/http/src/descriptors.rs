@@ -34,7 +34,7 @@ pub fn raise() -> u64 {
             maximum.unwrap_or(u64::MAX)
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of file descriptors");
+            tracing::warn!(%error, "cannot raise the limit of file descriptors; keeping the current limit");
             current.unwrap_or(u64::MAX)
         }
     }
@@ -100,7 +100,7 @@ pub struct Descriptors {
 pub struct Descriptor(Arc<Descriptors>);
 
 impl Descriptors {
-    /// For at most `most` descriptors.
+    /// Creates a pool of `most` descriptors.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { left: AtomicUsize::new(most) })
     }

@@ -42,13 +42,13 @@ impl<S: Stream> PeekedStream<S> {
         &self.first
     }
 
-    /// Reads more; `false` at the end. Cancel safe.
+    /// Reads more bytes. Returns `false` at the end of the stream. Cancel safe.
     async fn read(&mut self) -> io::Result<bool> {
         poll_fn(|cx| self.poll_more(cx)).await
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        // On the stack, so that a silent connection needs no buffer.
+        // The buffer is on the stack, so that a silent connection allocates no buffer.
         let mut buffer = [0; FIRST_READ];
         let mut buf = ReadBuf::new(&mut buffer);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
@@ -106,7 +106,7 @@ enum Protocol {
     Http2,
     /// Unknown: the client started an HTTP/2 preface and did not complete it in time.
     Late,
-    /// None: the client sent nothing, or not in time.
+    /// No protocol: the client sent nothing in time, or closed the connection.
     None,
 }
 
@@ -133,7 +133,7 @@ async fn serve<H: Handler>(
         // Boxed: it is rare and large.
         Protocol::Http2 => Box::pin(h2::connection(stream, *limits, drain.clone(), handler)).await,
         Protocol::Late => {
-            // It gets the response to a late head: no time is left.
+            // The client gets the response to a late head, because no time is left.
             let limits = Limits { header_timeout: Duration::ZERO, ..*limits };
             Box::pin(h1::connection(stream.stream, stream.first, &limits, drain, &handler)).await;
         }
@@ -151,7 +151,7 @@ async fn detect<S: Stream>(
         read = timeout(limits.first_byte_timeout, stream.read()) => matches!(read, Ok(Ok(true))),
         () = drained(drain) => {
             let read = poll_fn(|cx| Poll::Ready(stream.poll_more(cx))).await;
-            // It is closed like any idle connection.
+            // A connection that has sent nothing is closed like any idle connection.
             if !matches!(read, Poll::Ready(Ok(true))) { return Protocol::Http1 }
             true
         }

@@ -64,7 +64,7 @@ impl DrainSignal {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
             Box::pin(async move { signal.begun().await })
         });
-        // Outside tokio's cooperative budget: with the budget used up, the poll would return
+        // This poll ignores tokio's cooperative budget. With the budget used up, it would return
         // `Pending` without registering the waker.
         pin!(tokio::task::unconstrained(waiting.as_mut())).poll(cx)
     }

@@ -1,6 +1,6 @@
 //! Protects listeners without a password from web pages.
 //!
-//! A listener serves only requests for a host of its own. A request that changes something must not
+//! A listener serves only requests for its own hosts. A request that changes something must not
 //! come from a page of another site.
 //!
 //! Every page open in a browser on this machine can send requests to such a listener. A page can
@@ -15,21 +15,22 @@ use std::net::IpAddr;
 use http::uri::{Authority, InvalidUri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-/// Which site a request comes from. The browser sets it, and its pages cannot change it.
+/// The field that says whether a page of this site or of another site made the request. Browsers
+/// set it, and pages cannot change it.
 pub const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Foreign {
-    /// It is for a host that this listener does not serve.
+    /// The request is for a host that this listener does not serve.
     Host,
-    /// It would change something, and a page of another site has made it.
+    /// The request would change something, and a page of another site has made it.
     Page,
 }
 
 /// The hosts that a listener serves.
 ///
-/// They always include localhost and its subdomains, loopback addresses and the given names.
+/// These hosts always include localhost and its subdomains, loopback addresses and the given names.
 #[derive(Clone, Debug)]
 pub struct HostGuard {
     names: BTreeSet<String>,
@@ -39,8 +40,9 @@ pub struct HostGuard {
 }
 
 impl HostGuard {
-    /// For a listener on these addresses. An unspecified address stands for every IP address, which
-    /// is safe: rebinding needs a name.
+    /// Creates the guard of a listener on these addresses that also serves these names. An
+    /// unspecified address stands for every IP address. That is safe, because DNS rebinding needs a
+    /// name.
     pub fn new(names: impl IntoIterator<Item = String>, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let addresses: Vec<IpAddr> = addresses.into_iter().collect();
         Self {
@@ -51,8 +53,9 @@ impl HostGuard {
         }
     }
 
-    /// For test and development tools. Also serves every IP address, and every name without a dot,
-    /// such as those of containers and CI services. Nobody can register such a name.
+    /// Creates a guard for test and development tools. It also allows every IP address and every
+    /// name without a dot, such as the names of containers and CI services. Nobody can register
+    /// such a name.
     pub fn lenient(names: impl IntoIterator<Item = String>) -> Self {
         Self { any_address: true, undotted: true, ..Self::new(names, []) }
     }
@@ -70,10 +73,10 @@ impl HostGuard {
         }
     }
 
-    /// Checks which host a request is for.
+    /// Checks that a request is for a host that the listener serves.
     ///
     /// # Errors
-    /// [`Foreign::Host`].
+    /// [`Foreign::Host`] if the listener does not serve the host, or if the host cannot be parsed.
     pub fn check_host(&self, target: &Uri, headers: &HeaderMap) -> Result<(), Foreign> {
         match requested_authority(target, headers) {
             // HTTP/1.0 needs no Host; browsers always send one.
@@ -87,7 +90,7 @@ impl HostGuard {
 /// Checks that a request which changes something does not come from a foreign page.
 ///
 /// # Errors
-/// [`Foreign::Page`].
+/// [`Foreign::Page`] if a foreign page made such a request.
 pub fn check_page(method: &Method, headers: &HeaderMap) -> Result<(), Foreign> {
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if changes && is_from_foreign_page(headers) { Err(Foreign::Page) } else { Ok(()) }
@@ -102,7 +105,7 @@ pub fn is_from_foreign_page(headers: &HeaderMap) -> bool {
         || headers.get(header::ORIGIN).is_some_and(|origin| !is_own_origin(origin, headers))
 }
 
-/// Whether an `Origin` is the host that the request is for.
+/// Whether an `Origin` names the host that the request is for.
 fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let origin = origin.as_bytes().to_ascii_lowercase();
     let named = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
@@ -110,11 +113,11 @@ fn is_own_origin(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     matches!((named, host), (Some(named), Some(host)) if named.eq_ignore_ascii_case(host))
 }
 
-/// Which authority a request is for: that of an absolute-form target, or else the `Host` (RFC 9112
-/// §3.2.2).
+/// The authority that a request is for. It comes from an absolute-form target, or else from `Host`
+/// (RFC 9112 §3.2.2). `None` if the request has neither.
 ///
 /// # Errors
-/// The `Host` cannot be parsed.
+/// If the `Host` cannot be parsed.
 pub fn requested_authority(target: &Uri, headers: &HeaderMap) -> Result<Option<Authority>, InvalidUri> {
     if let Some(authority) = target.authority() {
         return Ok(Some(authority.clone()));
@@ -155,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_name_that_somebody_else_can_register_is_not_ours() {
-        // Who takes it for its own: listeners on 127.0.0.1, on 10.0.0.5 and on 0.0.0.0, and tools.
+        // Which guards allow the host: listeners on 127.0.0.1, on 10.0.0.5 and on 0.0.0.0, and the
+        // lenient guard.
         for (host, expected) in [
             ("localhost:8081", [true; 4]),
             ("LOCALHOST.", [true; 4]),

@@ -35,7 +35,7 @@ pub enum BodyError {
 /// not count.
 pub struct Incoming {
     source: Source,
-    /// Frames that were read by [`peek`](Self::peek) and come first.
+    /// Frames that [`peek`](Self::peek) has read. They are returned first.
     peeked: Option<Box<Peeked>>,
 }
 
@@ -153,7 +153,8 @@ impl fmt::Debug for Incoming {
 
 /// The connection that an HTTP/1 body comes from.
 pub(crate) trait BodySource: Send + Sync {
-    /// The next frame of the body with this number. An error for every body except the current one.
+    /// Polls for the next frame of the body with the number `turn`. Fails for every body except the
+    /// current one.
     fn poll_frame(&self, turn: u32, cx: &mut Context<'_>) -> Poll<Option<Result<BodyPiece, BodyError>>>;
 }
 
@@ -168,7 +169,7 @@ pub(crate) struct BodyPiece {
 pub(crate) struct Http1Body {
     source: Arc<dyn BodySource>,
     turn: u32,
-    /// The unread rest of the length that the head announced.
+    /// How many bytes of the announced length are unread. `None` if the body is chunked.
     left: Option<u64>,
     ended: bool,
 }
@@ -194,7 +195,7 @@ impl Http1Body {
     }
 }
 
-/// An HTTP/2 body, with a deadline of its own.
+/// An HTTP/2 body, with a deadline for each read.
 struct Http2Body {
     body: hyper::body::Incoming,
     patience: Duration,

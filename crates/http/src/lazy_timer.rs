@@ -42,22 +42,22 @@ impl LazyTimer {
         })
     }
 
-    /// Ready `after` the first call since the last [`clear`](Self::clear).
+    /// Ready once `after` has passed since the first call after the last [`clear`](Self::clear).
     pub fn poll_after(&self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
         self.with(|slot| slot.get_or_insert_with(|| Timer::until(Instant::now() + after)).poll(cx))
     }
 
-    /// Drops the timer. No task is woken any more.
+    /// Drops the timer, which then wakes no task.
     pub fn clear(&self) {
         self.0.take();
     }
 
-    /// Whether a timer is registered, running or elapsed.
+    /// Whether there is a timer. It may have elapsed already.
     pub fn is_set(&self) -> bool {
         self.with(|slot| slot.is_some())
     }
 
-    /// Drives `future` until it ends or `after` has passed.
+    /// Drives `future` until it ends or `after` has passed. In the second case returns `None`.
     pub async fn within<F: Future>(&self, after: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let deadline = Instant::now() + after;
@@ -106,8 +106,8 @@ impl Timer {
         if registered && !self.sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Outside tokio's cooperative budget: with the budget used up, the sleep would return
-        // `Pending` without registering. Waits often start with the budget used up.
+        // This poll ignores tokio's cooperative budget. With the budget used up, the sleep would
+        // return `Pending` without registering. Waits often start with the budget used up.
         let polled = pin!(unconstrained(self.sleep.as_mut())).poll(cx);
         if polled.is_pending() && !registered {
             self.task = Some(cx.waker().clone());

@@ -2,7 +2,7 @@
 //!
 //! Use it where every ambiguous request must be rejected, idle connections must cost little memory,
 //! and one place must write every response. The proxy, the admin routes, the replay and the
-//! simulator are served with it. It has no stable interface for other projects.
+//! simulator use it. It has no stable interface for other projects.
 //!
 //! # Example
 //!
@@ -57,13 +57,14 @@
 //! 1. [`bind`] and [`bind_unix`] make a [`Listener`]. [`accept`] passes on its connections until
 //!    the [`Drain`] starts.
 //! 2. [`Admission`] limits the number of connections. [`turn_away`] rejects one beyond the limit.
-//! 3. [`connection`] drives one connection (HTTP/1 only). [`open`] also speaks HTTP/2, and
-//!    [`open_tls`] both over [`Tls`]; these two need a local runtime. [`Limits`] has the deadlines
-//!    and sizes.
+//! 3. [`connection`] drives one connection (HTTP/1 only). [`open`] also speaks HTTP/2. [`open_tls`]
+//!    speaks both versions over [`Tls`]. Those two functions need a local runtime. [`Limits`] has
+//!    the deadlines and sizes.
 //! 4. The [`Handler`] responds to each request. [`Incoming`] is the request's body. A request that
 //!    RFC 9112 or 9113 does not allow reaches the handler as a [`RequestRejection`].
 //! 5. [`host_guard`], [`headers`] and [`problem`] hold the rules that several handlers share.
-//! 6. [`client`] sends single requests. [`codec`] is HTTP/1 without sockets, for other clients.
+//! 6. [`client`] sends single requests. [`codec`] reads and writes HTTP/1 without sockets, for
+//!    clients that are built elsewhere.
 //!
 //! # Features
 //!
@@ -73,7 +74,7 @@
 //! # What it does not do
 //!
 //! It has no routing, middleware, compression, HTTP/3 or upgrade to h2c. It does not pool client
-//! connections. It runs on Unix only, and spawns no task for a connection: the caller does.
+//! connections. It runs on Unix only. It spawns no task for a connection; the caller must.
 
 mod admission;
 pub mod client;
@@ -124,18 +125,19 @@ pub use tls::{ListenTlsError, LoadIdentity, ReloadOutcome, Tls, TlsIdentity};
 /// The limits of a connection, in bytes and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the beginning of the connection to its first byte.
+    /// The longest time from the start of the connection to its first byte.
     pub first_byte_timeout: Duration,
-    /// From the first byte of a head to its end.
+    /// The longest time from the first byte of a head to the end of the head.
     pub header_timeout: Duration,
     /// How long the connection may stay open without a request.
     pub idle_timeout: Duration,
-    /// Between two reads of a request body, and for a write without progress.
+    /// The longest time between two reads of a request body, and the longest time that a write may
+    /// make no progress.
     pub body_timeout: Duration,
-    /// How long an HTTP/1 connection stays open after the client has ended its side, while the
-    /// response has nothing to write.
+    /// How long an HTTP/1 connection waits for the next part of the response after the client has
+    /// ended its side.
     pub half_close_grace: Duration,
-    /// The largest request line and header section together.
+    /// The largest size of the request line and the header section together.
     pub head_bytes: usize,
     /// The most field lines of a head.
     pub headers: usize,
@@ -164,12 +166,13 @@ impl Default for Limits {
     }
 }
 
-/// Makes a connection end by a reset: instead of a response, or as the error of a response's body.
+/// Resets an HTTP/1 connection, or an HTTP/2 stream. A handler returns it instead of a response, or
+/// as the error of a response's body.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is reset on purpose")]
 pub struct Abort;
 
-/// The head of a request byte for byte, including the final empty line. A request has this
+/// The head of a request byte for byte, including the final empty line. An HTTP/1 request has this
 /// extension if [`Limits::keep_heads`] is set.
 #[derive(Clone, Debug)]
 pub struct RawHead(pub Bytes);
@@ -189,12 +192,13 @@ impl RawTarget {
     }
 }
 
-/// An extension of requests for a websocket, on connections that can become one.
+/// Marks a request that asks for a websocket on a connection that can become one. The request has
+/// it as an extension.
 #[derive(Clone, Copy, Debug)]
 pub struct AsksForWebsocket;
 
 /// Responds to the requests of one connection. HTTP/1 calls [`handle`](Self::handle) for one
-/// request after another, HTTP/2 for several at once.
+/// request after another, HTTP/2 for several at the same time.
 pub trait Handler: 'static {
     /// The body of responses.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + 'static>
@@ -207,7 +211,7 @@ pub trait Handler: 'static {
     /// Responds to a request.
     ///
     /// # Errors
-    /// [`Abort`] resets the connection instead of responding.
+    /// [`Abort`] resets the HTTP/1 connection, or the HTTP/2 stream, instead of responding.
     ///
     /// # Cancellation
     /// The future is dropped when the client goes away. Work that must not be lost belongs in a
@@ -216,8 +220,8 @@ pub trait Handler: 'static {
     -> impl Future<Output = Result<Response<Self::Body>, Abort>>;
 
     /// Takes over a connection after [`handle`](Self::handle) has responded with 101. Only a
-    /// request that [asks for a websocket](AsksForWebsocket) allows that response. Reading starts
-    /// after that request.
+    /// request that [asks for a websocket](AsksForWebsocket) allows that response. Reading from
+    /// `client` starts with the first byte after that request.
     ///
     /// # Errors
     /// [`Abort`] ends the connection by a reset.
@@ -229,10 +233,10 @@ pub trait Handler: 'static {
         async { Err(Abort) }
     }
 
-    /// Called when the connection becomes idle. Frees the state that only an exchange needs.
+    /// Called when an HTTP/1 connection becomes idle, to free state that only an exchange needs.
     fn idle(&self) {}
 
-    /// Creates the response to a rejected request. The connection ends after that response.
+    /// Creates the response to a rejected request. An HTTP/1 connection ends after that response.
     fn reject(&self, rejection: RequestRejection) -> Response<Self::Body>;
 }
 

@@ -18,13 +18,13 @@ pub struct Problem {
     pub status: StatusCode,
     /// The last part of `type`, for programs.
     pub kind: &'static str,
-    /// The kind in words, the same for all problems of a kind.
+    /// A short text for the kind. All problems of one kind have the same title.
     pub title: &'static str,
     /// What happened and what to do, for a human reader. Contains no secrets.
     pub detail: String,
-    /// The error of RFC 9209 §2.3; `None` where no proxying was involved.
+    /// The error type for `Proxy-Status` (RFC 9209 §2.3). `None` if no proxying was involved.
     pub error: Option<&'static str>,
-    /// When a retry makes sense.
+    /// How long to wait before a retry makes sense, for `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! Sockets that are not polled again before they have woken the task.
+//! Avoids reads from streams that have nothing to read.
 //!
 //! A connection is polled for many reasons, and each time it checks whether the other side has
 //! gone. Polling an empty socket is as expensive as parsing a header.
@@ -14,23 +14,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::Stream;
 
-/// A stream that remembers that it had nothing to read, until it wakes its task.
+/// A stream that remembers that it has nothing to read, until it wakes its task.
 ///
-/// Reads go to the inner stream only after a wake-up, or from a task that has not read before.
-/// Writes pass through.
+/// After a read that found nothing, reads do not reach the inner stream until that stream wakes its
+/// task, or another task reads. Writes pass through.
 pub struct ReadinessCache<S> {
     stream: S,
     /// The alarm that the inner stream rings, and its waker. Allocated once: an allocation for each
     /// wait would keep pages from returning to the system while the connection is idle.
     alarm: Option<(Arc<Alarm>, Waker)>,
-    /// The reading task, to notice when another one reads.
+    /// The task that read last, to notice when another task reads.
     task: Option<Waker>,
 }
 
 #[derive(Default)]
 struct Alarm {
     task: Mutex<Option<Waker>>,
-    /// The stream may have bytes: it has woken since it was last polled.
+    /// The stream may have bytes: the last read was ready, or the stream has woken its task since.
     rung: AtomicBool,
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why a request was rejected: before it was complete, or in the middle of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RequestRejection {
-    /// Not valid HTTP. The text says why, and quotes nothing from the request.
+    /// The request is not valid HTTP. The text says why, and quotes nothing from the request.
     #[error("{0}")]
     Malformed(&'static str),
     /// The request target is over the limit.

@@ -64,9 +64,9 @@ fn is_write_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
 /// The other side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Over TCP, from this address.
+    /// A TCP client with this address.
     Tcp(SocketAddr),
-    /// Over a unix socket. The permissions of its file decide who can connect.
+    /// A client of a unix socket. The permissions of the socket's file decide who can connect.
     Unix,
 }
 

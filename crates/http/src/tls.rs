@@ -71,7 +71,7 @@ pub struct Tls {
 struct ReloadState {
     /// The fingerprint of the identity in use.
     used: [u8; 32],
-    /// The error of the last check.
+    /// The error of the last check, if it failed.
     failure: Option<ReloadFailure>,
 }
 
@@ -84,7 +84,7 @@ impl Tls {
     /// Loads the identity for the first time. [`reload`](Self::reload) loads it again.
     ///
     /// # Errors
-    /// The identity cannot be loaded or used.
+    /// If the identity cannot be loaded or used.
     pub fn load(load: LoadIdentity) -> Result<Self, ListenTlsError> {
         let identity = load().map_err(ListenTlsError::Identity)?;
         let state = ReloadState { used: identity.fingerprint, failure: None };
@@ -144,8 +144,8 @@ impl Tls {
     }
 }
 
-/// Session tickets get new keys too, so that no session outlives the certificates it was accepted
-/// under.
+/// The settings for new handshakes. Session tickets get new keys too, so that no session outlives
+/// the certificates under which it was accepted.
 fn settings(identity: TlsIdentity) -> Result<Arc<ServerConfig>, ListenTlsError> {
     let provider = Arc::new(default_provider());
     let builder =

@@ -1,5 +1,5 @@
-/// The methods of `AsyncWrite` as calls of an inner stream, for an `impl` block of a file that
-/// imports their types: `write_through!(this => this.stream);`.
+/// Implements the methods of `AsyncWrite` by calling an inner stream. Use it inside the `impl`
+/// block: `write_through!(this => this.stream);`. The file must import the types in the signatures.
 macro_rules! write_through {
     ($this:ident => $stream:expr) => {
         fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {

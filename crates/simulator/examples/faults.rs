@@ -22,13 +22,13 @@ async fn main() -> Result<(), Error> {
     let sim = Simulator::start().await?;
     let service = sim.service();
 
-    // A fault on matching requests, here on two of them.
+    // This fault strikes two requests to `/token`.
     sim.inject(Fault::status(503).on("/token").times(2))?;
     for expected in [503, 503, 200] {
         assert_eq!(log_in(&service).await?, Some(expected));
     }
 
-    // The login happens, and its response is lost.
+    // The login succeeds, but its response is lost.
     sim.inject(Fault::lose_response_after_commit().at("token"))?;
     assert_eq!(log_in(&service).await?, None);
     assert_eq!(sim.stats().logins.ok, 2);

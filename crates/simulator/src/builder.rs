@@ -73,7 +73,7 @@ impl SimulatorBuilder {
         self.with(|options| (options.seed, options.deterministic) = (seed, true))
     }
 
-    /// The simulator's time; [`Clock::tokio`] follows paused time.
+    /// The simulator's clock. [`Clock::tokio`] follows tokio's time, which a test can pause.
     pub fn clock(self, clock: Clock) -> Self {
         self.with(|options| options.clock = clock)
     }
@@ -93,7 +93,7 @@ impl SimulatorBuilder {
         self.with(|options| options.old_access = old_access)
     }
 
-    /// Whether a refresh gives a new refresh token, as at VBC.
+    /// Whether a refresh issues a new refresh token, as VBC does (the default).
     pub fn refresh_rotation(self, rotation: bool) -> Self {
         self.with(|options| options.refresh_rotation = rotation)
     }
@@ -129,8 +129,8 @@ impl SimulatorBuilder {
         self.with(|options| options.webhooks = targets)
     }
 
-    /// Makes the simulator follow reports from the field instead of the documents: [`Field::ALL`],
-    /// or one report.
+    /// Makes the simulator follow reports from the field where they contradict VBC's documents:
+    /// [`Field::ALL`], or a single report.
     pub fn field(self, field: impl Into<Field>) -> Self {
         let field = field.into();
         self.with(|options| options.field = field)
@@ -168,7 +168,7 @@ impl SimulatorBuilder {
         self.with(|options| options.timeline.push(Step { at, fault }))
     }
 
-    /// How many requests the journal keeps.
+    /// How many requests the journal keeps; it drops the oldest.
     pub fn journal(self, requests: usize) -> Self {
         self.with(|options| options.journal = requests)
     }
@@ -176,7 +176,8 @@ impl SimulatorBuilder {
     /// Applies a scenario on top of the current options.
     ///
     /// # Errors
-    /// If one of its faults names a user, an application or a suite that does not exist.
+    /// If an application, a user or a fault of the scenario is invalid, for example because it
+    /// names a suite that does not exist.
     pub fn scenario(mut self, scenario: Scenario) -> Result<Self, ScenarioError> {
         self.has_base |= scenario.has_public_base();
         scenario.apply(&mut self.options)?;
@@ -194,8 +195,8 @@ impl SimulatorBuilder {
     /// Starts the simulator in the current tokio runtime.
     ///
     /// # Errors
-    /// If an address cannot be bound, or if a user, an application or the timeline refers to an
-    /// unknown name.
+    /// If an address cannot be bound, or if a user or an application names an unknown suite or
+    /// grant.
     pub async fn start(self) -> io::Result<Simulator> {
         Simulator::bind(self.options()).await
     }

@@ -1,9 +1,9 @@
-//! Reports from the field: users observe something that VBC's documents do not say.
+//! Reports from the field: behaviour that users have observed and VBC's documents do not describe.
 //!
-//! By default the documents decide. Each report has its own switch: `--field=NAME`, `[field]` of a
-//! scenario, [`SimulatorBuilder::field`](crate::SimulatorBuilder::field). [`FieldReport::ALL`] is
-//! the only list. Help texts, scenarios and the control plane's OpenAPI document are generated from
-//! it.
+//! By default the simulator follows the documents. Each report is switched on by itself: with
+//! `--field=NAME`, with `[field]` of a scenario, or with
+//! [`SimulatorBuilder::field`](crate::SimulatorBuilder::field). [`FieldReport::ALL`] is the only
+//! list: help texts, scenarios and the control plane's OpenAPI document are generated from it.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,21 +13,22 @@ use crate::suggestion::choose;
 /// The age above which Reports rejects a token while [`FieldReport::ReportsToken`] holds.
 pub(crate) const REPORTS_TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// An observation of users that VBC's documents contradict or omit.
+/// A behaviour that users have observed, and that VBC's documents contradict or omit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldReport {
-    /// Reports does not know the account `self`.
+    /// The suite Reports does not accept `self` in place of the account's number.
     ReportsSelf,
     /// The list of extensions is the array `_embedded.extensions` instead of `_embedded.data`.
     ExtensionsArray,
-    /// Telephony counts legs, not calls: the legs of one call may be on two pages.
+    /// Pages of Telephony count legs instead of calls, so the legs of one call may be on two pages.
     LegsOverPages,
-    /// Telephony responds to an application's own token with an empty 202, and does nothing.
+    /// Telephony responds to an application's own token with an empty 202, and does not execute the
+    /// request.
     ApplicationToken,
     /// Users whose names end in `.api` get tokens.
     ApiUsers,
-    /// Reports responds "Problem with provided token" to users without the role, and to tokens
-    /// older than five minutes.
+    /// The suite Reports responds "Problem with provided token" to users without the role, and to
+    /// tokens older than five minutes.
     ReportsToken,
     /// Provisioning responds "missing user data" to users without the role.
     MissingUserData,

@@ -34,12 +34,12 @@ pub(crate) enum GatewayError<'a> {
     InvalidCredentials { jwt: bool },
     /// The application is not subscribed to the suite.
     NotSubscribed,
-    /// The quota is used up until then.
+    /// The quota is used up until this time.
     Throttled { until: Timestamp },
 }
 
 impl GatewayError<'_> {
-    /// Writes the gateway's error. This is the only place that does.
+    /// The gateway's response for the error.
     fn response(&self) -> Response {
         let error = |status, code: &str, message: &str, description: &str| {
             ordered(status, &[("code", code), ("message", message), ("description", description)])
@@ -110,7 +110,7 @@ pub(crate) fn respond(
     dress(state, response)
 }
 
-/// Adds what every response of the gateway carries.
+/// Adds the headers that every response of the gateway has, and makes the body chunked.
 fn dress(state: &mut State, mut response: Response) -> Response {
     set(&mut response, SERVER, "WSO2-PassThrough-HTTP");
     if let Ok(id) = HeaderValue::from_str(&state.response_ids.uuid()) {
@@ -182,10 +182,11 @@ fn pass<'a>(
     Ok(if is_refused(request, &response) { empty(406) } else { response })
 }
 
-/// Whether the client rejects the response's type, or a body without a content coding.
+/// Whether the client rejects the response's type, or a body without a content coding. Only
+/// successful responses to safe methods are checked.
 ///
-/// A rejection needs an explicit weight of 0. A type that `Accept` does not mention is sent anyway:
-/// the documentation's own clients expect that.
+/// A rejection needs an explicit weight of 0. A type that `Accept` does not mention is sent anyway,
+/// as clients in VBC's documentation expect.
 fn is_refused(request: &ReceivedRequest, response: &Response) -> bool {
     let headers = &request.head.headers;
     let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -195,7 +196,8 @@ fn is_refused(request: &ReceivedRequest, response: &Response) -> bool {
     request.head.method.is_safe() && response.status().is_success() && content_type.is_some_and(refuses)
 }
 
-/// A fixed window of one minute, aligned with UTC, for each application and user.
+/// Counts the request, or rejects it if the quota is used up. Each application and user has one
+/// count, which starts again with every minute of UTC.
 fn throttle(state: &mut State, owner: &Owner, now: Timestamp) -> Result<(), GatewayError<'static>> {
     let own = state.world.apps.get(&*owner.client).and_then(|app| app.quota);
     let Some(quota) = own.unwrap_or(state.quota) else { return Ok(()) };
@@ -254,7 +256,8 @@ pub(crate) fn injected(
     if request.endpoint.is_none() { dress(state, response) } else { response }
 }
 
-/// An injected status, with the body that VBC usually sends with it.
+/// The response with an injected status. Its body is the fault's, or the usual one of VBC for the
+/// status.
 fn injected_status(request: &ReceivedRequest, fault: &StatusFault, now: Timestamp) -> Response {
     let mut response = match (&fault.body, request.endpoint, fault.status) {
         (Some(body), ..) => {

@@ -3,7 +3,7 @@
 //! Use it to test a client of VBC without an account: with faults, revoked tokens, locked users and
 //! a movable clock. It simulates the identity server, the gateway and the API suites, with their
 //! rules, the order of their checks and their error bodies. It needs no network except loopback.
-//! It shares no code with a proxy or client that it tests, apart from serving HTTP.
+//! It shares no code with a proxy or client that it tests, apart from `vbc-http` and `vbc-base`.
 //!
 //! # Example
 //!
@@ -66,7 +66,8 @@
 //! # Faults
 //!
 //! [`Simulator::inject`] makes something go wrong: a [`Fault`] on matching requests, or an
-//! [`Action`] that changes the world once. Frequent ones have methods of their own.
+//! [`Action`] that changes the world once. Frequent faults and actions have methods of their
+//! own.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -113,7 +114,7 @@
 //!
 //! The journal records every request without its secrets: [`Simulator::requests`] returns
 //! [`RecordedRequest`]s, [`Simulator::stats`] counters. Expectations are declared before the code
-//! under test runs; the [`Verdict`] names the nearest requests of those that are not met.
+//! under test runs. For each one that is not met, the [`Verdict`] names the nearest requests.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -130,7 +131,7 @@
 //!
 //! # Clock
 //!
-//! Tokens, locks, quotas and timelines follow the simulator's [`Clock`], never the real time alone.
+//! Tokens, locks, quotas and timelines follow the simulator's [`Clock`].
 //! [`Simulator::advance_clock`] and [`Simulator::set_clock`] move it; [`Clock::tokio`] follows
 //! tokio's paused time.
 //!
@@ -141,8 +142,8 @@
 //!
 //! # Control plane
 //!
-//! Programs in other languages use the control plane. `/__sim/openapi.json` describes it; in a
-//! browser it shows a page.
+//! Programs in other languages use the control plane, which `/__sim/openapi.json` describes. Its
+//! page in a browser shows the requests and injects faults.
 //!
 //! # Features
 //!

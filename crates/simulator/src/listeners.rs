@@ -27,7 +27,7 @@ impl Front {
 impl Handler for Front {
     type Body = ResponseBody;
 
-    /// Responses are dated by the simulator's clock instead.
+    /// The connection adds no `Date`: the simulator sets it from its own clock.
     const DATE: bool = false;
 
     async fn handle(&self, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Abort> {
@@ -57,10 +57,13 @@ impl Handler for Control {
 
     async fn handle(&self, request: Request<Incoming>) -> Result<http::Response<ResponseBody>, Abort> {
         let (head, body) = request.into_parts();
-        // The control plane has no endpoint of its own; the identity server's body limit suffices.
+        // Passes an identity endpoint to apply its body limit of 1 MiB here too.
         let body = Body::read(body, Some(Endpoint::Token), None).await.ok_or(Abort)?;
         if body.too_long {
-            return Ok(json(413, &serde_json::json!({ "error": "the body is too long" })));
+            return Ok(json(
+                413,
+                &serde_json::json!({ "error": "the body is longer than 1 MiB; nothing was changed" }),
+            ));
         }
         let response = control::respond(&self.engine, &head, &body.data).await;
         // The request may have moved the clock.

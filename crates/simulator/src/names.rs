@@ -3,7 +3,7 @@
 /// The tenant that every user name ends with.
 pub(crate) const TENANT: &str = "@vbc.prod";
 
-/// The context of Call Recording for accounts in India.
+/// The name of the suite for Call Recording in India, also in its paths.
 pub(crate) const INDIA: &str = "call_recording_india";
 
 /// The suites that an application can be subscribed to.
@@ -12,7 +12,7 @@ pub(crate) const SUITES: &[&str] = &["provisioning", "telephony", "reports", "ca
 /// The grants that an application can be allowed.
 pub(crate) const GRANTS: &[&str] = &["password", "refresh_token", "authorization_code", "client_credentials"];
 
-/// Every grant that the identity server knows. An application cannot be allowed those outside
+/// Every grant that the identity server knows. An application can be allowed only those in
 /// [`GRANTS`].
 pub(crate) const KNOWN_GRANTS: &[&str] = &[
     "password",

@@ -42,8 +42,8 @@ pub struct SimulatorOptions {
     /// Scales the delays of VBC's own processing: 1 is VBC's pace, 0 is no delay.
     ///
     /// It applies to call logs, recordings, exports, and the pause between delivery attempts of a
-    /// webhook. At VBC's pace, Reports knows a call 8 minutes after its end, 13 at worst. Negative
-    /// values count as 0.
+    /// webhook. At VBC's pace, Reports lists a call about 8 minutes after its end, at most 13.
+    /// Negative values count as 0.
     pub lag: f64,
     /// How long a placed call rings before it is answered. Calls from outside ring until they are
     /// answered, rejected or missed, at most 30 seconds.
@@ -53,7 +53,7 @@ pub struct SimulatorOptions {
     /// The highest quota that a scenario sent to the control plane may set. `None` allows any
     /// quota, or no limit.
     pub quota_limit: Option<u32>,
-    /// The reports from the field that hold instead of the documents.
+    /// The reports from the field that the simulator follows where VBC's documents differ.
     pub field: Field,
     /// Additional identities.
     pub identities: Vec<Identity>,
@@ -61,7 +61,7 @@ pub struct SimulatorOptions {
     pub applications: Vec<Application>,
     /// Additional users.
     pub users: Vec<User>,
-    /// How many requests the journal keeps.
+    /// How many requests the journal keeps; it drops the oldest.
     pub journal: usize,
     /// The time at which the clock starts, and to which a reset returns it. `None` does not set the
     /// clock.
@@ -110,14 +110,14 @@ impl Default for SimulatorOptions {
 /// A fault of the timeline.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// When it is injected: this long after the start, by the simulator's clock.
+    /// The time of the injection, counted from the start by the simulator's clock.
     pub at: Duration,
     /// The fault.
     pub fault: Fault,
 }
 
 impl SimulatorOptions {
-    /// Checks that every named suite and grant exists.
+    /// Checks that every suite and grant in the additional applications and users exists.
     pub(crate) fn check(&self) -> Result<(), FaultError> {
         let without = self.users.iter().flat_map(|user| &user.without);
         let mut suites = self.applications.iter().flat_map(|app| &app.subscriptions).chain(without);

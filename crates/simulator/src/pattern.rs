@@ -1,4 +1,5 @@
-//! Path patterns: `*` matches within one segment; a segment of `**` matches any number of segments.
+//! Path patterns: `*` matches any text within one segment, and a segment `**` matches any number
+//! of segments.
 
 /// Whether a path matches a pattern.
 pub(crate) fn fits(pattern: &str, path: &str) -> bool {
@@ -21,8 +22,8 @@ fn within(pattern: &str, segment: &str) -> bool {
     greedy(pattern.as_bytes(), segment.as_bytes(), |byte| *byte == b'*', |one, other| one == other)
 }
 
-/// Matches from left to right and backtracks to the last wildcard only, so that the time is at most
-/// the product of both lengths.
+/// Matches from left to right, and backtracks only to the last wildcard. The time is therefore at
+/// most the product of both lengths.
 fn greedy<P, T>(pattern: &[P], text: &[T], wild: impl Fn(&P) -> bool, same: impl Fn(&P, &T) -> bool) -> bool {
     let mut at = 0;
     let mut done = 0;

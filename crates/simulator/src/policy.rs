@@ -7,7 +7,7 @@ use std::time::Duration;
 /// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Returns the current pair again, with the rest of its lifetime.
+    /// Returns the current pair again. Its lifetime does not start again.
     #[default]
     Reuse,
     /// Issues a new access token with the old refresh token, and revokes the old access token.

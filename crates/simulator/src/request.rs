@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use crate::fault::Subject;
 use vbc_base::secret::{Secret, hex};
 
-/// A longer body is hashed but not kept.
+/// The most bytes of a body that are kept. A longer body is hashed, but its bytes are dropped.
 const KEPT: usize = 1024 * 1024;
 const API_LIMIT: u64 = 64 * 1024 * 1024;
 const IDENTITY_LIMIT: u64 = 1024 * 1024;
@@ -117,13 +117,13 @@ pub(crate) struct Body {
     pub(crate) data: Bytes,
     pub(crate) length: u64,
     pub(crate) sha256: String,
-    /// The body exceeded the limit, and its rest was not read.
+    /// Whether the body exceeded the limit, so that its rest was not read.
     pub(crate) too_long: bool,
 }
 
 impl Body {
-    /// Reads a body to its end, to its limit, or until it has `enough` bytes. `None` if the client
-    /// disconnected.
+    /// Reads a body until it ends, exceeds its limit, or has `enough` bytes. `None` if the client
+    /// disconnects.
     pub(crate) async fn read<B>(
         mut incoming: B,
         endpoint: Option<Endpoint>,
@@ -193,7 +193,7 @@ impl Form {
         self.0.iter().any(|(name, _)| !seen.insert(name.as_str()))
     }
 
-    /// Those of `names` that have no value.
+    /// The parameters in `names` that have no value.
     pub(crate) fn missing<'a>(&self, names: &[&'a str]) -> Vec<&'a str> {
         names.iter().copied().filter(|name| self.value(name).is_none()).collect()
     }

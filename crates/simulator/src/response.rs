@@ -17,14 +17,14 @@ use vbc_http::Abort;
 
 pub(crate) type Response = http::Response<ResponseBody>;
 
-/// The body of a response. It is sent in chunks where VBC does so.
+/// The body of a response. It is sent in chunks where VBC sends chunks.
 #[derive(Default)]
 pub(crate) struct ResponseBody {
     data: Bytes,
-    /// The rest, produced while it is sent: files can be large.
+    /// The part after `data`. It is produced while it is sent, because files can be large.
     rest: Option<Rest>,
     chunked: bool,
-    /// Whether a length is sent even through the gateway. True for files.
+    /// Whether the gateway also sends a length, as it does for files.
     sized: bool,
     /// How the body is slowed down or cut off. `None` sends it whole, without delay.
     flow: Option<Box<Flow>>,
@@ -39,7 +39,7 @@ struct Flow {
     cut: Option<usize>,
     /// When the next piece may be sent.
     next: Option<Pin<Box<Sleep>>>,
-    /// The last byte before the cut has been handed over, but may not have reached the socket.
+    /// Whether the body has already waited once, after the last byte before the cut.
     flushed: bool,
 }
 
@@ -47,7 +47,8 @@ impl Flow {
     /// Returns the next piece of `data`.
     fn poll(&mut self, data: &mut Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if self.cut == Some(0) {
-            // Yields to the runtime once, so that the previous piece reaches the socket.
+            // Yields to the runtime once, so that the previous piece reaches the socket before the
+            // reset.
             if std::mem::replace(&mut self.flushed, true) {
                 return Poll::Ready(Some(Err(Abort)));
             }
@@ -59,7 +60,7 @@ impl Flow {
             if let Some(next) = &mut self.next {
                 ready!(next.as_mut().poll(cx));
             }
-            // Ten pieces a second; fewer if a piece would be shorter than a byte.
+            // Sends ten pieces a second. Below ten bytes a second, a piece is one byte.
             let piece = (pace / 10).max(1);
             most = most.min(piece as usize);
             let wait = Duration::from_secs_f64(f64::from(piece) / f64::from(pace.max(1)));
@@ -148,8 +149,8 @@ pub(crate) fn drip(response: &mut Response, bytes_per_second: u32) {
     body.flow.get_or_insert_default().pace = Some(bytes_per_second.max(1));
 }
 
-/// Resets the connection in the middle of the body, before its last byte at the latest. An empty
-/// body is not changed.
+/// Resets the connection after `behind` bytes of the body, or by default after half the body. The
+/// last byte is never sent. An empty body is not changed.
 pub(crate) fn cut(response: &mut Response, behind: Option<usize>) {
     let body = response.body_mut();
     body.make();
@@ -228,7 +229,8 @@ pub(crate) fn body(response: &mut Response) -> Bytes {
     response.body().data.clone()
 }
 
-/// The body's length, and the body if it is no longer than `limit`. Nothing is produced for this.
+/// The body's length, and the body itself unless it is longer than `limit`. A body that is produced
+/// while it is sent is not returned either.
 pub(crate) fn peek(response: &Response, limit: usize) -> (u64, Option<Bytes>) {
     let body = response.body();
     let whole = body.rest.is_none() && body.data.len() <= limit;
@@ -248,7 +250,7 @@ pub(crate) fn date(response: &mut Response, at: Timestamp) {
     set(response, DATE, &http_date(at));
 }
 
-/// Sends the body without its length, as the gateway does.
+/// Makes the body chunked, as the gateway does. Files and empty bodies keep their length.
 pub(crate) fn chunk(response: &mut Response) {
     let body = response.body_mut();
     body.chunked = body.length() > 0 && !body.sized;

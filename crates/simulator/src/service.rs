@@ -16,8 +16,8 @@ use vbc_base::clock::Clock;
 
 /// The service in this process, without sockets. Clones share everything.
 ///
-/// A request is handled like one over a connection, by the journal, faults, counters, identity
-/// server and gateway. Delays use tokio's time, so paused time skips them.
+/// A request passes through the same journal, faults, counters, identity server and gateway as a
+/// request over a connection. Delays use tokio's time, so a paused tokio clock skips them.
 /// [`Simulator`](crate::Simulator) serves a service over HTTP.
 ///
 /// ```
@@ -78,13 +78,14 @@ impl Service {
     /// Injects a fault and returns its id.
     ///
     /// # Errors
-    /// If the fault names a user, an application or a suite that does not exist.
+    /// If the fault names a user, an application or a suite that does not exist, or would move the
+    /// clock out of its range.
     pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
         self.engine.inject(fault.into())
     }
 
     /// Removes a fault on requests, and returns whether there was one with this id. Requests that
-    /// it holds are executed.
+    /// the fault holds are then executed.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.engine.remove_fault(id)
     }
@@ -104,12 +105,13 @@ impl Service {
         self.engine.state().journal.entries().cloned().collect()
     }
 
-    /// Returns to the start: world, tokens, settings, faults, counters, journal and clock.
+    /// Resets everything to the start: world, tokens, settings, faults, counters, journal and
+    /// clock.
     pub fn reset(&self) {
         self.engine.reset(None);
     }
 
-    /// Starts a call from outside, and returns its id.
+    /// Starts a call from outside, and returns the call's id.
     ///
     /// `to` is an extension of the account or one of its direct numbers, with or without a plus.
     /// Returns `None` if the account has no such number. The call rings until it is answered or

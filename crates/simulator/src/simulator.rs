@@ -23,7 +23,7 @@ pub struct Simulator {
     control: SocketAddr,
     listeners: [JoinHandle<()>; 2],
     connections: Arc<Mutex<JoinSet<()>>>,
-    /// Never started: connections are aborted instead.
+    /// Keeps the drain signal alive. The drain never starts: stopping aborts the connections.
     _drain: Drain,
 }
 
@@ -64,7 +64,7 @@ impl Simulator {
     ///
     /// # Errors
     /// If an address cannot be bound, or if an option names an unknown suite or grant.
-    #[allow(clippy::unused_async, reason = "it must be called in a runtime, and may come to wait")]
+    #[allow(clippy::unused_async, reason = "it needs a runtime, and a later version may wait")]
     pub async fn bind(mut options: SimulatorOptions) -> io::Result<Self> {
         options.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let front = listener(options.address)?;
@@ -126,13 +126,14 @@ impl Simulator {
     /// Injects a fault and returns its id.
     ///
     /// # Errors
-    /// If the fault names a user, an application or a suite that does not exist.
+    /// If the fault names a user, an application or a suite that does not exist, or would move the
+    /// clock out of its range.
     pub fn inject(&self, fault: impl Into<Fault>) -> Result<u64, FaultError> {
         self.service.inject(fault)
     }
 
     /// Removes a fault on requests, and returns whether there was one with this id. Requests that
-    /// it holds are executed.
+    /// the fault holds are then executed.
     pub fn remove_fault(&self, id: u64) -> bool {
         self.service.remove_fault(id)
     }
@@ -152,16 +153,17 @@ impl Simulator {
         self.service.requests()
     }
 
-    /// Returns to the start: world, tokens, settings, faults, counters, journal and clock.
+    /// Resets everything to the start: world, tokens, settings, faults, counters, journal and
+    /// clock.
     pub fn reset(&self) {
         self.service.reset();
     }
 
-    /// Starts a call from outside, and returns its id.
+    /// Starts a call from outside, and returns the call's id.
     ///
-    /// `extension` is an extension of the account or one of its direct numbers. Returns `None` if
-    /// the account has no such number. The call rings until it is answered or rejected. After 30
-    /// seconds of the simulator's clock it counts as missed.
+    /// `extension` is an extension of the account or one of its direct numbers, with or without a
+    /// plus. Returns `None` if the account has no such number. The call rings until it is answered
+    /// or rejected. After 30 seconds of the simulator's clock it counts as missed.
     pub fn receive_call(&self, account: u64, from: &str, extension: &str) -> Option<String> {
         self.service.receive_call(account, from, extension)
     }

@@ -1,9 +1,9 @@
 //! Suggestions for unknown names.
 
-/// At most this many known names are listed.
+/// A suggestion lists at most this many known names.
 const TOLD: usize = 60;
 
-/// Suggests the nearest known name, or lists all of them.
+/// Suggests the nearest known name. If none is near, lists the known names.
 pub(crate) fn choose(given: &str, known: &[String]) -> String {
     if let Some(word) = near(given, known) {
         return format!("did you mean `{word}`?");
@@ -17,8 +17,8 @@ pub(crate) fn choose(given: &str, known: &[String]) -> String {
     format!("known: {}{more}", told.join(", "))
 }
 
-/// Longer names are not compared: they are not typing mistakes, and the distance takes quadratic
-/// time.
+/// The longest name, in bytes, that is compared. A longer one is no typing mistake, and comparing
+/// it takes quadratic time.
 const LONGEST: usize = 64;
 
 pub(crate) fn near<'k>(given: &str, known: &'k [String]) -> Option<&'k str> {

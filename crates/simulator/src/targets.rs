@@ -26,7 +26,7 @@ pub enum WebhookTargets {
 /// The text is not a valid [`WebhookTargets`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{given:?} is not a host; write `loopback`, `any`, or a comma-separated list of hosts, without scheme and port"
+    "{given:?} is not a host; write `loopback`, `any`, or a comma-separated list of hosts, without scheme or port"
 )]
 pub struct NoTarget {
     given: String,
@@ -58,7 +58,7 @@ impl fmt::Display for WebhookTargets {
     }
 }
 
-/// A host in its form for comparison, as in a URL.
+/// Normalizes a host so that it can be compared with the host of a URL.
 fn host(text: &str) -> Result<String, NoTarget> {
     let given = text.trim();
     // An IPv6 address may lack its brackets.
@@ -76,7 +76,7 @@ fn host(text: &str) -> Result<String, NoTarget> {
 }
 
 impl WebhookTargets {
-    /// Whether `other` allows every target that this allows.
+    /// Whether `other` allows every target that `self` allows.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Loopback, _) | (_, Self::Anywhere) => true,
@@ -85,7 +85,7 @@ impl WebhookTargets {
         }
     }
 
-    /// The addresses of a host that may be called.
+    /// Those of `addresses`, the addresses of `host`, to which webhooks may be delivered.
     pub(crate) fn allow(&self, host: &Host<&str>, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let named = match self {
             Self::Anywhere => true,

@@ -38,7 +38,7 @@ pub(crate) fn seconds(number: &Number) -> Option<SignedDuration> {
     if let Some(whole) = number.as_i64() {
         return Some(SignedDuration::from_secs(whole));
     }
-    // Nine digits after the point, without an exponent.
+    // Writes nine digits after the point and no exponent.
     let written = format!("{:.9}", number.as_f64()?);
     let (whole, fraction) = written.split_once('.')?;
     let (whole, fraction): (i64, i32) = (whole.parse().ok()?, fraction.parse().ok()?);

@@ -117,13 +117,15 @@ impl Service {
         state.expectations.declare(expectations.into_iter().collect(), in_order, since);
     }
 
-    /// Injects an action that names nothing, and so cannot fail.
+    /// Injects an action, and ignores an error. Only an action that moves the clock out of its
+    /// range fails here: the callers pass no names that could be unknown.
     fn act(&self, action: Action) {
         let _ = self.inject(action);
         self.engine.settle();
     }
 
-    /// Injects a fault on requests. It names nothing, and so cannot fail.
+    /// Injects a fault on requests and returns its id. Such a fault cannot fail, because it names
+    /// no user, application or suite.
     fn befall(&self, fault: Fault) -> u64 {
         self.inject(fault).unwrap_or_default()
     }
@@ -145,9 +147,11 @@ same_of_simulator! {
     revoke_access_tokens() -> ();
     /// Revokes every refresh token issued so far; access tokens stay valid.
     revoke_refresh_tokens() -> ();
-    /// Advances the simulator's clock, and runs the timeline up to then.
+    /// Advances the simulator's clock, and runs the timeline up to that time. A move beyond
+    /// 9999-12-30 is ignored; [`Simulator::inject`] reports it as an error.
     advance_clock(by: Duration) -> ();
-    /// Sets the simulator's clock.
+    /// Sets the simulator's clock. A time before 1970 or after 9999-12-30 is ignored;
+    /// [`Simulator::inject`] reports it as an error.
     set_clock(to: Timestamp) -> ();
     /// Limits the requests per minute of each application and user; `None` removes the limit.
     set_quota(per_minute: Option<u32>) -> ();
@@ -198,7 +202,7 @@ impl Simulator {
     }
 }
 
-// Names of earlier versions.
+// Method names of earlier versions.
 impl Service {
     #[doc(hidden)]
     pub fn revoke_all_access(&self) {

@@ -1,11 +1,11 @@
-//! Runs the examples to their end: each asserts what it shows.
+//! Runs every example to its end. The examples contain their own assertions.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::Command;
 
-/// Runs an example, which `cargo test` has built.
+/// Runs an example, and returns its output. `cargo test` has already built it.
 fn run(name: &str) -> String {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.parent().and_then(Path::parent).unwrap().join("examples");

@@ -54,10 +54,10 @@ impl Accounts {
             .map_or_else(|| id.to_string(), |(name, ..)| name.into())
     }
 
-    /// Whether `group` is the primary group of `owner` and has no other member. Files that such a
-    /// group can write to, as under umask 002, are open to nobody else.
+    /// Whether `group` is the primary group of `owner` and has no other member. If the group can
+    /// write to a file, as under umask 002, that gives no other user access.
     ///
-    /// An owner who is not listed owns the group with the same number.
+    /// An owner who is not in `/etc/passwd` owns the group with the owner's number.
     pub(super) fn is_own_group(&self, owner: u32, group: u32) -> bool {
         let names: Vec<&str> =
             self.users().filter(|(_, id, _)| *id == owner).map(|(name, ..)| name).collect();
@@ -66,7 +66,8 @@ impl Accounts {
         } else {
             self.users().any(|(_, id, primary)| id == owner && primary == group)
         };
-        // On Red Hat and Alpine, system users (sync, shutdown, operator) are in root's group too.
+        // Group 0 does not count as shared: on Red Hat and Alpine it is also the primary group of
+        // system users (sync, shutdown, operator).
         let shared = group != 0 && self.users().any(|(_, id, primary)| primary == group && id != owner);
         let is_other = |member: &str| !member.is_empty() && !names.contains(&member);
         let joined = self

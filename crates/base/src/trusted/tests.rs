@@ -6,8 +6,8 @@ const ALICE: u32 = 1000;
 const BOB: u32 = 1001;
 const SERVICE: u32 = 999;
 
-/// Alice and Bob have groups of their own, both are in `devs`, and `users` is the primary group of
-/// two.
+/// Alice and Bob each have their own group, and both are in `devs`. `users` (100) is the primary
+/// group of two users.
 fn accounts() -> Accounts {
     Accounts {
         passwd: "root:x:0:0::/root:/bin/sh\noperator:x:11:0::/root:/bin/false\nservice:x:999:999::/:/bin/false\n\
@@ -54,18 +54,18 @@ fn nobody_else_may_write_to_it() {
 
 #[test]
 fn a_group_without_other_members_is_its_owners_own() {
-    // As made under umask 002.
+    // Files created under umask 002 have this mode.
     assert!(flaws(ALICE, ALICE, 0o664, ALICE).is_empty());
     assert!(flaws(0, 0, 0o664, SERVICE).is_empty());
     let is_own = |owner, group| accounts().is_own_group(owner, group);
     assert!(is_own(ALICE, ALICE) && is_own(SERVICE, SERVICE) && is_own(0, 0));
     // Alice is a member of Bob's group.
     assert!(!is_own(BOB, BOB));
-    // Two users have it as their primary group.
+    // Group 100 is the primary group of two users.
     assert!(!is_own(1002, 100));
-    // It belongs to another user, or is not a primary group.
+    // The first two groups belong to another user; the third is no primary group.
     assert!(!is_own(0, ALICE) && !is_own(ALICE, SERVICE) && !is_own(ALICE, 2000));
-    // Unknown users, as in a container: the group of the same number.
+    // An unknown user, as in a container, owns the group with the same number.
     assert!(is_own(10001, 10001) && !is_own(10001, 0) && !is_own(10001, 10002));
     let none = Accounts::default();
     assert!(none.is_own_group(0, 0) && none.is_own_group(65532, 65532) && !none.is_own_group(65532, 0));
@@ -77,8 +77,9 @@ fn what_others_can_read_is_told_unless_root_owns_it() {
     assert_eq!(readers(ALICE, ALICE, 0o600), None);
     assert_eq!(readers(ALICE, ALICE, 0o604).unwrap(), "everyone on this machine can read f; chmod 600 f");
     assert_eq!(readers(ALICE, 2000, 0o640).unwrap(), "members of the group devs can read f; chmod 600 f");
-    // A private group; Docker (0444), Kubernetes (0644, 0440), ssl-cert (0640).
+    // Nobody else is in Alice's own group.
     assert_eq!(readers(ALICE, ALICE, 0o640), None);
+    // Secrets of Docker (0444) and Kubernetes (0644, 0440), and keys of ssl-cert (0640).
     for (group, mode) in [(0, 0o444), (0, 0o644), (2000, 0o440), (2000, 0o640)] {
         assert_eq!(judge(0, group, mode, ALICE), Checks::default(), "{mode:o}");
     }
@@ -107,13 +108,13 @@ fn files_are_read_to_their_end_and_not_beyond_a_limit() {
     }
     fs::write(&path, [0; 11]).unwrap();
     assert_eq!(read(&path, 10).unwrap_err().kind(), ErrorKind::FileTooLarge);
-    // A file without a length, as a pipe.
+    // Files in /proc report length 0, as a pipe does.
     let (content, _) = read(Path::new("/proc/self/status"), 1 << 20).unwrap().into_parts();
     assert!(content.starts_with(b"Name:"));
     assert!(read(directory.path(), 10).is_err() && read(Path::new("/dev/zero"), 100_000).is_err());
 }
 
-/// Makes a pipe with a name.
+/// Makes a named pipe, and returns its path.
 fn pipe(directory: &Path) -> PathBuf {
     let path = directory.join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -134,7 +135,7 @@ fn a_pipe_of_ours_is_read_to_its_end() {
 
 #[test]
 fn a_pipe_of_a_stranger_is_refused_without_waiting_for_its_writer() {
-    // Only root may give a file away.
+    // Only root can give a file to another user.
     if us() != 0 {
         return;
     }
@@ -142,7 +143,7 @@ fn a_pipe_of_a_stranger_is_refused_without_waiting_for_its_writer() {
     let path = pipe(directory.path());
     std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
     let (done, ended) = std::sync::mpsc::channel();
-    // A thread that waits for a writer ends only with the process.
+    // Runs in a thread, because a `read` that waited for a writer would block the test.
     std::thread::spawn(move || done.send(read(&path, 10)));
     let error = ended.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap_err();
     assert_eq!(
@@ -156,7 +157,7 @@ fn a_directory_is_judged_as_a_file_is_unless_it_is_sticky() {
     let flaws = |owner, group, mode| {
         Facts { owner, group, mode }.of_directory().judge(ALICE, Path::new("d"), accounts).flaws.len()
     };
-    // Made under umask 002; readable for others.
+    // Two directories created under umask 002, and one that others can read.
     assert_eq!((flaws(ALICE, ALICE, 0o775), flaws(0, 0, 0o775), flaws(ALICE, 2000, 0o755)), (0, 0, 0));
     assert_eq!((flaws(ALICE, 2000, 0o775), flaws(ALICE, ALICE, 0o777), flaws(BOB, BOB, 0o700)), (1, 1, 1));
     assert_eq!((flaws(0, 0, 0o1777), flaws(ALICE, 2000, 0o1770), flaws(BOB, BOB, 0o1777)), (0, 0, 1));

@@ -25,7 +25,8 @@ pub(super) struct PostData {
     #[serde(default, deserialize_with = "or_default")]
     mime_type: String,
     text: Option<String>,
-    /// Not in the specification. Programs that keep binary bodies write it as in a response.
+    /// The encoding of `text`. The specification has no such member, but programs that keep binary
+    /// bodies write it.
     encoding: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     params: Vec<FormField>,
@@ -67,8 +68,8 @@ pub(super) fn posted_body(data: PostData, headers: &mut Fields, codings: Option<
     Some(bytes.map_or(Content::Unread, Content::of))
 }
 
-/// The bytes of a response's body. `None` if the archive lacks them. The content type becomes UTF-8
-/// if its charset cannot encode the text.
+/// The bytes of a response's body. `None` if the archive lacks them. If the charset of the content
+/// type cannot encode the text, the charset becomes UTF-8.
 pub(super) fn decoded_content(
     content: &ResponseContent,
     headers: &mut Fields,
@@ -108,7 +109,8 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(letters.collect::<Vec<_>>()).ok()
 }
 
-/// Most programs decode bodies. A body that is still in gzip is decoded, unless it is a gzip file.
+/// Removes the codings of a body that is still in gzip, unless its content type is gzip. Most
+/// programs have already decoded the body.
 fn without_codings(bytes: Vec<u8>, codings: Option<&str>, headers: &Fields) -> Vec<u8> {
     let is_file = field(headers, "content-type").is_some_and(|kind| kind.contains("gzip"));
     match codings.filter(|_| !is_file && coding::is_gzip(&bytes)) {

@@ -42,7 +42,8 @@ struct ProxyMembers {
     pseudonymised: Option<PseudonymMark>,
 }
 
-/// Marks an entry whose credentials are pseudonyms, as is its personal data unless it is kept.
+/// Marks an entry whose credentials are pseudonyms. `personal_data` says whether its personal data
+/// is hidden too.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PseudonymMark {
@@ -130,7 +131,8 @@ pub(super) fn digest_of(record: &Record) -> String {
     hex(digest(&SHA256, &line).as_ref())
 }
 
-/// The start of an exchange. An unreadable one is the epoch, since no replay depends on it.
+/// Parses the start of an exchange. An unreadable time becomes the epoch, since no replay depends
+/// on it.
 fn timestamp(text: &str) -> Timestamp {
     // Some programs omit the offset.
     text.parse().or_else(|_| format!("{text}Z").parse()).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -220,11 +222,12 @@ fn recorded_response(response: Response, method: &str, is_ours: bool) -> Option<
     })
 }
 
-/// A body that the archive lacks. It is empty only if the archive says so.
+/// A body that the archive lacks. It is empty only if the archive says so, or if the response is a
+/// redirect.
 fn missing_body(size: Option<f64>, sent: Option<f64>, is_coded: bool, headers: &Fields) -> Content {
     let announced = length(headers);
     let known = size.filter(|size| *size >= 1.0).map(|size| size as u64);
-    // In a coding even an empty body has some bytes.
+    // Even an empty body has some bytes in a coding.
     let sent = sent.filter(|sent| *sent >= 1.0 && !is_coded).map(|sent| sent as u64);
     match known.or(announced.filter(|length| *length > 0 && !is_coded)).or(sent) {
         Some(bytes) => Content::Truncated(bytes),
@@ -235,7 +238,8 @@ fn missing_body(size: Option<f64>, sent: Option<f64>, is_coded: bool, headers: &
     }
 }
 
-/// Scheme and authority of a URL, without its user, and the target.
+/// Splits an HTTP URL into its base (scheme, host and port) and its target. Drops user information
+/// and the fragment.
 fn split_url(url: &str) -> Option<(String, String)> {
     let url = url.trim().split('#').next()?;
     let (scheme, rest) = url.split_once("://")?;

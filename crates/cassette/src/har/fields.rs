@@ -4,7 +4,8 @@ use super::charset;
 use crate::format::{Fields, field};
 use crate::text::latin1;
 
-/// Fields of a connection, and those that no longer hold for a decoded body.
+/// The fields that are left out: fields of a connection, and fields that do not hold for a decoded
+/// body.
 const DROPPED: [&str; 8] = [
     "connection",
     "content-encoding",
@@ -16,7 +17,7 @@ const DROPPED: [&str; 8] = [
     "upgrade",
 ];
 
-/// The first value of a field whose name is ignoring case.
+/// The first value of the field with this name, ignoring case.
 pub(super) fn value(headers: &Fields, name: &str) -> Option<String> {
     headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
 }
@@ -29,7 +30,7 @@ pub(super) fn length(headers: &Fields) -> Option<u64> {
     field(headers, "content-length")?.parse().ok()
 }
 
-/// Sets the length to that of the decoded body.
+/// Sets an existing `Content-Length` to the length of the decoded body.
 pub(super) fn set_length(headers: &mut Fields, length: usize) {
     for (_, value) in headers.iter_mut().filter(|(name, _)| name == "content-length") {
         *value = length.to_string();
@@ -38,7 +39,7 @@ pub(super) fn set_length(headers: &mut Fields, length: usize) {
 
 /// Adds the content type of a body, unless a header has one.
 pub(super) fn add_type(headers: &mut Fields, kind: &str) {
-    // Chromium writes `x-unknown` for no type.
+    // Chromium writes `x-unknown` if there is no type.
     let is_known = !kind.is_empty() && kind != "x-unknown";
     if is_known && field(headers, "content-type").is_none() {
         headers.push(("content-type".to_owned(), field_value(kind)));
@@ -55,7 +56,7 @@ pub(super) fn headers(fields: Fields) -> Fields {
     lines.filter(|(name, _)| !name.starts_with(':') && !DROPPED.contains(&name.as_str())).collect()
 }
 
-/// A value with one character per byte. Characters beyond Latin-1 become UTF-8.
+/// A value with one character per byte. A value with characters beyond Latin-1 is encoded in UTF-8.
 pub(super) fn field_value(value: &str) -> String {
     let value = value.trim_matches([' ', '\t', '\r']);
     let is_latin1 = value.chars().all(|c| u32::from(c) < 0x100);

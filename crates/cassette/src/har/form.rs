@@ -46,7 +46,7 @@ fn part(boundary: &str, field: &FormField) -> String {
     format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n{kind}\r\n{value}\r\n")
 }
 
-/// Percent-encoded in queries. Existing escapes are kept.
+/// The bytes that are percent-encoded in queries. Existing escapes are kept.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -25,10 +25,10 @@ struct Log {
 
 /// Writes the entries of an archive to a cassette, which is created or appended to.
 ///
-/// Every body is kept. Values whose names call them credentials are replaced, wherever the archive
-/// repeats them. Personal data is replaced where the table of operations or a field's name
-/// identifies it, unless `keep_personal` is set. Entries that an export has marked are imported
-/// unchanged.
+/// Bodies are kept, except gzip files that contain a credential or cannot be decoded. Values whose
+/// names call them credentials are replaced, wherever the archive repeats them. Personal data is
+/// replaced where the table of operations or a field's name identifies it, unless `keep_personal`
+/// is set. Entries of an export that have not been changed since are not redacted again.
 ///
 /// # Errors
 /// If the text is not a HAR, or the cassette cannot be written.

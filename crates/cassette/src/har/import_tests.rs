@@ -42,7 +42,7 @@ fn status(cassette: Cassette, line: &str, body: &[u8]) -> u16 {
     }
 }
 
-/// The response to the only record, as replay sends it.
+/// The response of the only record, as the replay sends it.
 fn played(cassette: &Cassette) -> http::Response<crate::ReplayedBody> {
     let record = &cassette.records[0];
     response(record, &record.request, &record.base, false)
@@ -111,7 +111,7 @@ fn a_posted_body_that_the_archive_does_not_have_may_have_been_any() {
         entry["request"] = json!({ "method": "POST", "url": "http://h/" });
         entry["request"].as_object_mut().unwrap().extend(posted.as_object().unwrap().clone());
         assert_eq!(status(cassette(json!([entry.clone()])), "POST /", b"abcde"), 200, "{posted}");
-        // The archive also lacks its type.
+        // The archive also lacks the body's type.
         let player = Player::new(cassette(json!([entry])), Matching::Strict, Order::Any);
         let mut typed = request("POST /", b"abcde");
         typed.headers.push(("content-type".into(), "text/plain".into()));
@@ -187,7 +187,8 @@ fn text_goes_out_in_its_charset() {
             assert_eq!(field(&response.headers, "content-type"), Some("text/plain; charset=utf-8"));
         }
     }
-    // Also in the request, so that a client that sends them finds the record.
+    // A request gets the bytes of its charset too, so that a client that sends these bytes finds
+    // the record.
     let mut entry = get("http://h/", json!({ "status": 200, "content": { "text": "a" } }));
     entry["request"] = json!({ "method": "POST", "url": "http://h/", "postData": {
         "mimeType": "text/plain; charset=ISO-8859-1", "text": "jané",
@@ -330,7 +331,7 @@ fn exported() -> (Vec<Record>, Value) {
 #[test]
 fn what_was_exported_is_pseudonymised_no_second_time() {
     let (records, archive) = exported();
-    // In another layout, and with a comment.
+    // Another layout and an added comment change nothing.
     let mut other = archive.clone();
     other["log"]["entries"][0]["comment"] = json!("seen");
     for text in [archive.to_string(), format!("{archive:#}"), other.to_string()] {

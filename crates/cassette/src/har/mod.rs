@@ -26,7 +26,7 @@ use crate::text::split_query;
 /// Why an archive cannot be imported.
 #[derive(Debug, Error)]
 pub enum HarError {
-    /// The text is not a HAR of version 1.
+    /// The text is not a HAR.
     #[error("not a HAR: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The cassette cannot be used.

@@ -28,10 +28,11 @@ const WAITING: usize = 1024;
 /// Options of a recording.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordOptions {
-    /// Keep phone numbers, names, e-mail addresses and labels where a table lists their place.
+    /// Keep phone numbers, names, e-mail addresses and labels, in places that a table lists.
     pub personal: bool,
-    /// Keep bodies, paths and parameters that belong to no operation of the VBC API. Only secrets
-    /// that the process knows are removed from them.
+    /// Keep bodies, paths and parameters that belong to no operation of the VBC API. The recorder
+    /// then replaces only secrets that the process knows, and values whose names call them
+    /// credentials or personal data.
     pub unknown: bool,
     /// Record when each piece of a response arrived.
     pub timing: bool,
@@ -152,7 +153,8 @@ impl Recorder {
     /// everything is on disk.
     pub fn finish(&self) {
         if let Some(writer) = self.writer.lock().take() {
-            // Queued after the waiting exchanges. Sending fails only if the thread has panicked.
+            // This message follows the waiting exchanges. Sending fails only if the thread has
+            // panicked.
             let _ = self.sender.send(Message::Finish);
             if writer.join().is_err() {
                 tracing::error!(

@@ -46,13 +46,13 @@ impl Budget {
 /// The part of a body that has passed so far.
 pub(super) struct Pieces {
     data: KeptBytes,
-    /// Its share of the budget, in bytes.
+    /// The body's share of the budget, in bytes.
     held: usize,
     /// How many bytes have passed.
     pub(super) length: u64,
     pub(super) trailers: HeaderMap,
     pub(super) ended: bool,
-    /// It exceeded the budget.
+    /// The body exceeded the budget, so its bytes were dropped.
     pub(super) lost: bool,
     /// When the pieces passed: milliseconds since the request, and the number of bytes.
     pub(super) times: Vec<(u64, usize)>,
@@ -79,7 +79,8 @@ impl Pieces {
             return self.clear();
         }
         let before = self.data.cost();
-        // Copied, since a reference would keep a whole buffer until the writer gets to it.
+        // The bytes are copied: a reference would keep a whole buffer alive until the exchange is
+        // written.
         self.data.append(data);
         self.take(self.data.cost() - before);
     }
@@ -126,17 +127,17 @@ impl Drop for Pieces {
     }
 }
 
-/// Copies a request's body. The proxy puts it into the request's extensions.
+/// Copies a request's body. The proxy puts the tap into the request's extensions.
 #[derive(Clone)]
 pub struct RequestTap(Arc<Mutex<Pieces>>);
 
 impl RequestTap {
-    /// The client has sent a piece.
+    /// Copies a piece that the client has sent.
     pub fn data(&self, data: &Bytes) {
         self.0.lock().push(data);
     }
 
-    /// The client has sent the whole body.
+    /// Notes that the client has sent the whole body.
     pub fn end(&self) {
         self.0.lock().ended = true;
     }
@@ -145,8 +146,8 @@ impl RequestTap {
 /// An exchange whose request has arrived.
 ///
 /// [`begin`](Self::begin) takes the head of a request, and [`request_tap`](Self::request_tap)
-/// copies its body. [`response`](Self::response) continues with the response. An exchange that is
-/// dropped before that is not recorded.
+/// copies its body. [`response`](Self::response) continues with the response. A tape that is
+/// dropped before its response is not recorded.
 pub struct Tape {
     pub(super) recorder: Arc<Recorder>,
     pub(super) at: Timestamp,
@@ -182,7 +183,7 @@ impl Tape {
         }
     }
 
-    /// Copies the body of the request.
+    /// The tap that copies the body of the request.
     pub fn request_tap(&self) -> RequestTap {
         self.body.clone()
     }
@@ -228,7 +229,7 @@ impl Exchange {
 pub struct ResponseTap(Option<Box<Exchange>>);
 
 impl ResponseTap {
-    /// A piece goes to the client.
+    /// Copies a piece that goes to the client.
     pub fn data(&mut self, data: &Bytes) {
         let Some(exchange) = &mut self.0 else { return };
         exchange.pieces.push(data);
@@ -241,7 +242,7 @@ impl ResponseTap {
         }
     }
 
-    /// The body has ended with trailers.
+    /// Copies the trailers. The body has ended with them.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(exchange) = &mut self.0 {
             exchange.pieces.trailers = trailers.clone();
@@ -249,7 +250,7 @@ impl ResponseTap {
         }
     }
 
-    /// The body has ended.
+    /// Notes that the body has ended.
     pub fn end(&mut self) {
         if let Some(exchange) = &mut self.0 {
             exchange.pieces.ended = true;

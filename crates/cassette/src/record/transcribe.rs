@@ -1,4 +1,4 @@
-//! Converts an exchange to a record in which everything is replaced that must not be kept.
+//! Converts an exchange to a record, and replaces everything in it that must not be kept.
 
 use http::{HeaderMap, Version};
 
@@ -18,7 +18,7 @@ pub(super) fn transcribe(exchange: &Exchange, filter: &Filter<'_>) -> Record {
         record.request.body = Content::Unread;
         record.request.body_hash = None;
     }
-    // hyper would add the length.
+    // The server adds the length for the client, so the record gets it too.
     let headers = &mut record.response.headers;
     if let (Some(length), None) = (exchange.length, field(headers, "content-length")) {
         let length = record.response.body.bytes().map_or(length, |bytes| bytes.len() as u64);

@@ -1,4 +1,5 @@
-//! Compressed files. A known secret cannot be removed from one, so such a file is not recorded.
+//! Searches compressed files for known secrets. A secret cannot be removed from a compressed file,
+//! so a file that may contain one is not recorded.
 
 use memchr::memmem;
 
@@ -42,7 +43,7 @@ fn entry(bytes: &[u8]) -> Option<Vec<u8>> {
     let is_encrypted = flags & 1 == 1;
     match method {
         _ if is_encrypted => None,
-        // Stored uncompressed: the search of the whole archive has covered it.
+        // The content is stored uncompressed, so the search of the whole archive has covered it.
         0 => Some(Vec::new()),
         8 => coding::inflate(data, LARGEST_BODY),
         _ => None,

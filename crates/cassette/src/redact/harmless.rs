@@ -29,7 +29,8 @@ fn is_word(text: &str) -> bool {
     WORDS.contains(&text) || is_listed_name(text)
 }
 
-/// A date. In other APIs `from` and `to` may be dates instead of telephone numbers.
+/// Whether a text is a date. In other APIs, `from` and `to` may be dates instead of telephone
+/// numbers.
 fn is_date(text: &str) -> bool {
     text.starts_with("20") && text.contains('-') && kind::is_time(text)
 }
@@ -45,7 +46,8 @@ fn is_phrase(text: &str) -> bool {
     })
 }
 
-/// `12345.6a7639c9-133a-4057-96cb-c43edb4a5282.1796071986000.mp3`
+/// Whether a text is the name of a recording's file, such as
+/// `12345.6a7639c9-133a-4057-96cb-c43edb4a5282.1796071986000.mp3`.
 fn is_file(text: &str) -> bool {
     let Some((parts, suffix)) = text.rsplit_once('.') else { return false };
     let parts: Vec<&str> = parts.split('.').collect();

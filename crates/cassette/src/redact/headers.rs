@@ -30,7 +30,8 @@ enum Rule {
     SetCookie,
     /// A fixed text, or an authentication scheme and its parameters.
     Challenge,
-    /// Any text. The value is treated like that of an unlisted field, but the field's name is kept.
+    /// Any text. The value is treated like the value of an unlisted field, but the field's name is
+    /// kept.
     Hidden,
 }
 
@@ -106,7 +107,7 @@ const FIELDS: &[(&str, Rule)] = &[
 /// The prefix of a hidden field name.
 const UNLISTED: &str = "x-";
 
-/// Redacts a field. Its name is in lower case.
+/// Redacts a field, whose name must be in lower case. Returns its new name and value.
 pub(super) fn redact_field(scope: &Scope<'_>, name: &str, text: &str) -> (String, String) {
     let known = FIELDS.iter().find(|(known, _)| *known == name);
     let (name, value) = match known {
@@ -138,7 +139,7 @@ fn value(scope: &Scope<'_>, name: &str, rule: Rule, text: &str) -> Option<String
         Rule::Words => words_before_details(filter, name, text)
             .or_else(|| media::multipart(text).filter(|_| name == "content-type").map(str::to_owned))
             .or_else(unlisted),
-        // A request id of this proxy.
+        // Request ids of this proxy are kept.
         Rule::Value(Kind::Id) if is_hex(text, 16) => None,
         Rule::Value(kind) => listed(kind),
         Rule::NumberOrTime if is_digits(text, 1..=6) || text == "-1" => None,
@@ -181,7 +182,7 @@ fn is_range(word: &str) -> bool {
         && word.split(['-', '/']).all(|digits| digits.len() <= 9)
 }
 
-/// Whether a parameter is a harmless number. Others could be a telephone number or a PIN.
+/// Whether a parameter is a harmless number. Any other number could be a telephone number or a PIN.
 fn is_number(name: &str, number: &str) -> bool {
     match name {
         "q" => number.parse::<f32>().is_ok_and(|weight| (0.0..=1.0).contains(&weight)) && number.len() <= 5,

@@ -1,4 +1,4 @@
-//! Redacts JSON in place: order, whitespace and numbers stay as they were written.
+//! Redacts JSON in place: order, whitespace and the notation of kept values do not change.
 
 use serde::de::IgnoredAny;
 
@@ -11,7 +11,7 @@ use super::{Scope, names_secret};
 struct Walk<'t> {
     text: &'t str,
     out: String,
-    /// The end of what has been copied or replaced.
+    /// The end of the text that has been copied or replaced.
     copied: usize,
     scope: Scope<'t>,
     root: Shape,
@@ -80,8 +80,8 @@ impl Walk<'_> {
         self.copied = to;
     }
 
-    /// The shape of a member. An open scope keeps members that no table lists, unless their names
-    /// call them secrets.
+    /// The shape of a member. With `keeps_unlisted`, members that no table lists are kept, unless
+    /// their names call them secrets or personal data.
     fn member_shape(&self, outer: Shape, name: &str) -> Shape {
         match member(outer, name, self.stack.len() == 1) {
             Shape::Unlisted | Shape::Open if self.scope.keeps_unlisted && names_secret(name) => {
@@ -100,7 +100,7 @@ impl Walk<'_> {
     fn new_name(&self, name: &str) -> Option<String> {
         match self.shape {
             Shape::Unlisted => self.scope.filter.unlisted(name, false),
-            // The name of a secret may itself be one.
+            // A member's name may itself contain a secret.
             _ if self.scope.keeps_unlisted => self.scope.filter.unlisted(name, true),
             _ => None,
         }
@@ -132,7 +132,8 @@ impl Walk<'_> {
     }
 }
 
-/// The kind of a single value. Where a list was specified, it is the kind of its elements.
+/// The kind of a single value. If the table expects a list instead, it is the kind of the list's
+/// elements.
 fn kind_of(shape: Shape) -> Option<Kind> {
     match element(shape) {
         Shape::Value(kind) => Some(kind),
@@ -215,8 +216,8 @@ fn is_document(text: &str) -> bool {
     }
 }
 
-/// The content of a quoted string. Invalid parts, such as half a surrogate pair, do not make it
-/// empty.
+/// The content of a quoted string. Invalid parts, such as half a surrogate pair, do not make the
+/// result empty.
 fn unquoted(quoted: &str) -> String {
     if let Ok(text) = serde_json::from_str(quoted) {
         return text;

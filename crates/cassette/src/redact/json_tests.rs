@@ -29,7 +29,7 @@ fn names_and_values_that_no_table_names_are_replaced_at_every_depth() {
 
 #[test]
 fn a_value_of_another_type_than_specified_is_still_of_its_kind() {
-    // A single value in place of a list, and the other way round.
+    // This has a single value in place of a list, and a list in place of a single value.
     let text =
         r#"{"_embedded":{"data":{"id":7,"first_name":["Jane"],"extensions":{"extension_number":1001}}}}"#;
     let new = shown(text, users(), false).unwrap();

@@ -5,7 +5,8 @@ use crate::text::is_hex;
 /// The kind of a value. It decides which forms are harmless, and what replaces other values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An identifier of a call, an account or a device: a UUID, up to ten digits, a MAC address.
+    /// An identifier of a call, an account or a device: a UUID, up to ten digits, a MAC address, a
+    /// SIP id, or `self`.
     Id,
     /// An extension: up to six digits.
     Extension,
@@ -13,15 +14,15 @@ pub(crate) enum Kind {
     Number,
     /// A time in one of the formats of the API or of HTTP.
     Time,
-    /// A word of an enumeration, or several with commas.
+    /// A word of an enumeration, or several words separated by commas.
     Word,
     /// A fixed text, such as an error message.
     Phrase,
-    /// A link to an operation, or a reference to one.
+    /// An absolute or relative link to an operation.
     Link,
     /// The name of a recording's file, made of identifiers and times.
     File,
-    /// A telephone number. An extension in its place is kept.
+    /// A telephone number. An extension in place of the number is kept.
     Phone,
     /// An e-mail address or a login name.
     Email,
@@ -34,7 +35,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether its values are personal data. Secrets are not.
+    /// Whether values of this kind are personal data. Secrets do not count as personal data.
     pub(crate) fn is_personal(self) -> bool {
         matches!(self, Self::Phone | Self::Email | Self::Name | Self::Text)
     }
@@ -58,7 +59,7 @@ fn is_mac(text: &str) -> bool {
     is_bare || fits(text, "hh-hh-hh-hh-hh-hh") || fits(text, "hh:hh:hh:hh:hh:hh")
 }
 
-/// `VH8823637`.
+/// Whether a text is a SIP id, such as `VH8823637`.
 fn is_sip(text: &str) -> bool {
     text.strip_prefix("VH").is_some_and(|digits| is_digits(digits, 6..=9))
 }
@@ -83,10 +84,11 @@ const TIMES: [&str; 9] = [
     "%a, %d %b %Y %H:%M:%S GMT",
 ];
 
-/// A written time, or epoch seconds, milliseconds or microseconds.
+/// Whether a text is a time: a formatted one, or epoch seconds, milliseconds or microseconds.
 pub(crate) fn is_time(text: &str) -> bool {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Times until 2033. Telephone numbers of these lengths start with another digit.
+        // Epoch times until 2033 start with 1. Telephone numbers of these lengths start with
+        // another digit.
         return matches!(text.len(), 10 | 13 | 16) && text.starts_with('1');
     }
     // A plus sign that was not percent-encoded arrives as a space.

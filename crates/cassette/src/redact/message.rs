@@ -65,7 +65,7 @@ impl Filter<'_> {
         (request, endpoint)
     }
 
-    /// Hides a method that is not one of HTTP's, since it may be any text.
+    /// Hides a method that is not a standard HTTP method, since it may be any text.
     fn method(&self, method: String) -> String {
         const METHODS: [&str; 9] =
             ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
@@ -77,8 +77,8 @@ fn redact_fields(scope: Scope<'_>, fields: &Fields) -> Fields {
     fields.iter().map(|(name, value)| headers::redact_field(&scope, name, value)).collect()
 }
 
-/// Redacts fields and body. Without a `shape` only the length of the body is kept. The fields are
-/// adjusted to the kept body.
+/// Redacts fields and body. Without a `shape`, only the length and a hash of the body are kept. The
+/// fields are adjusted to the kept body.
 fn redact_message(
     scope: Scope<'_>,
     headers: Fields,
@@ -107,7 +107,7 @@ fn redact_message(
         return hashed(scope, fields, &plain);
     };
     let pieces = rescaled(pieces, sent, new.len());
-    // A body that was cut short was announced with a greater length.
+    // If the body was cut short, the announced length is greater than the length that was sent.
     for (_, value) in fields.iter_mut().filter(|(name, _)| name == "content-length") {
         let announced = value.parse().unwrap_or(sent);
         *value = (announced.max(sent) - sent + new.len()).to_string();
@@ -134,7 +134,8 @@ fn redact_body(scope: Scope<'_>, content_type: Option<&str>, bytes: &[u8], shape
             return Some(new.into_bytes());
         }
         let line = text.trim_end();
-        // The identifier of a placed call, for example. Elsewhere digits could be a PIN.
+        // A single value, such as the identifier of a placed call. Where the table expects no
+        // single value, digits could be a PIN.
         let is_value = matches!(shape, Shape::Value(kind) if is_harmless(kind, line));
         let is_listed = is_value || is_harmless(Kind::Phrase, line);
         if essence == "text/plain" && is_listed && !known.is_in(line.as_bytes()) {
@@ -144,7 +145,8 @@ fn redact_body(scope: Scope<'_>, content_type: Option<&str>, bytes: &[u8], shape
     if !scope.keeps_unlisted {
         return None;
     }
-    // An import keeps every body.
+    // An import skips this check. It keeps compressed files, except the gzip files that are checked
+    // below.
     if !scope.filter.retention.unlisted && archive::may_contain_secret(known, bytes) {
         return None;
     }
@@ -152,7 +154,7 @@ fn redact_body(scope: Scope<'_>, content_type: Option<&str>, bytes: &[u8], shape
         let endpoint = Endpoint { operation: None, keeps_unlisted: true };
         return Some(target::redact_query(scope.filter, text, endpoint).into_bytes());
     }
-    // Nothing can be removed from a compressed file.
+    // A secret cannot be removed from a compressed file.
     if coding::is_gzip(bytes)
         && coding::decode("gzip", bytes, LARGEST_BODY).is_none_or(|plain| known.is_in(&plain))
     {

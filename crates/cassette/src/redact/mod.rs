@@ -28,9 +28,10 @@ use operations::{Operation, PathMatch, Shape};
 /// What a recording keeps in addition to harmless values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Retention {
-    /// Telephone numbers, names, e-mail addresses and labels where a table lists their place.
+    /// Telephone numbers, names, e-mail addresses and labels, in places that a table lists.
     pub(crate) personal: bool,
-    /// Everything outside the operations of the API, except known secrets.
+    /// Everything outside the operations of the API. Known secrets are not kept, nor values whose
+    /// names call them credentials or personal data.
     pub(crate) unknown: bool,
     /// Values within an operation that no table lists. Set when a HAR is imported.
     pub(crate) unlisted: bool,
@@ -49,7 +50,7 @@ pub(crate) struct Filter<'f> {
 #[derive(Clone, Copy, Debug)]
 struct Endpoint {
     operation: Option<&'static Operation>,
-    /// Values that no table lists are kept.
+    /// Whether values that no table lists are kept.
     keeps_unlisted: bool,
 }
 
@@ -57,14 +58,15 @@ struct Endpoint {
 #[derive(Clone, Copy)]
 struct Scope<'s> {
     filter: &'s Filter<'s>,
-    /// Scheme and authority under which the client reached the proxy. Links to it are kept.
+    /// The scheme and authority under which the client reached the proxy. Links to this base are
+    /// kept.
     base: &'s str,
-    /// Values that no table lists are kept.
+    /// Whether values that no table lists are kept.
     keeps_unlisted: bool,
 }
 
 impl Scope<'_> {
-    /// Replaces a value that no table lists. It is never kept if its field's name calls it a
+    /// Replaces a value that no table lists. The value is never kept if its field's name calls it a
     /// secret.
     fn unlisted(&self, name: &str, text: &str) -> Option<String> {
         self.filter.unlisted(text, self.keeps_unlisted && !names_secret(name))

@@ -20,7 +20,7 @@ const PARTS: [&str; 14] = [
     "verifier",
 ];
 
-/// So do names whose last word is one of these.
+/// Names whose last word is one of these also call their value a credential.
 const LAST_WORDS: [&str; 9] = ["auth", "jwt", "otp", "pass", "pin", "pwd", "sid", "sig", "ticket"];
 
 /// Whether the name of a field calls its value a credential.
@@ -31,8 +31,8 @@ pub(crate) fn names_secret(name: &str) -> bool {
     PARTS.iter().any(|part| bare.contains(part)) || LAST_WORDS.contains(&last)
 }
 
-/// Whether the name of a parameter in a query or a form calls its value a credential. There codes
-/// and keys are credentials too.
+/// Whether the name of a parameter in a query or a form calls its value a credential. Codes, keys,
+/// nonces and states are credentials there too.
 pub(crate) fn parameter_names_secret(name: &str) -> bool {
     matches!(name, "code" | "key" | "nonce" | "state") || names_secret(name)
 }

@@ -30,7 +30,7 @@ pub(crate) type Member = (&'static str, Shape);
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) method: &'static str,
-    /// The suites that have it.
+    /// The suites that have the operation.
     suites: &'static [&'static str],
     /// The path after the suite and its version. `{}` stands for an identifier, `{user}` for an
     /// identifier or a login name.
@@ -240,7 +240,7 @@ const UCIS: Shape = List(&Object(&[members! {
 }]));
 const VIS_SELF: Shape = Object(&[members! {
     Id: "id", "accountId";
-    // The specification misspells the first one.
+    // The specification misspells `acountLabel`.
     Text: "acountLabel", "accountLabel";
     Name: "firstName", "lastName";
     Email: "emailAddress";
@@ -295,8 +295,8 @@ macro_rules! or_unlisted {
     };
 }
 
-/// Method, suites and path; the shape of a response; the parameters, if any; the shape of a
-/// request, if any.
+/// An operation has a method, suites and a path, then the shape of the response. The parameters may
+/// follow, and then the shape of the request.
 macro_rules! operations {
     ($($method:ident $suites:ident $path:literal
         => $response:expr $(, [$($query:expr),*] $(, $request:expr)?)?;)+) => {
@@ -388,7 +388,7 @@ pub(crate) enum SegmentKind {
     Literal,
     /// A value of this kind.
     Value(Kind),
-    /// No table lists it.
+    /// No table lists the segment.
     Unlisted,
 }
 
@@ -401,7 +401,8 @@ pub(crate) fn find(method: &str, path: &str) -> PathMatch {
     for operation in OPERATIONS {
         for suite in operation.suites {
             let (segments, is_whole) = compare(operation, suite, &path);
-            // Literal segments are listed before identifiers, so the first whole match is right.
+            // The table lists literal segments before identifiers, so the first path that matches
+            // as a whole is right.
             if is_whole && operation.method == method {
                 return PathMatch { operation: Some(operation), segments };
             }
@@ -446,12 +447,14 @@ fn compare(operation: &Operation, suite: &str, path: &[&str]) -> (Vec<SegmentKin
     (segments, is_whole)
 }
 
-/// `v1`. Under a path without a version the gateway serves the default one.
+/// Whether a segment is a version, such as `v1`. The gateway serves the default version if a path
+/// has none.
 fn is_version(segment: &str) -> bool {
     segment.strip_prefix('v').is_some_and(|digits| is_digits(digits, 1..=2))
 }
 
-/// The shape of an object's member. An array stands for each of its elements.
+/// The shape of an object's member. For a list of objects, it is the shape of the member in each
+/// object. With `is_top`, the members of errors are listed too.
 pub(crate) fn member(shape: Shape, name: &str, is_top: bool) -> Shape {
     let groups = match shape {
         Open => return Open,
@@ -463,7 +466,8 @@ pub(crate) fn member(shape: Shape, name: &str, is_top: bool) -> Shape {
     members.find(|(known, _)| *known == name).map_or(Unlisted, |(_, shape)| *shape)
 }
 
-/// The shape of an array's elements. Where a single value was specified, each element is one.
+/// The shape of an array's elements. If the table expects a single value instead of an array, each
+/// element has the shape of that value.
 pub(crate) fn element(shape: Shape) -> Shape {
     match shape {
         List(inner) => *inner,
@@ -471,7 +475,7 @@ pub(crate) fn element(shape: Shape) -> Shape {
     }
 }
 
-/// Whether a name belongs to a parameter or a member of a request of any operation.
+/// Whether a query parameter or a request member of any operation has this name.
 pub(crate) fn is_listed_name(text: &str) -> bool {
     OPERATIONS.iter().any(|operation| {
         parameter(Some(operation), text).is_some()

@@ -9,19 +9,20 @@ use vbc_base::secret::hex;
 /// The tenant of a login name, which is not personal data.
 const TENANT: &str = "@vbc.prod";
 
-/// The prefix of a pseudonym without a form.
+/// The prefix of an opaque pseudonym, which does not have the form of the value that it replaces.
 const HIDDEN: &str = "hidden-";
 
 /// Replaces a piece of a known secret.
 pub(crate) const REMOVED: &str = "hidden-bearer";
 
-/// Whether a text is a pseudonym without a form. Such a text is never replaced again.
+/// Whether a text is an opaque pseudonym. Such a text is never replaced again.
 pub(crate) fn is_hidden(text: &str) -> bool {
     text == REMOVED || text.strip_prefix(HIDDEN).is_some_and(|digits| is_hex(digits, 16))
 }
 
-/// Whether `recorded` can result from `text` by replacing pieces: the text around them is the same.
-/// A text that was replaced as a whole matches only itself.
+/// Whether `recorded` can result from replacing pieces of `text`: the text around the pieces is the
+/// same. If `recorded` is one opaque pseudonym, it must be [`REMOVED`]. Callers compare other
+/// pseudonyms themselves.
 pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
     if is_hidden(recorded) {
         return recorded == REMOVED;
@@ -46,7 +47,7 @@ pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
     if is_first { text == recorded } else { rest.ends_with(around) }
 }
 
-/// The pseudonym without a form that starts here.
+/// The opaque pseudonym that starts here.
 fn pseudonym_at(text: &str, at: usize) -> Option<&str> {
     let lengths = [HIDDEN.len() + 16, REMOVED.len()];
     lengths.iter().find_map(|length| text.get(at..at + length).filter(|word| is_hidden(word)))
@@ -75,7 +76,8 @@ impl Pseudonyms {
         digest
     }
 
-    /// Identifies a body that is not recorded: 16 bytes of HMAC-SHA-256, in hexadecimal.
+    /// Identifies a body that is not recorded: the first 16 bytes of its HMAC-SHA-256, in
+    /// hexadecimal.
     pub(crate) fn of_body(&self, bytes: &[u8]) -> String {
         hex(&self.digest("body", bytes)[..16])
     }
@@ -87,7 +89,7 @@ impl Pseudonyms {
             Kind::Phone if is_phone(text) => self.phone(text),
             Kind::Email => self.email(text),
             Kind::Name => self.name(text),
-            // A caller id is a number or a name.
+            // A caller id may be a name instead of a number.
             Kind::Phone if !text.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') => self.name(text),
             _ => self.of_form(text),
         }
@@ -115,7 +117,7 @@ impl Pseudonyms {
         self.opaque(text)
     }
 
-    /// A pseudonym without a form, for a name or a secret.
+    /// An opaque pseudonym, for a name or a secret.
     pub(crate) fn opaque(&self, text: &str) -> String {
         if is_hidden(text) {
             return text.to_owned();
@@ -123,7 +125,7 @@ impl Pseudonyms {
         HIDDEN.to_owned() + &hex(&self.digest("credential", text.as_bytes())[..8])
     }
 
-    /// A number with the same count of digits, for JSON.
+    /// The pseudonym of a number in JSON. It has as many digits as the number, but at most 15.
     pub(crate) fn number(&self, text: &str) -> String {
         let most = text.bytes().filter(u8::is_ascii_digit).count().clamp(1, 15);
         let digest = self.digest("number", text.as_bytes());
@@ -135,7 +137,8 @@ impl Pseudonyms {
         [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]).join("-")
     }
 
-    /// Replaces digits and keeps the punctuation, which does not change the pseudonym.
+    /// Replaces digits and keeps the punctuation. A number gets the same new digits with any
+    /// punctuation.
     fn phone(&self, text: &str) -> String {
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
         let digest = self.digest("phone", digits.as_bytes());
@@ -145,14 +148,15 @@ impl Pseudonyms {
                 return c;
             }
             index += 1;
-            // The first digit names the numbering plan and is kept. No plan has a 0 or a 1 after a
-            // country code.
+            // The first digit names the numbering plan and is kept. The others become 2 to 9, since
+            // no plan has a 0 or a 1 after a country code.
             if index == 1 { c } else { char::from(b'2' + digest[index % 32] % 8) }
         };
         text.chars().map(replace).collect()
     }
 
-    /// An address keeps a domain. A login name may come without one.
+    /// The pseudonym of an address has a domain. A login name without a domain gets a pseudonym
+    /// without one.
     fn email(&self, text: &str) -> String {
         let whole = text.to_ascii_lowercase();
         if !whole.contains('@') {

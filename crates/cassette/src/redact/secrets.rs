@@ -1,9 +1,9 @@
 //! The secrets that this process knows, and the search for them in texts, in any encoding.
 //!
-//! Any 16 consecutive bytes of a longer secret are found. A secret with 8 to 15 bytes is found as a
-//! whole. A shorter one is found only if it is the whole value. A text is searched as it is, and
-//! again after decoding percent-encoding, Base64 (at each offset), hexadecimal digits and UTF-16.
-//! Up to [`DEEPEST`] levels are decoded. Case is ignored.
+//! If a secret has 16 bytes or more, any 16 consecutive bytes of the secret are found. A secret
+//! with 8 to 15 bytes is found as a whole. A shorter one is found only if it is the whole value. A
+//! text is searched as it is, and again after decoding percent-encoding, Base64 (at each offset),
+//! hexadecimal digits and UTF-16. Up to [`DEEPEST`] levels are decoded. Case is ignored.
 
 mod encodings;
 
@@ -18,13 +18,14 @@ use super::pseudonyms::REMOVED;
 use crate::text::{debug_shows_nothing, latin1, replaced};
 use vbc_base::secret::Secret;
 
-/// How many bytes in a row identify a secret.
+/// How many consecutive bytes identify a secret.
 const ROW: usize = 16;
 
 /// The length of the shortest secret that is found within a text, in bytes.
 const SHORTEST: usize = 8;
 
-/// How many tokens are remembered: those in use by a large team's credentials, and older ones.
+/// How many tokens are remembered: enough for the current tokens of a large team, and for older
+/// tokens.
 const TOKENS: usize = 256;
 
 /// How many levels of encodings are decoded.
@@ -40,7 +41,7 @@ pub(crate) struct KnownSecrets {
     lasting: Vec<Secret>,
     /// Tokens, the newest first.
     tokens: VecDeque<Secret>,
-    /// How many secrets contain a row of [`ROW`] bytes, by its fingerprint.
+    /// How many secrets contain a row of [`ROW`] bytes, by the row's fingerprint.
     rows: Index<u32>,
     /// Secrets of [`SHORTEST`] bytes or more without such a row, by the fingerprint of their start.
     words: Index<Vec<Secret>>,
@@ -109,7 +110,8 @@ impl KnownSecrets {
         if !secret.expose().is_empty() && !self.lasting.contains(&secret) {
             self.index(&secret);
             if !secret.expose().is_ascii() {
-                // Header values are written with one character per byte.
+                // A cassette writes header values with one character per byte, so this form is
+                // searched too.
                 self.index(&Secret::new(latin1(secret.expose().as_bytes())));
             }
             self.lasting.push(secret);
@@ -186,7 +188,7 @@ impl KnownSecrets {
                 self.unescaped(bytes, depth, b'+', plus_to_space, &mut found);
             }
             if depth == 0 {
-                // The ASCII characters of UTF-16.
+                // ASCII characters in UTF-16 contain a zero byte each.
                 let without_zero = |rest: &[u8]| (1, Some(rest[0]).filter(|byte| *byte != 0));
                 self.unescaped(bytes, depth, 0, without_zero, &mut found);
             }

@@ -7,7 +7,7 @@ use super::operations::{self, SegmentKind};
 use super::{Endpoint, Filter, Scope, is_harmless, parameter_names_secret};
 use crate::text::split_query;
 
-/// Percent-encoded in replacements.
+/// The bytes that are percent-encoded in replacements.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The gateway's prefix of Telephony's paths, which Telephony omits in its links.
@@ -83,7 +83,8 @@ fn replacement(filter: &Filter<'_>, kind: Option<Kind>, value: &str, keeps_unlis
     Some(if is_spaced && value.contains('+') { new.replace("%20", "+") } else { new })
 }
 
-/// Encodes a replacement like the original, in which some reserved characters may be literal.
+/// Encodes a replacement like the original: reserved characters that are literal in the original
+/// stay literal.
 fn encoded_like(original: &str, new: &str) -> String {
     let mut encoded = utf8_percent_encode(new, RESERVED).to_string();
     for (raw, escaped) in [("@", "%40"), ("+", "%2B"), (":", "%3A"), ("(", "%28"), (")", "%29"), ("/", "%2F")]
@@ -114,7 +115,7 @@ pub(super) fn link(scope: &Scope<'_>, text: &str) -> Option<String> {
     (new != rest).then(|| format!("{origin}{new}"))
 }
 
-/// Whether an origin is the proxy's as the client saw it, the service's, or on this machine.
+/// Whether an origin is the proxy's own `base`, a host of the service, or on this machine.
 fn is_harmless_origin(origin: &str, base: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let (host, port) = match authority.rsplit_once(':') {

@@ -45,7 +45,7 @@ impl ComparableBody {
         self.sent.is_none() && self.hash.is_none()
     }
 
-    /// Whether it is known and equals the recorded body byte for byte.
+    /// Whether this body is known and equals the recorded body byte for byte.
     pub(super) fn equals(&self, recorded: &Self) -> bool {
         self.sent.is_some() && self.sent == recorded.sent
     }
@@ -55,8 +55,8 @@ impl ComparableBody {
         media::multipart(&self.content_type).map(str::to_ascii_lowercase)
     }
 
-    /// Whether it matches the recorded body. A recorded body that was not read to its end matches
-    /// any body.
+    /// Whether this body matches the recorded body. If the recorded body has a hash, lengths or
+    /// hashes are compared. Otherwise a body whose bytes are unknown matches any body.
     pub(super) fn is_like(&self, recorded: &Self, has_key: bool) -> bool {
         if let (Some(hash), Some(_)) = (&recorded.hash, self.length) {
             return match self.multipart() {
@@ -77,11 +77,11 @@ impl ComparableBody {
     }
 
     /// Whether each string and number of a document equals the recorded one, as it was sent or as
-    /// it would be recorded. Cassettes of earlier versions contain both. In text that is not JSON
-    /// only pieces are replaced.
+    /// it would be recorded. Cassettes of earlier versions contain both. In text that is neither
+    /// JSON nor a form, only pieces were replaced.
     fn has_like_text(&self, sent: &[u8], bytes: &[u8], recorded: &Self) -> bool {
         let Some(recorded_tokens) = tokens(bytes) else {
-            // In a form whole values are replaced.
+            // In a form, whole values were replaced.
             let is_form = recorded.content_type.starts_with("application/x-www-form-urlencoded");
             let texts = std::str::from_utf8(sent).ok().zip(std::str::from_utf8(bytes).ok());
             return !is_form && texts.is_some_and(|(sent, recorded)| may_be_recorded_as(sent, recorded));

@@ -51,7 +51,7 @@ impl Text {
 #[derive(Clone, Debug)]
 struct Segment {
     text: Text,
-    /// It holds a name, which may differ between requests.
+    /// The segment holds a name, which may differ between requests.
     is_variable: bool,
 }
 
@@ -193,7 +193,7 @@ impl ComparableRequest {
         self.header(name).into_iter().map(|value| value.sent.as_str()).collect()
     }
 
-    /// How similar it is to a recorded request, for ranking matches and near misses.
+    /// How similar this request is to a recorded one, for ranking matches and near misses.
     pub(super) fn similarity(&self, recorded: &Self) -> u32 {
         let path = if self.same_path(recorded, Matching::Lenient) {
             1.0
@@ -216,7 +216,7 @@ impl ComparableRequest {
             + 50 * u32::from(same_headers)
     }
 
-    /// The differences in words. Empty if it matches strictly.
+    /// The differences in words. Empty if this request matches the recorded one strictly.
     pub(super) fn differences(&self, recorded: &Self) -> Vec<String> {
         let mut found = Vec::new();
         if !self.method.matches(&recorded.method) {
@@ -252,7 +252,7 @@ impl ComparableRequest {
         }
     }
 
-    /// Some parameters of the query, redacted.
+    /// The parameters for which `is_shown` returns true, redacted and joined by `&`.
     fn pairs(&self, is_shown: impl Fn(&Parameter) -> bool) -> String {
         let pairs = parts(&self.target).1.split('&').filter(|pair| !pair.is_empty()).zip(&self.query);
         let shown = pairs.filter(|(_, parameter)| is_shown(parameter)).map(|(pair, _)| pair);

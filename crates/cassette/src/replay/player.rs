@@ -27,7 +27,7 @@ pub struct Player {
     matching: Matching,
     order: Order,
     tracks: Vec<Track>,
-    /// They use the cassette's key. Without the key they are never compared.
+    /// The pseudonyms under the cassette's key. Without that key, pseudonyms are never compared.
     pseudonyms: Pseudonyms,
     has_key: bool,
     /// The cassette contains personal data.
@@ -119,7 +119,7 @@ impl Player {
     pub fn play(&self, request: &RecordedRequest) -> Outcome<'_> {
         let retention = Retention { personal: self.personal, ..Retention::default() };
         let mut forms = vec![self.comparable(request, retention)];
-        // A cassette may have several records of a request. Those with a complete response are
+        // A cassette may have several records of a request. Records with a complete response are
         // preferred.
         let mut found = self.find(&forms[0], true);
         if found.is_none() && self.has_key {
@@ -166,8 +166,8 @@ impl Player {
         ComparableRequest::of_sent(request, &filter, self.has_key)
     }
 
-    /// The first of the most similar tracks that has not been played. If all have been, the last of
-    /// these.
+    /// The index of a track: the first of the most similar tracks that has not been played. If all
+    /// of these have been played, the last one.
     fn best(&self, request: &ComparableRequest, plays: &[u64], must_be_playable: bool) -> Option<usize> {
         let mut best: Option<(u32, usize)> = None;
         for (index, track) in self.tracks.iter().enumerate() {
@@ -228,7 +228,7 @@ fn why_unplayable(response: &RecordedResponse) -> Option<String> {
     match &response.body {
         Content::Truncated(bytes) if response.body_hash.is_some() => Some(format!(
             "its body of {bytes} bytes was not recorded, because it belongs to no operation of the VBC API \
-             or is of another type; record with --record-unknown to keep such bodies"
+             or its content type is not recorded; --record-unknown keeps bodies outside the VBC API"
         )),
         Content::Truncated(bytes) => Some(format!(
             "its body of {bytes} bytes is not in the cassette: only bodies up to {} MiB are recorded, and an \
@@ -239,7 +239,11 @@ fn why_unplayable(response: &RecordedResponse) -> Option<String> {
             "its body was not recorded, because its content coding ({coding}) could not be decoded; record \
              with a client that does not accept this coding"
         )),
-        Content::Unread => Some("the HAR that it was imported from lacks its body".to_owned()),
+        Content::Unread => Some(
+            "its body is not in the HAR that the record was imported from; save the HAR again with bodies, and \
+             import it"
+                .to_owned(),
+        ),
         Content::Empty | Content::Text(_) | Content::Base64(_) => None,
     }
 }

@@ -16,7 +16,8 @@ fn asked(line: &str, body: &str) -> RecordedRequest {
     }
 }
 
-/// A cassette with these requests, recorded with `unknown`. The response to each is its number.
+/// A player of these requests, recorded with `unknown`. The body of each response is the record's
+/// number.
 fn player(lines: &[(&str, &str)], matching: Matching, order: Order) -> Player {
     let retention = Retention { unknown: true, ..Retention::default() };
     with_key(lines, matching, order, Some(KEY), retention)
@@ -46,7 +47,7 @@ fn with_key(
         let record =
             Record { n, at: Timestamp::UNIX_EPOCH, millis: 0, base: "http://h".into(), request, response };
         let mut record = filter.record(record);
-        // The players must consider it playable.
+        // The players must consider the record playable.
         (record.response.body, record.response.body_hash) = (Content::Text(n.to_string()), None);
         record
     });
@@ -125,7 +126,7 @@ fn people_are_recognised_by_their_names_and_by_their_pseudonyms() {
     assert!(!format!("{} {:?}", recorded.target, recorded.body).to_lowercase().contains("jane"));
     assert_eq!(plays(&player, JANE, "{\"email\":\"jane@x.org\"}"), 1);
     assert!(matches!(player.play(&recorded), Outcome::Play(_)));
-    // One part named, the other a pseudonym.
+    // One part has the name, and the other has its pseudonym.
     let (path, query) = recorded.target.split_once('?').unwrap();
     let (_, named) = JANE.split_once('?').unwrap();
     for mixed in [format!("GET {path}?{named}"), JANE.replace(named, query)] {
@@ -172,7 +173,7 @@ fn a_record_with_a_whole_response_is_played_before_one_without() {
             with_key(&[(line, "x"), (line, "x")], matching, Order::Any, Some(KEY), Retention::default());
         player.tracks[0].record.response.body = Content::Truncated(9);
         assert_eq!((plays(&player, line, "x"), plays(&player, line, "x")), (2, 2));
-        // Like a second recording with `unknown`.
+        // The second record looks as if it was recorded with `unknown`.
         let open = with_key(
             &[(line, "x")],
             matching,

@@ -29,7 +29,7 @@ pub struct ReplayedBody {
     /// The remaining pieces, and when they are due.
     pieces: VecDeque<(Option<Instant>, Bytes)>,
     trailers: Option<HeaderMap>,
-    /// It ends with [`CutShort`].
+    /// The body ends with [`CutShort`].
     is_cut: bool,
     /// The head and all pieces had a chance to be written before [`CutShort`].
     flushed: bool,
@@ -54,7 +54,7 @@ pub fn recorded_request<B>(request: &http::Request<B>, body: Option<Vec<u8>>) ->
 /// Builds the response of a record.
 ///
 /// `base` is the scheme and authority under which the client reaches the replay. Links to the
-/// recording's base are rewritten to it. With `timing`, the pieces of the body arrive at their
+/// recording's base are rewritten to `base`. With `timing`, the pieces of the body arrive at their
 /// recorded times.
 pub fn response(
     record: &Record,
@@ -108,8 +108,8 @@ fn rewrite_links(headers: &mut HeaderMap, old: &str, new: &str) {
     }
 }
 
-/// Whether the proxy rewrites links in a body of this type: JSON and events. Telephony sends JSON
-/// as text.
+/// Whether the proxy rewrites links in a body of this type, as it does in JSON and events.
+/// Telephony sends JSON as text.
 fn may_have_links(headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match &*media::essence(kind) {
@@ -140,8 +140,8 @@ fn with_base(text: &[u8], old: &str, new: &str) -> Vec<u8> {
     replaced(text, ranges, new.as_bytes())
 }
 
-/// Splits a body into its recorded pieces. Together they are always the whole body, even if the
-/// recorded lengths are not.
+/// Splits a body into its recorded pieces. Together the pieces are always the whole body, even if
+/// the recorded lengths do not add up to it.
 fn pieces(body: Vec<u8>, times: &[(u64, usize)], timing: bool) -> VecDeque<(Option<Instant>, Bytes)> {
     let mut body = Bytes::from(body);
     let mut pieces = VecDeque::new();
@@ -203,8 +203,8 @@ impl Body for ReplayedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A length without bytes belongs to a response without a body. hyper would not write it for
-        // a body that has ended.
+        // A response without a body may state a length, as for HEAD. hyper would not write that
+        // length for a body that has already ended.
         self.pieces.is_empty()
             && !self.is_cut
             && self.trailers.is_none()

@@ -39,9 +39,9 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Binds an address. With `timing`, pieces of responses arrive at their recorded times. `hosts`
-    /// are further host names to serve. Always served are IP addresses, names without a dot, and
-    /// the names under which the recording's clients reached the proxy.
+    /// Binds an address. With `timing`, pieces of responses arrive at their recorded times. IP
+    /// addresses, names without a dot, and the names under which the recording's clients reached
+    /// the proxy are always served. `hosts` are further host names to serve.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -107,7 +107,7 @@ impl Handler for Service {
         }
         let Some(body) = read_all(body, LARGEST_BODY).await.map_err(|_| Abort)? else {
             return Ok(Own::BODY_TOO_LARGE.response(
-                "the request body is larger than the bodies in a cassette (16 MiB)".into(),
+                "the request body is over 16 MiB, more than a cassette keeps, so no record can match".into(),
                 &id(),
             ));
         };
@@ -136,11 +136,11 @@ impl Service {
             Outcome::Unplayable(record, why) => {
                 let request = &record.request;
                 let detail = format!("record {}, {} {}: {why}", record.n, request.method, request.target);
-                tracing::warn!(id, %detail, "a record cannot be replayed");
+                tracing::warn!(id, %detail, "a matching record has no complete response; responding with 501");
                 Own::INCOMPLETE.response(detail, id)
             }
             Outcome::NoMatch { request, nearest } => {
-                tracing::warn!(id, asked = %request, %nearest, "no record matches a request");
+                tracing::warn!(id, asked = %request, %nearest, "no record matches a request; responding with 404");
                 Own::NO_MATCH.response(format!("no record matches {request}; {nearest}"), id)
             }
         }

@@ -63,7 +63,7 @@ impl RemainingBody {
     /// its start. `overhead` (bytes) and `lines` limit chunk extensions and trailers.
     ///
     /// # Errors
-    /// When the body is invalid.
+    /// If the body is invalid, or exceeds a limit.
     #[inline]
     pub fn step(
         &mut self,

@@ -94,7 +94,7 @@ impl ChunkedReader {
     }
 
     /// The length of the framing that ends the body, if it follows this chunk directly and has no
-    /// trailers. It lets a reader pass on the end together with the last piece.
+    /// trailers. With this, a reader can pass on the end together with the last piece.
     pub fn ends(&self, bytes: &[u8]) -> Option<usize> {
         const END: &[u8] = b"\r\n0\r\n\r\n";
         (self.state == State::DataCr && bytes.starts_with(END)).then_some(END.len())
@@ -135,7 +135,7 @@ impl ChunkedReader {
             (State::TrailerName, b':') => State::TrailerValue,
             (State::TrailerValue, b'\r') => {
                 self.trailers += 1;
-                // The colon and the line end.
+                // Counts the colon and the line end.
                 self.overhead += 3;
                 State::TrailerLf
             }

@@ -98,7 +98,8 @@ fn position(start: usize, length: usize) -> (u32, u32) {
     (start as u32, (start + length) as u32)
 }
 
-/// The most common names are compared first, in their usual spellings.
+/// Parses a name. The most common names are compared first, in their usual spellings. `None` if the
+/// name is invalid or too long.
 fn name_of(name: &[u8]) -> Option<HeaderName> {
     Some(match name {
         b"Host" | b"host" => header::HOST,

@@ -11,7 +11,8 @@ use tokio_util::io::poll_read_buf;
 /// The size of the first read.
 pub const LEAST_READ: usize = 8 * 1024;
 
-/// Buffers from this size are reused: fresh ones cost a page fault and a zeroed page each.
+/// Buffers of at least this size are reused, since a fresh buffer costs a page fault and zeroing
+/// for each page.
 const LARGE: usize = 64 * 1024;
 
 /// Bytes that were read and not consumed, and the size of the next read. The size grows while reads
@@ -138,7 +139,7 @@ mod tests {
         let first = piece(&mut input, 1, None);
         let place = first.as_ptr();
         drop(first);
-        // The own buffer is preferred to the spare one.
+        // The input's own buffer is preferred to the spare one.
         let second = piece(&mut input, 2, Some(BytesMut::with_capacity(PIECE)));
         assert_eq!(second.as_ptr(), place);
         let buffer = input.take_buffer();

@@ -27,13 +27,14 @@ pub struct KeptBytes {
     tail: BytesMut,
     len: usize,
     cost: usize,
-    /// Blocks are sized to stay within this total. Only bytes beyond it make them exceed it.
+    /// The limit in bytes. Blocks are sized to stay within it, unless more bytes than that are
+    /// added.
     most: usize,
 }
 
 impl KeptBytes {
-    /// For at most `most` bytes. Adding more works, but then [`cost`](Self::cost) may exceed the
-    /// limit by a whole block.
+    /// Creates a store for at most `most` bytes. Adding more works, but then [`cost`](Self::cost)
+    /// may exceed the limit by a whole block.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }

@@ -16,7 +16,7 @@ const CHUNK_END: &[u8] = b"\r\n";
 const BODY_END: &[u8] = b"0\r\n\r\n";
 const BOTH_ENDS: &[u8] = b"\r\n0\r\n\r\n";
 
-/// Pieces up to this size are copied into the buffer: cheaper than a vectored write.
+/// Pieces up to this size are copied into the buffer, which is cheaper than a vectored write.
 const COPIED: usize = 4096;
 
 /// Pieces are gathered until the buffer has this many bytes.
@@ -54,7 +54,7 @@ pub struct MessageWriter<B: Body> {
     framing: Framing,
     /// Written first: the head, lines before chunks, and small pieces.
     front: Scratch,
-    /// The bytes of `front` that are written.
+    /// How many bytes of `front` have been written.
     front_at: usize,
     /// Written second: a large piece of the body.
     piece: Bytes,
@@ -78,10 +78,10 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     pub fn new(front: Scratch, framing: Framing, body: B) -> Self {
         let ended = body.is_end_stream();
         Self {
-            // The body of a repeated message may already be known to be empty.
+            // A body that has already ended is never polled, so its end is added here.
             back: if ended && framing == Framing::Chunked { BODY_END } else { b"" },
             body,
-            // The reader would take the next message for the missing bytes.
+            // Otherwise the reader would take bytes of the next message for the missing ones.
             failure: (ended && matches!(framing, Framing::Sized(1..))).then_some(BodyFailure::Length),
             framing,
             front,
@@ -202,7 +202,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
         self.front_at += of_front;
         let of_piece = (written - of_front).min(self.piece.len());
         if of_piece == self.piece.len() {
-            // Frees its buffer, so that it can be read into again.
+            // Frees the buffer of the piece, so that the next read can reuse it.
             self.piece = Bytes::new();
         } else {
             self.piece.advance(of_piece);
@@ -225,7 +225,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     fn take_data(&mut self, data: Bytes) -> Result<(), BodyFailure<B::Error>> {
         let copied = data.len() <= COPIED;
         match &mut self.framing {
-            // The reader would take surplus bytes for the next message.
+            // Otherwise the reader would take the surplus bytes for the next message.
             Framing::Sized(left) => *left = left.checked_sub(data.len() as u64).ok_or(BodyFailure::Length)?,
             Framing::Chunked => {
                 self.compact();

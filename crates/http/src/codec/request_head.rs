@@ -44,7 +44,8 @@ pub(crate) struct RequestHead {
     pub(crate) expects: bool,
     /// The client accepts trailers.
     pub(crate) trailers: bool,
-    /// The request asks for a websocket. Bytes after it are not parsed until that is decided.
+    /// The request asks for a websocket. Bytes after the request are not parsed until the handler
+    /// has accepted or declined.
     pub(crate) asks_for_websocket: bool,
 }
 
@@ -59,12 +60,12 @@ struct ConnectionOptions {
 /// The protocol that `Upgrade` names.
 #[derive(Clone, Copy, Debug, Default)]
 enum Upgrade {
-    /// There is no such header.
+    /// There is no `Upgrade` header.
     #[default]
     Absent,
     /// `websocket`, once and alone.
     Websocket,
-    /// Another one, or several.
+    /// Another protocol, or several.
     Other,
 }
 
@@ -123,7 +124,7 @@ impl HeadReader {
         let Some(line) = self.request_line else { return Err(SHAPE) };
         let asks_for_websocket = self.asks_for_websocket();
         let mut request = Request::new(());
-        // The bytes have been checked, except for the lengths that their types can hold.
+        // The bytes have been checked, but they may be too long for the types of the `http` crate.
         *request.method_mut() = Method::from_bytes(&head[line.start..line.method]).map_err(|_| SHAPE)?;
         let target = line.method + 1..line.target;
         *request.uri_mut() = match Uri::from_maybe_shared(head.slice(target.clone())) {

@@ -25,20 +25,21 @@ pub(super) const SHAPE: RequestRejection =
 const NOT_A_URI: RequestRejection =
     RequestRejection::Malformed("the request target has a byte that a URI cannot have");
 
-/// Rejects input that cannot be HTTP by its first byte. Its line end might never arrive.
+/// Rejects input whose first byte shows that it is not HTTP. The end of its first line might never
+/// arrive.
 pub(super) fn check_first_byte(bytes: &[u8]) -> Result<(), RequestRejection> {
     match bytes.first() {
         Some(0x16) => Err(RequestRejection::Malformed(
             "the client sent a TLS handshake, but this listener speaks plain HTTP; use http",
         )),
         Some(byte) if is_token(*byte) || matches!(byte, b'\r' | b'\n') => Ok(()),
-        Some(_) => Err(RequestRejection::Malformed("a request begins with a method")),
+        Some(_) => Err(RequestRejection::Malformed("the request does not begin with a method")),
         None => Ok(()),
     }
 }
 
-/// `method SP request-target SP HTTP-version` (RFC 9112 §3), single spaces only. The line begins at
-/// `start`.
+/// Parses `method SP request-target SP HTTP-version` (RFC 9112 §3), with single spaces only. The
+/// line begins at `start` in the head.
 pub(super) fn request_line(
     start: usize,
     line: &[u8],
@@ -148,8 +149,8 @@ fn path_of_absolute_form(target: &[u8]) -> Option<usize> {
 /// The longest URI that [`Uri`] accepts.
 const LONGEST_URI: usize = u16::MAX as usize - 1;
 
-/// Whether every byte is valid in every part of a target, which holds for almost all targets. Free
-/// of branches, so that the compiler checks many bytes at once.
+/// Whether every byte is valid in every part of a target, which holds for almost all targets. The
+/// check has no branches, so that the compiler checks many bytes together.
 fn is_plain(target: &[u8]) -> bool {
     match target.last_chunk() {
         None => target.iter().all(|byte| is_plain_byte(*byte)),

@@ -27,7 +27,7 @@ pub(crate) struct ResponseContext {
 }
 
 impl ResponseContext {
-    /// For the response to a request that was rejected.
+    /// The context of the response to a rejected request.
     pub(crate) const REJECTED: Self =
         Self { http_11: true, to_head: false, to_connect: false, trailers: false, last: true };
 
@@ -42,7 +42,7 @@ impl ResponseContext {
     }
 }
 
-/// How the rest of the message follows from the written head.
+/// How to write the rest of the message after the head.
 pub(crate) struct ResponsePlan {
     pub(crate) framing: Framing,
     /// The body is not sent, even if the handler returned one.
@@ -75,7 +75,7 @@ pub(crate) fn write_response_head(
     let silent = parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT || switches;
     let bodiless = silent || context.to_head || parts.status == StatusCode::NOT_MODIFIED;
     let framing = if bodiless {
-        // Some of these may state the length that the body would have had.
+        // A response to HEAD and a 304 may state the length that the body would have had.
         let exact = exact.filter(|length| context.to_head && *length > 0);
         if let Some(length) = length.or(exact).filter(|_| !silent) {
             write_length(length, out);

@@ -13,7 +13,7 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return Err(fault_of(line));
     }
-    // Has no early exit, so that the compiler checks many bytes at once.
+    // The fold has no early exit, so that the compiler checks many bytes together.
     if !value.iter().fold(true, |good, byte| good & is_field_byte(*byte)) {
         return Err("a control character in a header value");
     }
@@ -21,8 +21,8 @@ pub fn field(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
 }
 
 /// Parses the field line at the start of `bytes`. Returns its name, its trimmed value, and its
-/// length with CR LF. `None` if it is incomplete or not plainly valid; [`field`] then finds out
-/// which.
+/// length with CR LF. `None` if the line is incomplete, or not plainly valid. Once such a line is
+/// complete, [`field`] decides whether it is valid.
 pub fn good_line(bytes: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let letters = letters(bytes);
     let colon = letters + bytes[letters..].iter().position(|byte| !is_token(*byte))?;
@@ -78,8 +78,8 @@ fn field_bytes(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*chunk);
         let low = word.wrapping_sub(ONES * 0x20);
         let delete = word ^ (ONES * 0x7f);
-        // The lowest set bit marks the first byte that is under 0x20, or 0x7f. Higher bits may be
-        // wrong.
+        // The lowest set bit marks the first byte that is less than 0x20 or equal to 0x7f. Higher
+        // bits may be wrong.
         let found = ((low & !word) | (delete.wrapping_sub(ONES) & !delete)) & HIGH;
         if found == 0 {
             at += 8;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::Stream;
 use crate::lazy_timer::LazyTimer;
 
-/// How often a connection is checked for a reset that the runtime does not report: after an end,
-/// or while nothing is read.
+/// How often a connection is checked for a reset that the runtime does not report. Such resets
+/// happen after the client has ended its side, or while nothing is read.
 const CHECK: Duration = Duration::from_millis(250);
 
 /// The time that is left to a half-closed connection.

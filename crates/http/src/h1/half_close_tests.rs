@@ -59,15 +59,15 @@ impl Handler for Slow {
     }
 }
 
-/// The default.
+/// The default of `half_close_grace`.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Waits shorter and longer than the grace.
 const LESS: Duration = Duration::from_secs(3);
 const MORE: Duration = Duration::from_secs(7);
 
-/// A client that has sent this number of requests and ended its side. It takes no more than `room`
-/// bytes.
+/// A client that has sent this number of requests and ended its side. The connection holds at most
+/// `room` bytes that the client has not read.
 async fn half_closed(slow: Slow, requests: usize, room: usize) -> DuplexStream {
     let (drain, signal) = Drain::new();
     let (near, mut client) = duplex(room);
@@ -100,7 +100,7 @@ async fn each_response_has_the_whole_grace_and_a_slow_download_is_not_cut() {
 async fn the_grace_ends_a_response_that_does_not_begin_or_that_stops() {
     for (head_after, piece_after, responses, after) in [
         (MORE, LESS, 0, GRACE),
-        // What was written before counts from the last piece.
+        // The head was written, so the grace counts from then.
         (LESS, MORE, 1, LESS + GRACE),
     ] {
         let slow = Slow { head_after, pieces: 1, piece_after, size: 1 };

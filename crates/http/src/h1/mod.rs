@@ -2,8 +2,8 @@
 //!
 //! A connection is one task. While idle it holds only a [`Link`] and the received part of a head.
 //! The state of an exchange, above all the handler's future, is allocated once a head is complete.
-//! It is freed when the connection becomes idle. Another task may read the body of a request; it
-//! shares the link.
+//! That state is freed when the connection becomes idle. Another task may read the body of a
+//! request, and then shares the link.
 //!
 //! Rejected requests get their response from the handler, after the responses to earlier requests.
 
@@ -73,8 +73,9 @@ enum Next {
     Tunnel,
 }
 
-/// Waits for the next head. The error says how to go on without one. If the drain starts before a
-/// head does, the connection closes.
+/// Waits for the next head. The error says how to go on without a head. With `may_idle`, a short
+/// silence ends the wait. If the drain starts before any byte of a head has arrived, the connection
+/// closes.
 async fn next_head<S: Stream>(
     link: &Link<S>,
     drain: &mut DrainSignal,
@@ -102,7 +103,7 @@ async fn next_head<S: Stream>(
     .await
 }
 
-/// Requests and their responses, one after another.
+/// Handles requests one after another, starting with `head`. Returns what follows them.
 ///
 /// Kept as one `async fn`: nesting futures would copy the inner state into the outer one.
 async fn exchanges<S: Stream, H: Handler>(
@@ -153,8 +154,8 @@ async fn exchanges<S: Stream, H: Handler>(
         let last = writer.last;
         // The response may hold the body of the request, which is skipped below.
         drop(writer);
-        // Outside tokio's cooperative budget: with the budget used up, every poll would return
-        // `Pending`.
+        // This poll ignores tokio's cooperative budget. With the budget used up, every poll would
+        // return `Pending`.
         let skipped = unconstrained(poll_fn(|cx| Poll::Ready(link.wire().skip_body(cx)))).await;
         if last || start.last || !skipped {
             return Next::Close { unread: start.last || !skipped };

@@ -1,4 +1,4 @@
-//! How much of a body is read at once. All bodies that a thread receives share one budget.
+//! The size of one read of a body. All bodies that a thread receives share one budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +15,8 @@ thread_local! {
     static BODIES: Arc<AtomicUsize> = Arc::default();
 }
 
-/// Counts a body for the thread on which it started, until this is dropped. On the shared runtime
-/// the drop may happen on another thread.
+/// Counts a body for the thread on which it started, until this is dropped. On a runtime with
+/// several threads, the drop may happen on another thread.
 pub(super) struct BodyShare(Arc<AtomicUsize>);
 
 impl BodyShare {

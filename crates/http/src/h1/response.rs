@@ -27,7 +27,7 @@ pub(super) struct ResponseWriter<B: Body> {
 pub(super) enum WriteFailure<E> {
     /// Writing to the client failed.
     Client(io::Error),
-    /// Its body failed.
+    /// The response's body failed.
     Body(BodyFailure<E>),
     /// The client is gone, or ended its side too long ago.
     Left,
@@ -83,7 +83,7 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
 impl<B: Body<Error: 'static>> ResponseWriter<B> {
     /// Chooses how the connection ends after a response that was not written to its end.
     pub(super) fn cut<S: Stream>(&self, failure: WriteFailure<B::Error>, link: &Link<S>) -> Next {
-        // To a client that reads until the close, a cut must look different from the end.
+        // A client that reads until the close must be able to tell a cut from the end.
         let resets = match failure {
             WriteFailure::Client(error) => {
                 tracing::debug!(%error, "a connection ended");

@@ -218,7 +218,7 @@ async fn a_head_that_drips_after_a_silence_is_late_too_and_a_drain_ends_the_sile
     assert_eq!(start.elapsed().as_secs(), 0);
 }
 
-/// Responds without reading the body, and sends the body away.
+/// Responds without reading the body, and hands the body to the test.
 #[derive(Clone)]
 struct Early(tokio::sync::mpsc::UnboundedSender<Incoming>);
 
@@ -343,7 +343,7 @@ async fn a_client_that_ends_its_side_has_the_grace_where_its_body_may_be_whole_a
         ("Content-Length: 3\r\n", "a", 0),
         ("Content-Length: 3\r\nExpect: 100-continue\r\n", "", 0),
         ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n0\r\n\r\n", grace),
-        // Also with another request after it.
+        // Another request follows.
         ("", "GET /b HTTP/1.1\r\nHost: a\r\n\r\n", grace),
     ] {
         let (_drain, signal) = Drain::new();
@@ -392,7 +392,7 @@ async fn a_connection_rests_again_and_again() {
     let link = Arc::new(Link::new(near, BytesMut::new(), Limits::default()));
     for path in ["/a", "/b", "/c"] {
         let serving = async {
-            // Like after an idle time, when the connection waits for longer.
+            // `false` is for a connection that has been idle, and that waits for longer.
             let Ok(head) = next_head(&link, &mut signal, false).await else { panic!("no head") };
             exchanges(&link, head, &mut signal, &Echo).await
         };

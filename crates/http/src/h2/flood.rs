@@ -4,14 +4,14 @@
 //! an acknowledgement, RST_STREAM undoes work, CONTINUATION is parsed and thrown away. Every
 //! connection has a few of them. Each costs points, points fade with time, and too many points are
 //! a flood. Honest clients also send frames in response to data: WINDOW_UPDATE, and PING to measure
-//! the path. A number of these is free for every byte sent to the client.
+//! the path. Some of these are free for every KiB that is sent to the client.
 
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::Instant;
 
-/// The frame header of RFC 9113 §4.1.
+/// The length of a frame header (RFC 9113 §4.1).
 const HEADER: usize = 9;
 
 /// The length of the client's preface (RFC 9113 §3.4).
@@ -20,15 +20,17 @@ const PREFACE: usize = 24;
 /// The largest payload of a client's frame: the default of the protocol.
 const LARGEST: u32 = 16_384;
 
-/// Points at which a client is flooding, and how many fade in a second.
+/// A client with more points than this is flooding. The second number is how many points fade in a
+/// second.
 const MOST_POINTS: u32 = 2000;
 const FADE_PER_SECOND: u32 = 200;
 
-/// The most responses to sent bytes that are free. A client may have read many bytes at once.
+/// The most WINDOW_UPDATE and PING frames that can be free at a time. A client may respond late, to
+/// many bytes together.
 const MOST_PAID: u32 = 20_000;
 
-/// Header blocks may be this many times as large as a head. A head that is slightly too large then
-/// gets a response, rather than the end of the connection.
+/// A header block may be this many times as large as the limit for heads. A head slightly over the
+/// limit then gets a response, rather than the end of the connection.
 const HEAD_FACTOR: usize = 4;
 
 /// A CONTINUATION frame with a smaller payload counts as pointless.
@@ -41,7 +43,7 @@ pub(super) enum Flood {
     #[error("too many frames that carry nothing")]
     Frames,
     /// A header block over the limit.
-    #[error("a header block without end")]
+    #[error("a header block that is too long")]
     Headers,
     /// A frame over the limit.
     #[error("a frame that is too long")]
@@ -61,7 +63,7 @@ pub(super) struct FloodMeter {
     most_block: usize,
     points: u32,
     faded_at: Instant,
-    /// How many responses to sent bytes are still free.
+    /// How many WINDOW_UPDATE and PING frames are still free.
     paid: u32,
 }
 
@@ -80,7 +82,8 @@ const FLAG_END_STREAM: u8 = 1;
 const FLAG_PADDED: u8 = 8;
 
 impl FloodMeter {
-    /// For a connection that begins with the preface, with heads of up to `head_bytes`.
+    /// Creates the meter of a connection that begins with the preface. Heads may have up to
+    /// `head_bytes`.
     pub(super) fn new(head_bytes: usize, now: Instant) -> Self {
         Self {
             preface_left: PREFACE,
@@ -95,8 +98,8 @@ impl FloodMeter {
         }
     }
 
-    /// Records a write of this many bytes to the client. The frames that it sends in response are
-    /// free.
+    /// Records a write of this many bytes to the client. The frames that the client sends in
+    /// response are free.
     pub(super) fn sent(&mut self, bytes: usize) {
         // Each frame causes at most two WINDOW_UPDATE and a measuring PING.
         let frames = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).saturating_add(1);
@@ -171,7 +174,7 @@ impl FloodMeter {
         let passed = now.saturating_duration_since(self.faded_at);
         let faded = passed.as_millis().saturating_mul(FADE_PER_SECOND.into()) / 1000;
         if faded > 0 {
-            // The rest of less than a point counts later: time advances by whole points.
+            // A fraction of a point counts later: `faded_at` advances by whole points.
             let whole = Duration::from_millis((faded * 1000 / u128::from(FADE_PER_SECOND)) as u64);
             self.faded_at += whole;
             self.points = self.points.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX));
@@ -187,8 +190,7 @@ fn cost(kind: u8, flags: u8, length: u32) -> u32 {
         kind::DATA if ended || length > u32::from(flags & FLAG_PADDED != 0) => 0,
         // No client has a reason for an empty frame that does not end its stream.
         kind::DATA => 20,
-        // Allows 400 at once, as from a client that gives up on everything, and 40 a second without
-        // end.
+        // Allows a burst of 400, as when a client cancels all its requests, and then 40 a second.
         kind::RST_STREAM => 5,
         kind::SETTINGS if !ended => 10,
         kind::CONTINUATION if length < TINY => 20,
@@ -219,7 +221,7 @@ mod tests {
         meter
     }
 
-    /// How many repetitions of these frames pass at once, up to a hundred thousand.
+    /// How many repetitions of these frames pass in one instant, up to a hundred thousand.
     fn passed(frames: &[Vec<u8>]) -> usize {
         let now = Instant::now();
         let mut meter = begun(now);
@@ -258,7 +260,7 @@ mod tests {
         let count = (0..100).take_while(|_| meter.read(&block, now).is_ok()).count();
         assert_eq!(count, 15, "with the first 256 KiB");
         assert_eq!(begun(now).read(&frame(kind::CONTINUATION, 0, LARGEST), now), Ok(()));
-        // Another head begins at zero.
+        // Each header block counts from zero.
         let mut meter = begun(now);
         for _ in 0..100 {
             meter.read(&frame(kind::HEADERS, 4, LARGEST), now).unwrap();
@@ -296,7 +298,7 @@ mod tests {
             meter.sent(100);
             meter.read(&responses.concat(), now).unwrap();
         }
-        // All of them late, after one large write each.
+        // All the updates come late, after a thousand large writes.
         for _ in 0..1000 {
             meter.sent(16_393);
         }

@@ -51,8 +51,8 @@ pub(super) fn normalize(
     Ok(())
 }
 
-/// HTTP/1.1 would strip white space around a value (RFC 9113 §8.2.1), and the library reads an
-/// empty length as 0.
+/// Rejects values that would change their meaning. HTTP/1.1 strips white space around a value (RFC
+/// 9113 §8.2.1), and the library reads an empty length as 0.
 fn check_values(headers: &HeaderMap) -> Result<(), RequestRejection> {
     for (name, value) in headers {
         let value = value.as_bytes();

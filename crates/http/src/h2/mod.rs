@@ -33,10 +33,11 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The most output that is buffered for a stream whose client does not read.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that a client may reset before they are accepted, and that may be reset for its errors.
+/// How many streams a client may reset before they are accepted. Then how many this side may reset
+/// because of the client's errors.
 const RESETS: usize = 20;
 const ERRORS: usize = 256;
-/// How long the last frames of a connection without streams may take.
+/// How long a closing connection without streams may write nothing before it ends.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Drives one connection, which begins with the client's preface, to its end.
@@ -52,7 +53,8 @@ pub(super) async fn connection<H: Handler>(
         let streams = Rc::clone(&streams);
         move |request: Request<hyper::body::Incoming>| {
             let handler = Rc::clone(&handler);
-            // Not opened within the future: hyper spawns the future before it is first polled.
+            // The stream is opened here and not in the future, because hyper spawns the future
+            // before polling it.
             let stream = streams.open();
             async move { respond(&*handler, request, &limits, stream).await }
         }
@@ -117,10 +119,11 @@ fn builder<H: Handler>(streams: &Rc<Streams>, limits: &Limits) -> Builder<Spawne
 
 /// Whether a connection takes further requests.
 enum Phase {
-    /// It does. It closes when no stream is opened for the idle timeout.
+    /// The connection takes further requests. It closes when no stream is opened for the idle
+    /// timeout.
     Open(Quiet),
     /// A GOAWAY has been sent. Once all streams have ended, the connection ends when nothing more
-    /// is written, or after `whole`. Until then hyper may hold the end of the last responses.
+    /// is written, or when `whole` fires. Until then hyper may hold the end of the last responses.
     Closing { whole: LazyTimer, quiet: Quiet },
 }
 

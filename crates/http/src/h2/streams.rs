@@ -21,7 +21,7 @@ const PIECE: usize = 16 * 1024;
 pub(super) struct Streams {
     /// Streams whose response has not been sent to its end.
     open: Cell<usize>,
-    /// Streams so far.
+    /// Streams opened so far.
     pub(super) opened: Cell<u64>,
     /// The stream whose task is spawned next.
     next: RefCell<Option<Rc<Progress>>>,

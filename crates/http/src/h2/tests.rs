@@ -35,7 +35,7 @@ async fn asking(client: &mut DuplexStream) {
     client.write_all(&block).await.unwrap();
 }
 
-/// How much is read at 16 KiB a second.
+/// Reads 16 KiB a second, and returns the number of bytes read.
 async fn read_slowly(client: &mut DuplexStream) -> usize {
     let (mut all, mut piece) = (0, vec![0; 16 * 1024]);
     while all < BODY {

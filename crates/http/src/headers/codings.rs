@@ -15,12 +15,12 @@ const OFTEN: [(&[u8], &str); 3] = [
 /// The codings that `*` stands for, unless they are listed by name.
 const KNOWN: [&str; 2] = ["gzip", "deflate"];
 
-/// Removes every coding other than gzip, deflate and identity from `Accept-Encoding`, so that the
-/// upstream cannot choose one that cannot be decoded.
+/// Removes every coding other than gzip, deflate and identity from `Accept-Encoding`. The upstream
+/// then cannot choose a coding that cannot be decoded here.
 ///
 /// An absent field stays absent. A line that needs no change stays byte for byte. When nothing is
 /// left, `identity` is sent. A wildcard with a weight of 0 only forbids, so it stays. Any other
-/// wildcard becomes the known codings, with its weight.
+/// wildcard is replaced by the unlisted ones of gzip and deflate, which get its weight.
 pub fn narrow_accept_encoding(headers: &mut HeaderMap) {
     let Entry::Occupied(mut lines) = headers.entry(header::ACCEPT_ENCODING) else { return };
     if lines.iter().all(|line| members(line).all(stays)) {

@@ -36,7 +36,7 @@ pub fn keep_one_length(headers: &mut HeaderMap) {
     }
 }
 
-/// The number in a `Content-Length`.
+/// The number in a `Content-Length`. `None` if it is not one number of at most 18 digits.
 pub fn length(value: &HeaderValue) -> Option<u64> {
     decimal(value.as_bytes())
 }
@@ -50,11 +50,12 @@ pub fn max_forwards(headers: &HeaderMap) -> Option<u64> {
         return None;
     }
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    // A number that overflows the type becomes its largest.
+    // A number that is too large for `u64` becomes `u64::MAX`.
     (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Joins `Cookie` lines by `; ` (RFC 6265 §5.4). It is the one field whose lines are not a list.
+/// Joins `Cookie` lines by `; ` (RFC 6265 §5.4). `Cookie` is the one request field whose lines are
+/// not joined by commas.
 pub fn join_cookies(headers: &mut HeaderMap) {
     let Entry::Occupied(entry) = headers.entry(header::COOKIE) else { return };
     let mut lines = entry.iter();

@@ -17,7 +17,7 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a field carries a credential of the client, or its address.
+/// Whether a field carries a credential or the address of the client.
 pub(super) fn is_the_clients(name: &HeaderName) -> bool {
     match *name {
         header::AUTHORIZATION | header::FORWARDED => true,
@@ -37,7 +37,8 @@ pub(super) fn is_policy(name: &HeaderName) -> bool {
 /// Removes from a request the fields that must not reach the upstream: everything hop-by-hop (RFC
 /// 9110 §7.6.1), every credential of the client, and its address.
 ///
-/// `Host`, `Content-Length` and `Expect` stay, even if a `Connection` line names them.
+/// `Host`, `Content-Length` and `Expect` stay, even if a `Connection` line names them. A `TE` that
+/// lists `trailers` is reduced to `trailers`.
 pub fn strip_request(headers: &mut HeaderMap) {
     let mut lines = headers.get_all(header::TE).iter();
     let te_trailers = lines.any(|line| lists(line.as_bytes(), b"trailers"));
@@ -54,7 +55,7 @@ pub fn strip_response(headers: &mut HeaderMap) {
     strip(headers, is_policy);
 }
 
-/// Removes hop-by-hop fields and those that `also` names.
+/// Removes hop-by-hop fields, and the fields for which `also` returns true.
 fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     let mut found: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
@@ -70,7 +71,7 @@ fn strip(headers: &mut HeaderMap, also: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// The names on a `Connection` line, except those that decide about framing and routing.
+/// The names on a `Connection` line, except the names that decide about framing and routing.
 fn connection_names(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
     value
         .as_bytes()

@@ -89,7 +89,7 @@ impl ResponseSurvey {
                 header::DATE | header::SERVER | header::CONTENT_LENGTH | header::CACHE_CONTROL => {}
                 header::VARY | header::LAST_MODIFIED | header::CONTENT_ENCODING => {}
                 header::ETAG | header::ACCEPT_RANGES => survey.validators = true,
-                // The first line counts.
+                // Only the first `Content-Type` line counts.
                 header::CONTENT_TYPE if typed => {}
                 header::CONTENT_TYPE => {
                     typed = true;

@@ -33,7 +33,8 @@ pub trait Listener: Sized {
     /// Takes the socket back from the runtime.
     fn stop_waiting(waiting: Self::Waiting) -> io::Result<Self>;
 
-    /// A connection that the kernel has already accepted. Does not wait.
+    /// Takes a connection that the kernel has already accepted. Fails instead of waiting if there
+    /// is no such connection.
     fn take(&self) -> io::Result<(Self::Stream, Self::Peer)>;
 }
 
@@ -62,13 +63,13 @@ pub async fn accept<L: Listener>(
             // listening.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                tracing::warn!(%error, "could not accept a connection; will retry");
                 // Backs off, to avoid a busy loop.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
-    // Directly from the kernel: the runtime may not know the latest ones.
+    // Asks the kernel directly: the runtime may not know about the latest connections.
     let listener = L::stop_waiting(waiting)?;
     while let Ok((stream, peer)) = listener.take() {
         spawn(stream, peer);

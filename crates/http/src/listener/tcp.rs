@@ -11,7 +11,8 @@ use super::{BACKLOG, Listener};
 /// megabytes for each connection.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// The part of that buffer that may be unsent. Data on its way to a distant client does not count.
+/// How many bytes of the kernel's buffer may be unsent. Sent bytes that the client has not
+/// acknowledged do not count.
 const UNSENT: u32 = 64 * 1024;
 
 /// Ports below this one need a privilege by default.
@@ -48,7 +49,7 @@ impl Listener for std::net::TcpListener {
 /// Otherwise a second proxy could take half of the first one's connections.
 ///
 /// # Errors
-/// From the operating system, usually because the address is in use or does not belong to this
+/// The operating system's error, usually because the address is in use or does not belong to this
 /// machine.
 pub fn bind(address: SocketAddr, listeners: usize) -> io::Result<Vec<std::net::TcpListener>> {
     let first = socket(address)?;
@@ -92,7 +93,9 @@ pub fn bind_advice(error: &io::Error, port: u16) -> &'static str {
             "; ports below 1024 need a privilege: choose a higher port, or grant CAP_NET_BIND_SERVICE (setcap, or \
              AmbientCapabilities= in a systemd unit)"
         }
-        io::ErrorKind::PermissionDenied => "; a security policy of this system forbids it",
+        io::ErrorKind::PermissionDenied => {
+            "; a security policy of this system forbids it: change the policy, or choose another port"
+        }
         io::ErrorKind::AddrNotAvailable => {
             "; this machine has no such address: name one of its own, or 0.0.0.0 for all of them"
         }

@@ -28,7 +28,7 @@ impl UnixSocket {
         Ok(Self { listener: self.listener.try_clone()?, file: Arc::clone(&self.file) })
     }
 
-    /// The path of its file.
+    /// The path of the socket's file.
     pub fn path(&self) -> &Path {
         &self.file.path
     }
@@ -58,16 +58,16 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 /// socket left behind by a crash is replaced.
 ///
 /// # Errors
-/// `AddrInUse` when another process listens on it; `AlreadyExists` when another kind of file is in
-/// its place; `PermissionDenied` when others could replace files in its directory; otherwise from
-/// the operating system.
+/// `AddrInUse` if another process listens on the socket, or is creating a socket in the same
+/// directory. `AlreadyExists` if `path` is a file of another kind. `PermissionDenied` if other
+/// users could replace files in the directory. Otherwise the operating system's error.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     check_directory(directory)?;
-    // Two processes that start at once must not replace each other's unfinished socket.
+    // Two processes that start at the same time must not replace each other's unfinished socket.
     let lock = File::open(directory);
     if let Ok(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
         let advice = "another process is creating a socket in the same directory; try again";
@@ -78,19 +78,19 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     let file = Arc::new(SocketFile { path: path.to_owned(), inode: inode(path)? });
-    // Clients can connect from `listen` on.
+    // Clients cannot connect before `listen`, so the permissions apply to all of them.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok(UnixSocket { listener: std::os::fd::OwnedFd::from(socket).into(), file })
 }
 
-/// Another user who can replace files in the directory could replace this socket and receive its
-/// requests.
+/// Checks that no other user can replace files in the directory. Such a user could replace the
+/// socket and receive its requests.
 fn check_directory(directory: &Path) -> io::Result<()> {
     let Some(flaw) = trusted::directory_flaw(directory)? else { return Ok(()) };
     let advice = format!(
-        "others may replace files in {}: {flaw}, or name a directory that only you can write to",
-        directory.display()
+        "{}, so other users could replace the socket; {}, or choose a directory that only you can write to",
+        flaw.message, flaw.remedy
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, advice))
 }
@@ -126,7 +126,8 @@ impl Listener for UnixSocket {
     }
 
     async fn next((listener, _): &Self::Waiting) -> io::Result<(UnixStream, ())> {
-        // Threads that share the socket take turns: the first to wake would take a whole burst.
+        // Lets the threads that share the socket take turns. Otherwise the first to wake would take
+        // a whole burst of connections.
         tokio::task::yield_now().await;
         Ok((listener.accept().await?.0, ()))
     }
@@ -150,8 +151,10 @@ pub fn unix_bind_advice(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied if is_from_system => {
             "; allow this user to create files in its directory"
         }
-        io::ErrorKind::AddrInUse if is_from_system => "; another process is using it",
-        io::ErrorKind::InvalidInput => "; the path is too long for a socket",
+        io::ErrorKind::AddrInUse if is_from_system => {
+            "; another process is using it: stop that process, or choose another path"
+        }
+        io::ErrorKind::InvalidInput => "; the path is too long for a socket: choose a shorter one",
         _ => "",
     }
 }
@@ -234,7 +237,7 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
-        // As made under umask 002: the group has no other member.
+        // As under umask 002. The group has no other member, so nobody else can write.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o775)).unwrap();
         bind_unix(&path, 0o600).unwrap();
         std::os::unix::fs::chown(directory.path(), None, Some(54_321)).unwrap();

@@ -16,7 +16,7 @@ pub(crate) fn media(headers: &HeaderMap, wanted: &str) -> Option<u16> {
     weight(headers, ACCEPT, precision)
 }
 
-/// Whether the client rejects a body without a content coding. No other body is available.
+/// Whether the client rejects a body without a content coding. The simulator has no other body.
 pub(crate) fn refuses_identity(headers: &HeaderMap) -> bool {
     let precision = |coding: &str| match coding {
         "*" => Some(0),
@@ -25,7 +25,7 @@ pub(crate) fn refuses_identity(headers: &HeaderMap) -> bool {
     weight(headers, ACCEPT_ENCODING, precision) == Some(0)
 }
 
-/// The weight of the member with the highest precision.
+/// The weight of the most precise member that matches. `None` if no member matches.
 fn weight(headers: &HeaderMap, name: HeaderName, precision: impl Fn(&str) -> Option<u8>) -> Option<u16> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(',')).filter_map(|member| {

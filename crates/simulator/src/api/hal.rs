@@ -18,14 +18,15 @@ use serde_json::{Map, Value, json};
 use super::{ApiRequest, Page};
 use crate::response::{Response, json as json_response};
 
-/// The largest page size that has been observed in a request.
+/// The largest page size that is accepted. Larger ones have not been observed in requests.
 const LARGEST_PAGE: usize = 10_000;
 
 /// How a suite names the parts of its lists.
 pub(super) struct Names {
     /// The member with the list itself.
     pub(super) embedded: &'static str,
-    /// The members with the number of pages: clients rely on either name.
+    /// The members with the number of pages. Some lists have it twice, because clients rely on
+    /// either name.
     pub(super) pages: &'static [&'static str],
     /// The least page number that is accepted; see the table above.
     pub(super) first: usize,
@@ -45,7 +46,8 @@ pub(super) fn paging(request: &ApiRequest<'_>, names: &Names) -> Result<(usize, 
     }
 }
 
-/// One page of a list. `None` means that the account is not the caller's.
+/// One page of a list. Without `listed`, the account is not the caller's, and the response is an
+/// error.
 pub(super) fn list(request: &ApiRequest<'_>, names: &Names, listed: Option<Vec<Value>>) -> Response {
     let paging = match paging(request, names) {
         Ok(paging) => paging,
@@ -70,13 +72,14 @@ pub(super) fn page(
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Member<'a, T> {
-    /// A value.
+    /// A value next to the list.
     Plain(Value),
-    /// The content by its name.
+    /// The items of the page, under the name of the list.
     Embedded(BTreeMap<&'static str, &'a [T]>),
 }
 
-/// A page whose content is already built, so that a long list is not built in full.
+/// One page of a list. The caller has built only the items of this page, so a long list is not
+/// built in full.
 pub(super) fn shown<T: Serialize>(
     request: &ApiRequest<'_>,
     names: &Names,
@@ -154,12 +157,12 @@ pub(super) fn validation(request: &ApiRequest<'_>, wrong: Vec<Problem>) -> Respo
     )
 }
 
-/// Whether a filter is absent or matches; case does not matter.
+/// Whether a filter is absent or equals the value, ignoring case.
 pub(super) fn is(wanted: Option<&str>, value: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| value.is_some_and(|value| value.eq_ignore_ascii_case(wanted)))
 }
 
-/// The documented 401 for users without the role, without a message of its own.
+/// The 401 for users without the role. It is documented without a specific message.
 pub(super) fn unauthorized() -> Response {
     json_response(401, &json!({ "msg": "Unauthorized", "status": 401 }))
 }

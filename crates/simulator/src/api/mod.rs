@@ -40,20 +40,23 @@ pub(crate) struct Suite {
     /// The optional version segment.
     version: &'static str,
     routes: &'static [Route],
-    /// The response to a user that the backend does not know. `None` for a known user.
+    /// Checks the owner of the token. Returns the suite's error, or `None` if the suite accepts the
+    /// owner.
     pub(crate) refusal: fn(&State, &Owner) -> Option<Response>,
-    /// Creates that response.
+    /// Creates the response to a user without the role.
     refuse: fn() -> Response,
 }
 
 impl Suite {
-    /// Whether the suite rejects a token only because of its age.
+    /// Whether the suite rejects a valid token of this age. Only Reports does, and only while
+    /// [`FieldReport::ReportsToken`] holds.
     pub(crate) fn finds_too_old(&self, state: &State, age: Duration) -> bool {
         let reported = state.options.field.has(FieldReport::ReportsToken);
         reported && self.context == "reports" && age > REPORTS_TOKEN_AGE
     }
 
-    /// The suite's own 401. Call Recording rejects users with 403; its 401 has no body.
+    /// The suite's own 401. Call Recording has none, because it rejects users with 403: its 401 is
+    /// a response without a body.
     pub(crate) fn unauthorized(&self) -> Response {
         let response = (self.refuse)();
         if response.status() == 401 { response } else { empty(401) }
@@ -71,7 +74,7 @@ pub(crate) struct Route {
 /// A request that passed the gateway.
 pub(crate) struct ApiRequest<'a> {
     pub(crate) state: &'a mut State,
-    /// The identifier of the response, if it is an error that carries one.
+    /// An id for the response. Only some errors contain it.
     pub(crate) instance: String,
     /// The account of the token's user; 0 for a client's own token.
     pub(crate) account: u64,
@@ -87,7 +90,7 @@ pub(crate) struct ApiRequest<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// The suite of a path, and the rest of the path after context and version.
+/// The suite of a path, and the rest of the path after the suite's name and version.
 pub(crate) fn suite(path: &str) -> Option<(&'static Suite, &str)> {
     let rest = path.strip_prefix("/t/vbc.prod/")?;
     let (context, rest) = rest.split_once('/').unwrap_or((rest, ""));

@@ -28,7 +28,7 @@ pub(super) static SUITE: Suite = Suite {
 };
 
 const NAMES: Names = Names { embedded: "data", pages: &["total_pages"], first: 1 };
-/// The names of the extensions list while the report from the field holds.
+/// The names in the list of extensions while [`FieldReport::ExtensionsArray`] holds.
 const EXTENSIONS: Names = Names { embedded: "extensions", ..NAMES };
 
 /// The response to a user without the role.
@@ -90,7 +90,7 @@ fn extension(mut request: ApiRequest<'_>) -> Response {
         Some(show_extension(account, found))
     });
     let Some(mut found) = found else { return not_found("Extension not found") };
-    // The list omits this member.
+    // Only a single extension has this member; the list omits it.
     found["service_type_name"] = "UX".into();
     let href = format!("{}{}", request.base, request.path);
     let body = json!({ "_links": { "self": { "href": href } }, "_embedded": { "extension": found } });

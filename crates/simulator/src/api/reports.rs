@@ -25,15 +25,17 @@ pub(super) static SUITE: Suite = Suite {
 };
 
 const NAMES: Names = Names { embedded: "call_logs", pages: &["total_page", "total_pages"], first: 0 };
-/// Always in UTC.
+/// The format of times, which are always in UTC.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 
-/// The response to users without the role, and to tokens that are too old for Reports.
+/// The response that users have observed: to users without the role, and to tokens that are too old
+/// for Reports.
 pub(crate) fn problem_with_token() -> Response {
     json_response(401, &json!({ "title": "Problem with provided token" }))
 }
 
-/// A token without `openid` gets a 401 without a body.
+/// The response to a user without the role. A token without the scope `openid` gets a 401 without a
+/// body.
 fn refusal(state: &State, owner: &Owner) -> Option<Response> {
     if !owner.scopes.split(' ').any(|scope| scope == "openid") {
         return Some(empty(401));
@@ -54,7 +56,8 @@ fn call_logs(mut request: ApiRequest<'_>) -> Response {
     let [start_from, start_to] = ["start:gte", "start:lte"].map(|name| moment(name, true));
     let [end_from, end_to] = ["end:gte", "end:lte"].map(|name| moment(name, false));
     let paging = paging(&request, &NAMES).map_err(|reasons| wrong.extend(reasons)).ok();
-    // Only a use case of the documentation mentions it.
+    // The parameter `order` is not in the specification; only a use case in the documentation has
+    // it.
     let descending = request.query("order").is_some_and(|order| order.to_ascii_lowercase().ends_with("desc"));
     let direction = request.query("direction");
     if direction.as_deref().is_some_and(|word| !["Inbound", "Outbound"].contains(&word)) {
@@ -93,7 +96,7 @@ fn time(given: Option<String>, name: &'static str, required: bool) -> Result<Opt
         return if required { Err((name, "is required".into())) } else { Ok(None) };
     };
     match DateTime::strptime(TIME, &text) {
-        // The last hours of the year 9999 are beyond the range of timestamps.
+        // The last hours of the year 9999 are beyond the range of timestamps, and count as its end.
         Ok(time) => Ok(Some(TimeZone::UTC.to_timestamp(time).unwrap_or(Timestamp::MAX))),
         Err(_) => Err((name, "must match the format YYYY-MM-DD HH:mm:ss".into())),
     }

@@ -42,7 +42,7 @@ impl ControlRequest<'_> {
     }
 
     fn json(&self) -> Result<Value, String> {
-        serde_json::from_slice(self.body).map_err(|_| "the body is not JSON".to_owned())
+        serde_json::from_slice(self.body).map_err(|_| "the body is not valid JSON".to_owned())
     }
 }
 
@@ -56,9 +56,9 @@ struct Route {
     query: &'static [(&'static str, &'static str)],
     /// The schema of the request body.
     takes: Option<&'static str>,
-    /// The status of success, and the schema of its body.
+    /// The status of a successful response, and the schema of its body.
     gives: (u16, Option<&'static str>),
-    /// Creates the response. `None` means to retry after the next change.
+    /// Creates the response. `None` means: run it again after the next change.
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) async fn respond(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> 
         }
         Err(Foreign::Page) => refuse(
             403,
-            "a page of another site requested a change; make it from a program or the command line",
+            "rejected: a page of another site requested this change; make it from a program or the command line",
         ),
         Ok(()) => route(engine, head, body).await,
     };
@@ -115,7 +115,8 @@ async fn route(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
     patiently(route, request).await
 }
 
-/// Retries after every change, for as long as the request may wait.
+/// Runs the route, again after every change, until it responds or the request has waited long
+/// enough.
 async fn patiently(route: &Route, mut request: ControlRequest<'_>) -> Response {
     let wait = request
         .query("wait")

@@ -69,9 +69,9 @@ async function json(path, options) {
 async function faults() {
   const mine = ++asking;
   const list = await json("/__sim/faults");
-  // A later request has the newer response.
+  // Drops this response if a later request was sent meanwhile.
   if (mine !== asking) return;
-  // An unchanged list stays, so that the focus stays too.
+  // Keeps an unchanged list, so that its buttons keep the keyboard focus.
   const now = JSON.stringify(list);
   if (now === listed) return;
   listed = now;
@@ -101,7 +101,7 @@ async function start() {
   by("start").textContent = words.length ? `Set at the start: ${words.join(", ")}` : "";
 }
 
-// What a fault does, to which requests, and how long: "status 500, endpoint api, once".
+// Describes a fault, its requests and how long it lasts: "status 500, endpoint api, once".
 function describe(fault) {
   const on = ["path", "endpoint", "method", "grant"].filter((name) => fault[name]).map((name) => `${name} ${fault[name]}`);
   if (fault.fault.startsWith("clock_")) return `clock ${span(fault.with.seconds)}`;
@@ -114,7 +114,7 @@ function describe(fault) {
   return words.join(", ");
 }
 
-// How far the clock was moved: 86400 seconds are "1 d ahead".
+// Describes how far the clock was moved: 86400 seconds are "1 d ahead".
 function span(seconds) {
   const parts = [];
   let left = Math.abs(seconds);
@@ -167,9 +167,9 @@ async function watch() {
   let connected = false;
   for (;;) {
     try {
-      // The first request does not wait: its response shows that the simulator is there.
+      // The first request does not wait: its response shows that the simulator is running.
       const changes = pending.size > 0 || /"until":"/.test(listed);
-      // Settings can change without a request.
+      // Waits only briefly: faults and settings can change without a new request.
       const wait = !connected ? 0 : changes ? 1 : 2;
       const asked = since;
       const requests = await json(`/__sim/requests?responses=true&since=${asked}&wait=${wait}`);
@@ -178,7 +178,7 @@ async function watch() {
       connected = true;
       if (asked !== since) continue;
       for (const request of requests) {
-        // The simulator was reset.
+        // A lower sequence number means that the simulator was reset.
         if (request.sequence <= since) {
           forget();
           await start();

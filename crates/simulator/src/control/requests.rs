@@ -7,7 +7,7 @@ use crate::journal::RecordedRequest;
 use crate::options::SimulatorOptions;
 use crate::response::{Response, json as json_response};
 
-/// The recorded requests, oldest first. `None` if there is nothing new and the request may wait.
+/// The recorded requests that match, oldest first. `None` if none matches and the request may wait.
 pub(super) fn requests(request: &ControlRequest<'_>) -> Option<Response> {
     let since = match request.query("since").map(|since| since.parse::<u64>()) {
         Some(Err(_)) => return Some(refuse(400, "since must be a sequence number")),
@@ -15,7 +15,7 @@ pub(super) fn requests(request: &ControlRequest<'_>) -> Option<Response> {
     };
     let path = request.query("path").unwrap_or_default();
     let state = request.engine.state();
-    // Sequence numbers restart at a reset.
+    // After a reset, sequence numbers start again: a higher `since` is from before the reset.
     let since = if since > state.journal.latest() { 0 } else { since };
     let wanted =
         state.journal.entries().filter(|entry| entry.sequence > since && entry.target.starts_with(&path));
@@ -36,8 +36,8 @@ pub(super) fn requests(request: &ControlRequest<'_>) -> Option<Response> {
     (!found.is_empty() || !request.may_wait).then(|| json_response(200, &Value::Array(found)))
 }
 
-/// The addresses by which clients on this machine may call the simulator. Longer ones come first,
-/// because one may be a prefix of another.
+/// The addresses that clients on this machine may use for the simulator. Longer addresses come
+/// first, because a shorter one may be part of them.
 fn own_names(options: &SimulatorOptions) -> Vec<String> {
     let SimulatorOptions { address, public_base, .. } = options;
     let base = public_base.split_once("://").map_or(public_base.as_str(), |(_, base)| base);
@@ -68,7 +68,7 @@ fn renamed(text: &str, name: &str, with: &str) -> String {
     out + &text[from..]
 }
 
-/// Removes everything that differs between two runs.
+/// Removes the times and replaces the simulator's own addresses, which differ between two runs.
 fn make_comparable(request: &mut Value, own: &[String]) {
     match request {
         Value::Object(members) => {

@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::state::stats::{Outcomes, Stats};
 use crate::times;
 
-/// The account that is called unless the request names one.
+/// The account that is called if the request names none.
 const DEMO_ACCOUNT: u64 = 12345;
 
 const WAIT: (&str, &str) = ("wait", "seconds to wait for a request, at most 60");
@@ -115,19 +115,29 @@ pub(super) const ROUTES: &[Route] = &[
     post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |request| {
         Some(set_clock(request).unwrap_or_else(|error| refuse(400, &error)))
     }),
-    post("/__sim/scenario", "Restarts with a scenario (TOML)", Some("Scenario"), "Status", |request| {
-        Some(scenario(request))
-    }),
+    post(
+        "/__sim/scenario",
+        "Resets everything, then applies a scenario (TOML)",
+        Some("Scenario"),
+        "Status",
+        |request| Some(scenario(request)),
+    ),
     Route {
         gives: (201, Some("Called")),
         ..post("/__sim/calls", "Starts a call from outside", Some("Call"), "Called", |request| {
             Some(call(request).unwrap_or_else(|error| refuse(400, &error)))
         })
     },
-    post("/__sim/reset", "Returns to the seeded start", None, "Status", |request| {
-        request.engine.reset(None);
-        Some(json_response(200, &json!({ "status": "reset" })))
-    }),
+    post(
+        "/__sim/reset",
+        "Resets everything to the start: world, tokens, faults, counters, journal and clock",
+        None,
+        "Status",
+        |request| {
+            request.engine.reset(None);
+            Some(json_response(200, &json!({ "status": "reset" })))
+        },
+    ),
 ];
 
 /// Starts a call from outside.
@@ -148,9 +158,9 @@ fn call(request: &ControlRequest<'_>) -> Result<Response, String> {
     let mut state = request.engine.state();
     let State { world, random, .. } = &mut *state;
     if world.account(account).is_none() {
-        return Err(format!("there is no account {account}"));
+        return Err(format!("there is no account {account}; leave out `account` to use {DEMO_ACCOUNT}"));
     }
-    // Numbers may be formatted: +1 (212) 555-0154.
+    // The number may be formatted, as in +1 (212) 555-0154.
     let digits: String = to.chars().filter(|c| !" ()-.".contains(*c)).collect();
     let call = world.receive(account, &from, &digits, now, random);
     let call = call.ok_or_else(|| {
@@ -191,7 +201,7 @@ fn inject(request: &ControlRequest<'_>) -> Option<Response> {
 fn misspelled(request: &ControlRequest<'_>, error: &FaultError) -> Value {
     let advice = advice(error, &request.engine.state().names());
     let said = match error {
-        // These errors contain the remedy.
+        // These errors already contain the remedy.
         FaultError::NotAFault | FaultError::BadParameter { .. } => error.to_string(),
         FaultError::UnknownParameter { .. } if !advice.ends_with('?') => error.to_string(),
         _ => format!("{error}; {advice}"),
@@ -239,7 +249,8 @@ fn verdict(request: &ControlRequest<'_>) -> Option<Response> {
     Some(json_response(if fail && !verdict.met { 409 } else { 200 }, &verdict.json()))
 }
 
-/// A `null` means no limit, and the real time.
+/// The quota and the clock at the start. A quota of `null` means no limit, and a clock of `null`
+/// the real time.
 fn start(request: &ControlRequest<'_>) -> Option<Response> {
     let options = std::sync::Arc::clone(&request.engine.state().options);
     let clock = options.start.map(|start| start.to_string());
@@ -267,7 +278,8 @@ fn set_clock(request: &ControlRequest<'_>) -> Result<Response, String> {
     Ok(clock(request))
 }
 
-/// Restarts with a scenario, or returns all its errors.
+/// Resets everything and applies a scenario. An invalid scenario changes nothing, and the response
+/// lists all its errors.
 fn scenario(request: &ControlRequest<'_>) -> Response {
     let text = String::from_utf8_lossy(request.body);
     let mut options = SimulatorOptions::clone(&request.engine.options);

@@ -43,7 +43,7 @@ fn fault(known: &FaultSpec) -> Value {
     let name = json!({ "type": "string", "enum": [known.name], "description": "the name of the fault" });
     let mut properties = Map::from_iter([("fault".to_owned(), name)]);
     for parameter in known.parameters() {
-        // The server accepts either member.
+        // `delay` takes `millis` or `seconds`; the schema has only `millis`.
         if (known.name, parameter) != ("delay", "seconds") {
             properties.insert(parameter.to_owned(), schema_of(known.name, parameter));
         }
@@ -93,7 +93,7 @@ fn schema_of(fault: &str, parameter: &str) -> Value {
         ("spent_refresh", "status") => (json!({ "type": "integer", "enum": [400, 500] }), "400 by default"),
         ("expires_in_as", "value") => (json!({}), "any JSON value"),
         (_, "mode") => (one_of(&["reuse", "renew_revoke", "renew_keep"]), "what a second login does"),
-        (_, "state") => (one_of(&["dead", "alive"]), "the old access token after a refresh"),
+        (_, "state") => (one_of(&["dead", "alive"]), "the state of the old access token after a refresh"),
         (_, "suite") => (one_of(SUITES), "a suite"),
         (_, "field") => (one_of(MEMBERS), "a member of token responses"),
         (_, "endpoint") => (one_of(&[ENDPOINTS, SUITES].concat()), "only requests to this endpoint or suite"),
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::Fault;
 
-    /// A value that fits a schema.
+    /// A value that is valid for a schema.
     fn example(name: &str, schema: &Value) -> Value {
         if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
             return first.clone();
@@ -162,10 +162,10 @@ mod tests {
                 schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
             let least: Map<String, Value> =
                 whole.into_iter().filter(|(name, _)| required.contains(&name.as_str())).collect();
-            assert_eq!(least.len(), required.len(), "{}: required members are described", known.name);
+            assert_eq!(least.len(), required.len(), "{}: every required member needs a schema", known.name);
             let read = Fault::from_json(&least.clone().into());
             assert!(read.is_ok(), "{} with {required:?}: {read:?}", known.name);
-            // The server has defaults for these.
+            // The schemas require these parameters, but the server has defaults for them.
             let needless = [("quota", "per_minute"), ("spent_refresh", "status")];
             for name in required.iter().filter(|name| !needless.contains(&(known.name, **name))) {
                 let mut less = least.clone();

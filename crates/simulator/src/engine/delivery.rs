@@ -32,8 +32,9 @@ const RESPONDS_WITHIN: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 5;
 /// The pause between two attempts, by the service's clock.
 const PAUSE: Duration = Duration::from_secs(10);
-/// The most characters of a response's body that are shown, and the most bytes that are read.
+/// The most characters of a response's body that are shown.
 const SHOWN: usize = 200;
+/// About the most bytes of a response's body that are read.
 const READ: usize = 64 * 1024;
 const REDIRECTS: usize = 5;
 
@@ -52,7 +53,7 @@ enum Failure {
     ResponseTimeout,
     #[error("the receiver responded with {}", .0.status.as_u16())]
     Status(Box<FailedResponse>),
-    #[error("too many redirects")]
+    #[error("more than 5 redirects")]
     Redirects,
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -70,7 +71,7 @@ struct FailedResponse {
     status: StatusCode,
     /// The reason phrase.
     reason: String,
-    /// The part that was read.
+    /// The part of the body that was read.
     body: Bytes,
 }
 
@@ -84,7 +85,7 @@ impl FailedResponse {
         Box::new(Self { status, reason: reason.into_owned(), body })
     }
 
-    /// `500 INTERNAL_SERVER_ERROR`.
+    /// The status as VBC writes it: `500 INTERNAL_SERVER_ERROR`.
     fn code(&self) -> String {
         let words = self.status.canonical_reason().unwrap_or_default().to_ascii_uppercase();
         let words = words.replace(|letter: char| !letter.is_ascii_alphanumeric(), "_");
@@ -115,7 +116,7 @@ impl From<Failure> for Reason {
 }
 
 impl Failure {
-    /// Whether a retry could only fail the same way.
+    /// Whether every retry would fail for the same reason.
     fn is_final(&self) -> bool {
         matches!(self, Self::Url | Self::NotAllowed(_) | Self::Control(_))
     }
@@ -124,8 +125,8 @@ impl Failure {
 impl Engine {
     /// Spawns tasks that deliver queued notices and end ringing calls.
     ///
-    /// If there is neither, nothing is spawned, so that a service without webhooks needs no
-    /// runtime.
+    /// Without queued notices or ringing calls it spawns nothing. A service that has neither
+    /// therefore needs no runtime.
     pub(crate) fn follow_up(self: &Arc<Self>, state: &mut State) {
         for webhook in state.world.webhooks.idle() {
             self.delayed.lock().spawn(deliver_all(Arc::clone(self), webhook));
@@ -142,7 +143,7 @@ impl Engine {
         });
     }
 
-    /// Runs everything that is due.
+    /// Ends the ringing that is due, and starts the delivery of queued notices.
     pub(crate) fn settle(self: &Arc<Self>) {
         let now = self.options.clock.now();
         let mut state = self.state.lock();
@@ -168,10 +169,12 @@ async fn deliver_all(engine: Arc<Engine>, webhook: String) {
             match try_once(&attempt, &targets, engine.options.control).await {
                 Ok(()) => break Ok(()),
                 Err(failure) if number > RETRIES || failure.is_final() => {
-                    tracing::warn!(webhook, %failure, "the simulator gave up delivering a webhook");
+                    tracing::warn!(webhook, %failure, "could not deliver a webhook; it gets nothing more until it is renewed");
                     break Err(failure.into());
                 }
-                Err(failure) => tracing::debug!(webhook, number, %failure, "a webhook was not delivered"),
+                Err(failure) => {
+                    tracing::debug!(webhook, number, %failure, "could not deliver a webhook; will retry")
+                }
             }
             number += 1;
             let pause = engine.state.lock().world.pace.scaled(PAUSE);
@@ -211,7 +214,7 @@ async fn try_once(attempt: &Attempt, targets: &WebhookTargets, control: SocketAd
 enum Exchange {
     /// The receiver accepted it.
     Delivered,
-    /// Redirected to this location.
+    /// The receiver redirects to this location.
     Redirected(Box<FailedResponse>, String),
 }
 
@@ -228,7 +231,7 @@ async fn exchange(
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let request = request.uri(target).header(HOST, authority).body(Full::new(body))?;
-    // Dropping it ends the connection.
+    // Dropping the driver closes the connection.
     let mut driver = JoinSet::new();
     let exchanged = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -238,7 +241,7 @@ async fn exchange(
     let mut response = timeout(RESPONDS_WITHIN, exchanged).await.map_err(|_| Failure::ResponseTimeout)??;
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     match (response.status(), location.map(str::to_owned)) {
-        // The body of a success is not awaited.
+        // The status decides, so the body of a success is not read.
         (StatusCode::OK, _) => Ok(Exchange::Delivered),
         (StatusCode::FOUND | StatusCode::TEMPORARY_REDIRECT, Some(location)) => {
             Ok(Exchange::Redirected(FailedResponse::new(&response, Bytes::new()), location))
@@ -250,7 +253,7 @@ async fn exchange(
     }
 }
 
-/// The beginning of a body. A body that fails or takes too long ends there.
+/// Reads the beginning of a body: about 64 KiB, for at most 2 seconds. An error ends the reading.
 async fn beginning(body: &mut Incoming) -> Bytes {
     let mut read = BytesMut::new();
     let end = Instant::now() + RESPONDS_WITHIN;
@@ -298,7 +301,8 @@ async fn connect(
     Ok(Box::new(TlsConnector::from(tls()?).connect(name, stream).await?))
 }
 
-/// TLS that trusts the bundled roots: receivers outside this machine have public certificates.
+/// The TLS configuration. It trusts only the bundled public roots, so a receiver with HTTPS needs a
+/// public certificate.
 fn tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };

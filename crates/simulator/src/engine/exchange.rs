@@ -93,7 +93,7 @@ impl Engine {
         position
     }
 
-    /// The response of a fault that responds before the body has arrived.
+    /// The early response to a request, if a fault responds before the body has arrived.
     fn early(&self, head: &http::request::Parts, endpoint: Option<Endpoint>) -> Option<EarlyResponse> {
         let expectation = head.headers.get(EXPECT).map(|value| value.as_bytes());
         let announced = expectation.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
@@ -178,7 +178,7 @@ impl Engine {
             };
             match wait {
                 None => released.await,
-                // Timers may fire early, and the clock can be set.
+                // Checks again after the timer: it may fire early, and the clock can be set back.
                 Some(wait) => {
                     let wait = wait.max(Duration::from_millis(1));
                     let _ = tokio::time::timeout(wait, released).await;
@@ -187,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// Dates a response, counts its status and records it in the journal.
+    /// Dates a response and records it in the journal. Counts the status of an API response.
     fn send(
         &self,
         position: JournalPosition,
@@ -231,7 +231,7 @@ fn mark_last(mut response: Response, last: bool) -> Response {
     response
 }
 
-/// Uses no timer for a zero delay, so that it needs no runtime.
+/// Waits for `delay`. A zero delay uses no timer, so it needs no runtime.
 async fn wait(delay: Duration) {
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -258,7 +258,8 @@ async fn execute_later(
     receiver.await.map_err(|_| Abort)
 }
 
-/// A client may send a secret as its grant by mistake; the journal must not repeat it.
+/// The grant as the journal shows it. An unknown grant is not repeated: a client may have sent a
+/// secret there by mistake.
 fn known_grant(grant: &str) -> String {
     let known = KNOWN_GRANTS.contains(&grant);
     if known { grant.to_owned() } else { "[unknown]".to_owned() }

@@ -19,9 +19,10 @@ pub(crate) use exchange::Arrival;
 
 /// The simulation that both listeners share.
 pub(crate) struct Engine {
-    /// The options at the start. A scenario may have replaced them; the state has the current ones.
+    /// The options at the start. A scenario may have replaced them: the state has the current
+    /// options.
     pub(crate) options: Arc<SimulatorOptions>,
-    /// The hosts of the control plane.
+    /// Checks the host names in requests to the control plane.
     pub(crate) host_guard: HostGuard,
     pub(crate) state: Mutex<State>,
     /// Notified when faults are removed, so that hanging requests check again.
@@ -42,7 +43,7 @@ impl Engine {
         Self { options, host_guard, state, released, changed, delayed: Mutex::default() }
     }
 
-    /// Runs everything that is due, and locks the state.
+    /// Locks the state, and runs the due steps of the timeline.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         if state.catch_up(&self.options.clock) {
@@ -59,7 +60,7 @@ impl Engine {
     /// Injects all faults, or none if any is invalid. Returns their ids.
     pub(crate) fn inject_all(&self, faults: Vec<Fault>) -> Result<Vec<u64>, FaultError> {
         let ids = self.state().inject_all(faults, &self.options.clock)?;
-        // Runs everything that became due because the clock was moved.
+        // The faults may have moved the clock: runs the steps that became due.
         drop(self.state());
         self.changed.notify_waiters();
         Ok(ids)
@@ -70,7 +71,7 @@ impl Engine {
             let mut state = self.state();
             state.faults.remove(id) || state.take_back(id)
         };
-        // Runs everything that became due because the clock was moved back.
+        // Reverting a change may have moved the clock: runs the steps that became due.
         drop(self.state());
         self.released.notify_waiters();
         self.changed.notify_waiters();
@@ -82,7 +83,7 @@ impl Engine {
         self.released.notify_waiters();
     }
 
-    /// Returns to the start, with other options if there are some.
+    /// Resets everything to the start, with new options if they are given.
     pub(crate) fn reset(&self, options: Option<SimulatorOptions>) {
         {
             let mut state = self.state.lock();

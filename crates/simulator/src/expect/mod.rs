@@ -1,13 +1,13 @@
-//! What a test expects to arrive, and the verdict on it.
+//! The requests that a test expects, and the verdict on these expectations.
 
 use serde_json::{Map, Value, json};
 
 use crate::journal::{Journal, RecordedRequest};
 use crate::pattern::fits;
 
-/// A verdict names this many of the nearest requests for an expectation.
+/// A verdict names at most this many of the nearest requests for an expectation.
 const NEAREST: usize = 3;
-/// How many of the latest requests are compared.
+/// The nearest requests are searched among this many of the latest ones.
 const LOOKED_AT: usize = 1000;
 
 /// Expected requests: their properties and their number. Properties that are not set match
@@ -42,7 +42,7 @@ impl Expectation {
         }
     }
 
-    /// Names it in the verdict.
+    /// Names the expectation in the verdict.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
@@ -91,7 +91,7 @@ impl Expectation {
         self
     }
 
-    /// Expects at most this many requests. Without a lower limit, none is required.
+    /// Expects at most this many requests. Without a lower limit, no request is required.
     #[must_use]
     pub fn at_most(mut self, times: u64) -> Self {
         self.at_most = Some(times);
@@ -141,8 +141,8 @@ impl Expectation {
         found
     }
 
-    /// How far a request is from a match: the number of differences counts, and the edit distance
-    /// of the path.
+    /// How far a request is from a match, by the number of differences and the edit distance of the
+    /// path.
     fn distance(&self, request: &RecordedRequest, differences: usize) -> usize {
         let path = request.target.split('?').next().unwrap_or_default();
         let longest = self.path.len().max(path.len()).max(1);
@@ -243,16 +243,16 @@ pub(crate) struct Expectations {
 struct Declaration {
     id: u64,
     expectation: Expectation,
-    /// Only requests after this one count.
+    /// Only requests with a higher sequence number count.
     since: u64,
-    /// Its requests must come after those of this expectation.
+    /// The id of the previous expectation, if the requests must come in order.
     behind: Option<u64>,
 }
 
 /// The verdict on one expectation.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The name of the expectation, or its words.
+    /// The name of the expectation, or else its description.
     pub expected: String,
     /// Whether it was met.
     pub met: bool,
@@ -260,7 +260,7 @@ pub struct Finding {
     pub matched: Vec<u64>,
     /// The problem; empty if the expectation was met.
     pub problem: String,
-    /// The nearest requests, each with its differences.
+    /// The nearest requests, each with its differences. Empty unless requests are missing.
     pub nearest: Vec<(String, Vec<String>)>,
     id: u64,
 }
@@ -272,8 +272,8 @@ pub struct Verdict {
     pub met: bool,
     /// One for each expectation, in the order of their declaration.
     pub findings: Vec<Finding>,
-    /// The number of requests that the journal had to drop. If it is not 0, the verdict may be
-    /// wrong.
+    /// The number of requests since the first declaration that the journal had to drop. If it is
+    /// not 0, the verdict may be wrong.
     pub forgotten: u64,
 }
 
@@ -336,7 +336,8 @@ impl Declaration {
         Finding { id: self.id, expected, met: problem.is_empty(), matched, problem, nearest }
     }
 
-    /// The nearest requests. For ordered expectations they include requests that arrived too early.
+    /// The nearest requests. For an ordered expectation, they include requests that match but
+    /// arrived too early.
     fn nearest(&self, journal: &Journal) -> Vec<(String, Vec<String>)> {
         let since = self.since;
         let mut near: Vec<_> = journal
@@ -392,7 +393,7 @@ impl std::fmt::Display for Verdict {
             let separator = if number > 0 { "\n" } else { "" };
             write!(f, "{separator}{}: {}", finding.expected, finding.problem)?;
             for (request, differs) in finding.nearest.iter().take(1) {
-                write!(f, "; the nearest was {request}: {}", differs.join(", "))?;
+                write!(f, "; the nearest was request {request}: {}", differs.join(", "))?;
             }
         }
         Ok(())

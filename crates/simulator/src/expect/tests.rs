@@ -71,9 +71,9 @@ fn a_verdict_names_what_is_missing_and_what_came_nearest() {
     assert_eq!(
         verdict.to_string(),
         "PUT /t/vbc.prod/telephony/v3/cc/accounts/1/calls, exactly 2: 0 arrived, expected at least 2: 2 missing; \
-         the nearest was 3 POST /t/vbc.prod/telephony/v3/cc/accounts/1/calls: the method is POST, not PUT\n\
+         the nearest was request 3 POST /t/vbc.prod/telephony/v3/cc/accounts/1/calls: the method is POST, not PUT\n\
          GET /**, page=3, at least 1: 0 arrived, expected at least 1: 1 missing; the nearest was \
-         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: the query's page is 2, not 3"
+         request 2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: the query's page is 2, not 3"
     );
     assert_eq!(verdict.findings[0].nearest.len(), 3);
 }
@@ -89,7 +89,7 @@ fn order_matters_where_it_was_asked_for() {
     assert_eq!(
         wrong.to_string(),
         "GET /**/call-logs, at least 1: 0 arrived after request 4, expected at least 1: 1 missing; the nearest was \
-         2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: it arrived too early"
+         request 2 GET /t/vbc.prod/reports/accounts/1/call-logs?page=2&start%3Agte=x: it arrived too early"
     );
 }
 

@@ -14,9 +14,9 @@ pub(crate) struct Plan {
     pub(crate) delay: Duration,
     pub(crate) fate: Fate,
     pub(crate) lose: bool,
-    /// Applied to the response in this order.
+    /// The edits of the response, in this order.
     pub(crate) edits: Vec<Edit>,
-    /// From this request of a connection onwards, responses end the connection.
+    /// The connection closes after this many of its requests.
     pub(crate) close_after: Option<u32>,
 }
 
@@ -127,10 +127,10 @@ impl Faults {
         self.active.iter().any(|fault| fault.id == id)
     }
 
-    /// Decides the fate of a request, and counts it.
+    /// Decides the fate of a request, and counts the request for every fault that strikes it.
     ///
-    /// The first fault that decides the fate wins. Delays and edits add up; edits also alter the
-    /// response of another fault.
+    /// The first fault that decides the fate wins. Delays and edits add up. Edits also alter a
+    /// response that another fault sends.
     pub(crate) fn plan(&mut self, subject: &Subject<'_>) -> Plan {
         let mut plan = Plan::default();
         if self.active.is_empty() {
@@ -177,7 +177,8 @@ impl Faults {
         plan
     }
 
-    /// Decides whether a request gets a response before its body has arrived, and counts it.
+    /// Decides whether a request gets a response before its body has arrived. If so, counts the
+    /// request for that fault. `announced` means that the request has `Expect: 100-continue`.
     pub(crate) fn early(&mut self, subject: &Subject<'_>, announced: bool) -> Option<EarlyResponse> {
         let early = self.active.iter_mut().find_map(|fault| {
             let early = match &fault.effect {
@@ -214,7 +215,8 @@ impl Faults {
         refusal
     }
 
-    /// A spent fault that hangs requests stays, because removing it releases them.
+    /// Removes faults that have struck all their requests. A fault that holds requests stays,
+    /// because removing it would release them.
     fn drop_spent(&mut self) {
         self.active.retain(|fault| fault.left != Some(0) || matches!(fault.effect, Effect::Hang));
     }

@@ -45,7 +45,7 @@ pub(crate) fn advice(error: &FaultError, names: &Names) -> String {
     }
 }
 
-/// Users have full names, and most people omit the tenant.
+/// Suggests a user. If the given name lacks only the tenant, suggests the full name.
 fn user(given: &str, users: &[String]) -> String {
     let full = format!("{given}{TENANT}");
     if users.iter().any(|user| user.eq_ignore_ascii_case(&full)) {
@@ -54,8 +54,8 @@ fn user(given: &str, users: &[String]) -> String {
     choose(given, users)
 }
 
-/// The faults that an error is about: the named fault, or the nearest one. If none is near, all of
-/// them.
+/// The faults that an error is about: the named fault, or the one with the nearest name. If no name
+/// is near, all faults.
 pub(crate) fn concerned(error: &FaultError) -> Vec<&'static FaultSpec> {
     let named = |name: &str| FAULTS.iter().filter(|known| known.name == name).collect();
     match error {

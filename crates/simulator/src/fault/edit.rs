@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::response::{Response, body, cut, drip, replace, set};
 
-/// The members that a token response can lack.
+/// The members of a token response that the fault `missing` can remove.
 pub(crate) const MEMBERS: &[&str] =
     &["expires_in", "refresh_token", "access_token", "token_type", "scope", "id_token"];
 

@@ -74,7 +74,7 @@ mod tests {
             ),
             (
                 json!({ "fault": "status", "status": 503, "count": 0 }),
-                "`count` of `status`: expected a whole number from 1 on",
+                "`count` of `status`: expected a whole number, at least 1",
             ),
             (
                 json!({ "fault": "revoke_all_access", "count": 1 }),

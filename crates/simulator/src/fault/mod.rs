@@ -46,9 +46,9 @@ pub enum Effect {
     Throttle200,
     /// Redirects to this location with 302; the request is not executed.
     Redirect(String),
-    /// Executes and responds this much later, even if the client disconnects meanwhile.
+    /// Delays the request by this time, then executes it, even if the client has disconnected.
     Delay(Duration),
-    /// Holds the request until the fault is removed, then executes it.
+    /// Holds the request until the fault is removed or ends, then executes the request.
     Hang,
     /// Resets the connection; the request is not executed.
     ResetBeforeHeaders,
@@ -60,16 +60,16 @@ pub enum Effect {
     TokenAgeLimit(Duration),
     /// Executes the request and alters the response.
     Edit(Edit),
-    /// Responds to `Expect: 100-continue` with this instead of asking for the body.
+    /// Responds to `Expect: 100-continue` with this response instead of requesting the body.
     RefuseContinue(StatusFault),
-    /// Responds before the body has been read completely; its rest is not read.
+    /// Responds before the request's body has been read completely. The rest is not read.
     EarlyResponse {
         /// The response.
         instead: StatusFault,
         /// How many bytes of the body are read first.
         read: u64,
     },
-    /// From this request of a connection onwards, the response ends the connection.
+    /// Closes each connection after this many of its requests.
     CloseAfter(u32),
 }
 
@@ -125,7 +125,7 @@ impl Fault {
         Self::from(Effect::ResetBeforeHeaders).times(1)
     }
 
-    /// Executes the next request, and loses its response.
+    /// Executes the next request, then resets the connection without a response.
     pub fn lose_response_after_commit() -> Self {
         Self::from(Effect::LoseResponse).times(1)
     }
@@ -141,12 +141,13 @@ impl Fault {
         Self::from(Effect::TokenAgeLimit(age)).on(path)
     }
 
-    /// Responds to every request with status 200 and the gateway's error for too many requests.
+    /// Responds to every request with the gateway's error for too many requests, but with status
+    /// 200.
     pub fn throttle_200() -> Self {
         Self::from(Effect::Throttle200)
     }
 
-    /// Redirects every request to `location`.
+    /// Redirects every request to `location` with 302.
     pub fn redirect(location: &str) -> Self {
         Self::from(Effect::Redirect(location.to_owned()))
     }
@@ -217,7 +218,7 @@ impl Fault {
         Self::from(Effect::EarlyResponse { instead, read: 0 })
     }
 
-    /// Ends every connection, with notice, after this many requests.
+    /// Closes every connection after this many requests, with `Connection: close`.
     pub fn close_after(requests: u32) -> Self {
         Self::from(Effect::CloseAfter(requests))
     }
@@ -257,7 +258,7 @@ pub enum FaultError {
         fault: String,
         /// The given parameter.
         parameter: String,
-        /// The parameters it has.
+        /// The parameters that the fault takes.
         takes: String,
     },
     /// A parameter is missing or invalid.

@@ -177,7 +177,8 @@ impl Parameters<'_> {
     }
 
     pub(super) fn matcher(&self, count: Option<u64>) -> Result<Match, FaultError> {
-        // A match that can never apply would make a test pass without testing anything.
+        // Rejects a match that can never apply: a test that uses it would pass without testing
+        // anything.
         let chance = |value: &Value| value.as_f64().filter(|p| (0.0..=1.0).contains(p));
         let path =
             |value: &Value| value.as_str().filter(|path| path.starts_with(['/', '*'])).map(str::to_owned);
@@ -189,7 +190,7 @@ impl Parameters<'_> {
             method: self.optional_text("method")?,
             grant: self.optional("grant", &format!("one of {}", GRANTS.join(", ")), grant)?,
             after: self.optional("after", "a whole number", Value::as_u64)?.unwrap_or(0),
-            count: self.optional("count", "a whole number from 1 on", times)?.or(count),
+            count: self.optional("count", "a whole number, at least 1", times)?.or(count),
             lasts: self.optional("lasts", times::EXPECTED, times::read)?,
             probability: self.optional("probability", "a number from 0 to 1", chance)?.unwrap_or(1.0),
             seed: self.optional("seed", "a whole number", Value::as_u64)?,

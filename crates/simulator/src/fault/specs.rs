@@ -105,7 +105,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
             Ok(Action::RegenerateSecret { client_id: given.text("client_id")?, secret }.into())
         },
     ),
-    known("refuse_scope", &["client_id", "allowed"], "does not grant the scope openid", |given| {
+    known("refuse_scope", &["client_id", "allowed"], "stops granting the scope openid", |given| {
         let client_id = given.optional_text("client_id")?;
         Ok(Action::Openid { client_id, allowed: given.flag("allowed", false)? }.into())
     }),
@@ -123,7 +123,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "quota",
         &["per_minute", "client_id"],
-        "limits requests per minute for each application (or this one) and user; 0 means no limit",
+        "limits each user's requests per minute, for every application or only client_id; 0 means no limit",
         |given| {
             let per_minute = given.quota()?;
             Ok(match given.optional_text("client_id")? {
@@ -135,7 +135,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "unsubscribe",
         &["suite", "client_id"],
-        "forbids every application (or this one) to use the suite",
+        "stops every application, or only client_id, from using the suite",
         |given| {
             let suite = given.text("suite")?;
             Ok(match given.optional_text("client_id")? {
@@ -147,7 +147,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "resubscribe",
         &["suite", "client_id"],
-        "allows applications (or this one) to use the suite again",
+        "lets every application, or only client_id, use the suite again",
         |given| {
             let suite = given.text("suite")?;
             Ok(match given.optional_text("client_id")? {
@@ -165,7 +165,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "throttle_200",
         &[MATCHERS],
-        "responds with the error for too many requests and status 200; not executed",
+        "sends the gateway's error for too many requests with status 200; the request is not executed",
         |given| given.befalling(Effect::Throttle200),
     ),
     known(
@@ -177,7 +177,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "delay",
         &["millis", "seconds", MATCHERS],
-        "executes the request, and responds, this much later",
+        "delays the request by this time, then executes it",
         |given| given.befalling(Effect::Delay(given.duration()?)),
     ),
     known("hang", &[MATCHERS], "holds the request until the fault is removed or expires", |given| {
@@ -225,7 +225,7 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
     known(
         "close_after_n_requests",
         &["requests", MATCHERS],
-        "closes each connection, with notice, after this many requests",
+        "closes each connection after this many requests, with Connection: close",
         |given| given.befalling(Effect::CloseAfter(given.positive("requests")?)),
     ),
     known("missing", &["field", MATCHERS], "removes this member from token responses", |given| {
@@ -282,10 +282,15 @@ pub(crate) const FAULTS: &[FaultSpec] = &[
             given.text("path").and_then(|_| given.befalling(Effect::TokenAgeLimit(limit)))
         },
     ),
-    known("reports_token_age_limit", &["seconds"], "token_age_limit for the paths of Reports", |given| {
-        let limit = Duration::from_secs(given.number("seconds")?);
-        Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
-    }),
+    known(
+        "reports_token_age_limit",
+        &["seconds"],
+        "applies token_age_limit to the paths of Reports",
+        |given| {
+            let limit = Duration::from_secs(given.number("seconds")?);
+            Ok(Fault::token_age_limit("/t/vbc.prod/reports", limit))
+        },
+    ),
 ];
 
 #[cfg(test)]
@@ -325,7 +330,7 @@ mod tests {
             assert_eq!(example["fault"], *name, "{example}");
             assert!(Fault::from_json(&example).is_ok(), "{example}");
         }
-        assert_eq!(rows.len(), FAULTS.len(), "a row of docs/simulator.md is no fault");
+        assert_eq!(rows.len(), FAULTS.len(), "docs/simulator.md has a row for an unknown fault");
         for parameter in MATCHERS.split(", ") {
             assert!(page.contains(&format!("\n| `{parameter}` | ")), "{parameter}");
         }

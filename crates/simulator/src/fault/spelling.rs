@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::specs::FAULTS;
 
-/// Alternative names of faults, each with its spelling.
+/// Alternative names of faults, each with the spelling that it stands for.
 const NAMES: &[(&str, &str)] = &[
     ("old_access_alive", "old_access=alive"),
     ("old_access_dead", "old_access=dead"),
@@ -27,7 +27,7 @@ pub(super) fn canonical(given: &Map<String, Value>) -> Map<String, Value> {
     }
     object.insert("fault".into(), name.into());
     for (other, parameter) in PARAMETERS {
-        // If both names are given, one is left over and rejected as unknown.
+        // If both names are given, the alternative one stays and is later rejected as unknown.
         if !object.contains_key(*parameter)
             && let Some(value) = object.remove(*other)
         {
@@ -99,7 +99,7 @@ mod tests {
     use super::super::Fault;
     use super::*;
 
-    /// The spellings of `vbc.md` §4.
+    /// Every documented spelling, with the canonical fault.
     #[test]
     fn faults_may_be_spelled_as_the_notes_on_the_service_spell_them() {
         for (spelled, meant) in [

@@ -41,11 +41,13 @@ pub struct RecordedRequest {
     pub headers: Vec<(String, String)>,
     /// The length of the body in bytes; 0 until it has arrived.
     pub body_length: u64,
-    /// The SHA-256 of the body in hexadecimal; empty until it has arrived.
+    /// The SHA-256 of the body in hexadecimal. Empty until the body has arrived, and for a body
+    /// that was not read to its end.
     pub body_sha256: String,
     /// The `grant_type` of a token request.
     pub grant: Option<String>,
-    /// The name of its access token: `access-1` is the first one issued.
+    /// The name of its access token: `access-1` is the first one issued, `unknown-1` the first one
+    /// that was never issued.
     pub token: Option<String>,
     /// The status of the response. `None` before the response, and after a reset connection.
     pub status: Option<u16>,
@@ -93,8 +95,8 @@ impl RecordedResponse {
     }
 }
 
-/// The journal's number of a connection. It is assigned at the first request: the order of
-/// accepting is random, and some connections send nothing.
+/// The journal's number for a connection. It is assigned at the connection's first request, because
+/// connections are accepted in random order and some send nothing.
 #[derive(Default)]
 pub(crate) struct ConnectionNumber {
     /// The journal's epoch, and the number in it.
@@ -124,7 +126,7 @@ impl Journal {
         self.epoch
     }
 
-    /// The number of a connection. It is assigned at the first request.
+    /// The number of a connection. The connection's first request assigns it.
     pub(crate) fn number(&mut self, line: &ConnectionNumber) -> u64 {
         let mut known = line.known.lock();
         match *known {
@@ -184,12 +186,13 @@ impl Journal {
     }
 }
 
-/// Bytes as text. Valid UTF-8 is checked first, because that is much faster than a conversion.
+/// Converts bytes to text. Borrows valid UTF-8, which is much faster than a lossy conversion.
 fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// Describes the credentials of an `Authorization` header without revealing them.
+/// Describes the credentials of an `Authorization` header without revealing them. Also returns the
+/// name of a bearer token.
 pub(crate) fn credentials(value: &[u8], tokens: &Tokens) -> (String, Option<String>) {
     let value = text_of(value);
     let (scheme, rest) = value.split_once(' ').unwrap_or((value.as_ref(), ""));
@@ -215,7 +218,7 @@ pub(crate) fn headers(headers: &HeaderMap, known: &KnownSecrets<'_>) -> Vec<(Str
         .collect()
 }
 
-/// The value of a header, with secrets redacted. The name is in lower case.
+/// The value of a header, with secrets redacted. `name` must be in lower case.
 fn shown(name: &str, value: &[u8], known: &KnownSecrets<'_>) -> String {
     let text = text_of(value);
     let hidden = match name {
@@ -256,8 +259,8 @@ fn shown(name: &str, value: &[u8], known: &KnownSecrets<'_>) -> String {
     }
 }
 
-/// The head as it was received, with secrets redacted. A request without a connection has the head
-/// it would have had.
+/// The head as it was received, with secrets redacted. For a request without a connection, it is
+/// written from method, target and headers.
 pub(crate) fn head(head: &Parts, known: &KnownSecrets<'_>) -> String {
     let path = head.uri.path_and_query().map_or("", |target| target.as_str());
     let Some(RawHead(raw)) = head.extensions.get() else {
@@ -314,7 +317,7 @@ pub(crate) fn target(target: &str, known: &KnownSecrets<'_>) -> String {
                 shown.push('=');
                 shown.push_str(REDACTED);
             }
-            // A value without a name.
+            // The secret is in the name, or the pair is only a value.
             _ if secret(pair) => shown.push_str(REDACTED),
             _ => shown.push_str(pair),
         }
@@ -322,7 +325,8 @@ pub(crate) fn target(target: &str, known: &KnownSecrets<'_>) -> String {
     shown
 }
 
-/// Whether a parameter's value may be random. Values of OAuth's public parameters do not count.
+/// Whether a parameter's value may be random, and so a secret. `false` for OAuth's public
+/// parameters.
 fn is_random(name: &str, value: &str) -> bool {
     const PLAIN: &[&str] = &["client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge"];
     !PLAIN.contains(&name) && redaction::has_random(&decoded(value))

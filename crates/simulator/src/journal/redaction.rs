@@ -12,14 +12,16 @@ use vbc_base::secret::Secret;
 /// The replacement of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-/// Shorter secrets are found only as a whole value. Within a text they could be ordinary words.
+/// The least length of a secret that is also found within a text. A shorter secret is found only as
+/// a whole value: within a text it could be an ordinary word.
 const PART: usize = 8;
-/// A word of letters and digits may be random from this length on.
+/// The least length of a word of letters and digits that may be random.
 const LONG: usize = 20;
-/// Entropy in bits per character. Sentences without spaces also reach it, but have no digits.
+/// The least entropy of a random word, in bits per character. Sentences without spaces also reach
+/// it, but have no digits.
 const RANDOM: f64 = 3.0;
 
-/// This many secrets are also found within words, all others only as whole words.
+/// At most this many secrets are also found within words. All others are found only as whole words.
 const FEW: usize = 64;
 
 /// The secrets of applications and logins.
@@ -40,7 +42,7 @@ impl Secrets {
         secrets
     }
 
-    /// Adds a secret. The previous one of the same owner stays secret.
+    /// Adds a secret. Earlier secrets of the same owner are still redacted.
     pub(crate) fn add(&mut self, secret: &Secret) {
         if secret.expose().is_empty() || self.few.contains(secret) {
             return;
@@ -76,7 +78,7 @@ impl<'a> KnownSecrets<'a> {
         self.tokens
     }
 
-    /// Whether a text contains one of them.
+    /// Whether a text contains one of these secrets.
     pub(crate) fn in_text(&self, text: &str) -> bool {
         self.secrets.in_text(text)
             || words(text).any(|word| self.tokens.knows(word) || self.secrets.more.contains(word))
@@ -153,7 +155,7 @@ fn split(name: &str) -> impl Iterator<Item = &str> {
 /// Whether a text seems to contain a secret: a token, a random word, or credentials with a scheme.
 /// An unknown UUID counts as an identifier.
 pub(crate) fn looks_secret(text: &str) -> bool {
-    // A slash separates path segments, but is also a digit of Base64.
+    // A slash separates words only in a path or a URL: it is also a digit of Base64.
     let is_path = text.starts_with('/') || text.contains("://") || text.contains("</");
     let between = |c: char| !is_of_word(c) || (is_path && c == '/');
     has_jwt(text) || has_scheme(text) || text.split(between).any(is_random)
@@ -374,7 +376,11 @@ mod tests {
             json!({ "a": [{ "signingKey": { "x": "s3cret" }, "b": 1 }], "note": "it is sim-password" });
         let hidden = json!({ "a": [{ "signingKey": "[redacted]", "b": 1 }], "note": "[redacted]" });
         assert_eq!(shown(&body.to_string()), Some(hidden.to_string()));
-        assert_eq!(shown("{\"z\": 1, \"a\": 2}").as_deref(), Some("{\"z\": 1, \"a\": 2}"), "as it was sent");
+        assert_eq!(
+            shown("{\"z\": 1, \"a\": 2}").as_deref(),
+            Some("{\"z\": 1, \"a\": 2}"),
+            "the members keep their order"
+        );
         assert_eq!(shown("{\"access_token\":\"s3c"), None, "broken off");
         assert_eq!(shown("one\ntwo sim-secret\n"), Some("one\n[redacted]\n".into()));
         assert_eq!(shown_body(b"\xff", &known), None);

@@ -81,8 +81,8 @@ enum Choice<'a> {
     Ask(LoginPage<'a>),
 }
 
-/// The user who consents: named in the query, or logged in with the form. If there is neither, the
-/// login page is shown.
+/// The user who consents: the user that `sim_user` in the query names, or the user who logs in with
+/// the form. Otherwise asks for a login.
 fn choose<'a>(
     state: &mut State,
     client: &'a str,

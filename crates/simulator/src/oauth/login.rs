@@ -7,7 +7,10 @@ use crate::names::TENANT;
 use crate::state::{Attempt, State};
 use vbc_base::clock::Timestamp;
 
-/// Checks the password of a login of this tenant.
+/// Checks a user name and its password. Returns the user name as the login spells it.
+///
+/// # Errors
+/// A user name without the tenant fails like a wrong password.
 pub(crate) fn check_login(
     state: &mut State,
     user: &str,

@@ -31,7 +31,8 @@ impl LoginPage<'_> {
     pub(crate) fn response(&self) -> Response {
         let mut response = text(200, "text/html; charset=utf-8", self.html());
         set(&mut response, CACHE_CONTROL, "no-store");
-        // No `form-action`: browsers would also apply it to the redirect to the application.
+        // The policy has no `form-action`: browsers would also apply it to the redirect to the
+        // application, and block that redirect.
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         set(&mut response, CONTENT_SECURITY_POLICY, policy);
         response
@@ -54,7 +55,7 @@ impl LoginPage<'_> {
              <body><main>\n\
              <h1>Sign in to the VBC simulator</h1>\n\
              <p>The application <strong>{application}</strong> asks to act for you. \
-             This page is a simulator's: what you enter reaches no real service.</p>\n\
+             This is a simulator: your entries are not sent to any real service.</p>\n\
              {message}\
              <form method=\"post\">\n\
              <label for=\"username\">User name</label>\n\

@@ -25,7 +25,7 @@ pub(crate) use token::identity;
 /// The result of a grant.
 pub(crate) struct Issuance {
     pub(crate) row: usize,
-    /// The login for which a code was issued.
+    /// The login at `/authorize`. `None` for grants other than a code.
     pub(crate) login: Option<Login>,
 }
 
@@ -79,18 +79,19 @@ fn not_allowed(allowed: &[&Method]) -> Response {
     response
 }
 
-/// Adds the cache headers of successful token responses.
+/// Adds headers that forbid caching. Successful responses of `/token` and `/revoke` have them.
 fn forbid_caching(response: &mut Response) {
     set(response, CACHE_CONTROL, "no-store");
     set(response, PRAGMA, "no-cache");
 }
 
-/// Revokes the pair of an access or refresh token. An unknown token gets the same response.
+/// Revokes an access token together with its refresh token; the request names either of them. An
+/// unknown token gets a successful response too.
 fn revoke(state: &mut State, request: &ReceivedRequest, form: &Form) -> Result<Response, TokenError> {
     let token = form.value("token").ok_or(TokenError::InvalidRevocation)?;
     let client = authenticate_client(state, request, form)?;
     let mut response = empty(200);
-    // VBC sends a type with this empty body.
+    // VBC sends a content type although the body is empty.
     set(&mut response, CONTENT_TYPE, "application/json");
     forbid_caching(&mut response);
     let revoked = state.tokens.revoke(token, &client).map_err(|_| TokenError::OtherClient)?;

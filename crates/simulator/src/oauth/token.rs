@@ -89,7 +89,7 @@ fn redeem(
 }
 
 /// The identity that a request is about: client and user of a login, or the owner of the presented
-/// token or code. It is not verified.
+/// token or code. The request may still be rejected: no secret is checked here.
 pub(crate) fn identity(state: &State, request: &ReceivedRequest) -> Option<Consumer> {
     let form = request.form.as_ref()?;
     match request.grant()? {
@@ -138,7 +138,8 @@ pub(super) fn authenticate_client(
     Ok(id)
 }
 
-/// VBC splits at every colon, requires exactly two parts, and decodes nothing.
+/// Reads the credentials of a Basic header. Like VBC, it requires exactly one colon after decoding
+/// Base64, and does not decode the id and the secret as form values.
 fn basic(header: &str) -> Option<(String, String)> {
     let decoded = base64::engine::general_purpose::STANDARD.decode(header).ok()?;
     let text = String::from_utf8(decoded).ok()?;

@@ -1,4 +1,4 @@
-//! Errors of a scenario: all at once, each with its location and remedy.
+//! Errors of a scenario. All problems are reported together, each with its location and remedy.
 
 use std::fmt;
 

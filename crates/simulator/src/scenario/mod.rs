@@ -1,7 +1,7 @@
 //! Scenarios: the options and the timeline of a simulator, in a TOML file.
 //!
 //! ```toml
-//! seed = 7                          # of the world, probabilities and tokens
+//! seed = 7                          # the seed of the world, probabilities and tokens
 //! start = "2026-03-01T09:00:00Z"    # the simulator's clock
 //! quota = 10                        # requests per minute
 //! lag = 0                           # delays of Reports, recordings and exports; 1 is VBC's pace
@@ -95,7 +95,7 @@ struct ScenarioStep {
     location: Location,
 }
 
-/// The findings for quotas that exceed a limit of the command line.
+/// The findings for quotas that exceed the limit set on the command line.
 fn over(limit: u32, quotas: impl IntoIterator<Item = (u32, String, Location)>) -> Vec<Finding> {
     let lifts = quotas.into_iter().filter(|(quota, ..)| *quota == 0 || *quota > limit);
     let found = lifts.map(|(_, key, location)| {
@@ -110,7 +110,8 @@ impl Scenario {
     /// Reads a file.
     ///
     /// # Errors
-    /// If the file cannot be read. Otherwise all problems at once.
+    /// If the file cannot be read, or its content is invalid. The error lists all problems of the
+    /// content.
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let file = path.display().to_string();
         let content = std::fs::read(path);
@@ -122,10 +123,10 @@ impl Scenario {
         Self::parse(&file, &text)
     }
 
-    /// Parses the text of a file with this name.
+    /// Parses the text of a scenario. `file` is its name in errors.
     ///
     /// # Errors
-    /// All problems at once.
+    /// If the text is invalid. The error lists all problems.
     pub fn parse(file: &str, text: &str) -> Result<Self, ScenarioError> {
         let refuse = |findings| ScenarioError::Findings { file: file.to_owned(), findings };
         let document = Document::read(text).map_err(refuse)?;
@@ -159,7 +160,7 @@ impl Scenario {
     /// common `quota` does not count, because the command line replaces it.
     ///
     /// # Errors
-    /// If it would allow more requests.
+    /// If a quota is higher than `limit`, or 0 (no limit).
     pub fn within_quota(&self, limit: u32) -> Result<(), ScenarioError> {
         self.without(over(limit, self.quotas()))
     }
@@ -188,8 +189,12 @@ impl Scenario {
     /// Applies the scenario to options, and makes them deterministic.
     ///
     /// # Errors
-    /// If a step names a user, an application or a suite that is neither in the scenario nor in the
-    /// options.
+    /// - A step names a user, an application or a suite that is neither in the scenario nor in the
+    ///   options.
+    /// - A step would move the clock out of its range.
+    /// - An application or a user names an unknown suite or grant.
+    ///
+    /// The error lists all problems.
     pub fn apply(self, options: &mut SimulatorOptions) -> Result<(), ScenarioError> {
         options.deterministic = true;
         options.seed = self.seed.unwrap_or(options.seed);
@@ -227,7 +232,8 @@ impl Scenario {
     }
 }
 
-/// The unknown name in the last application or user, which is then removed again.
+/// Checks the last application or user in the options. If it names an unknown suite or grant,
+/// removes it and returns the finding.
 fn unknown<T>(
     options: &mut SimulatorOptions,
     key: &str,
@@ -241,7 +247,7 @@ fn unknown<T>(
     Some(Finding::new(location, &key, problem, remedy))
 }
 
-/// Runs every step in a world of its own, to find unknown names.
+/// Runs all steps in a separate world, to find the invalid ones.
 fn rehearse(steps: &[ScenarioStep], options: &SimulatorOptions) -> Vec<Finding> {
     let clock = Clock::system();
     let start = options.start.unwrap_or(clock.now());
@@ -250,7 +256,7 @@ fn rehearse(steps: &[ScenarioStep], options: &SimulatorOptions) -> Vec<Finding> 
     let mut steps: Vec<&ScenarioStep> = steps.iter().collect();
     steps.sort_by_key(|planned| planned.step.at);
     for planned in steps {
-        // Only a step can have moved the clock beyond this time.
+        // Sets the clock to the time of the step, unless an earlier step moved it beyond that time.
         let due = after(start, planned.step.at);
         if due > clock.now() || state.advanced.is_zero() {
             clock.set(due);
@@ -272,7 +278,7 @@ fn names(options: &SimulatorOptions) -> Names {
     State::seeded(Arc::new(options.clone()), Timestamp::UNIX_EPOCH, 0).names()
 }
 
-/// A step of a fault in a file.
+/// A step of the timeline, with its key and location in the file.
 fn planned(at: Duration, fault: Fault, key: String, location: Location) -> ScenarioStep {
     ScenarioStep { step: Step { at, fault }, key, location }
 }

@@ -115,7 +115,7 @@ fn application(mut section: Section<'_, '_>) -> Option<Application> {
     let id = section.text("client_id");
     let secret = section.text("client_secret");
     let mut application = Application::new(&id?, &secret?);
-    let words = "write a list of words, such as [\"reports\"]";
+    let words = "write a list of texts, such as [\"reports\"]";
     if let Some(callback) = section.take("callback", A_TEXT, text) {
         application.callback = callback;
     }
@@ -182,7 +182,7 @@ fn step(
             (!never).then(|| planned(at, fault, key.to_owned(), document.location(key)))
         }
         Err(error) => {
-            // The location of the member, or else of its table.
+            // Points to the member, or to its table if the member has no location.
             let mut finding = at_fault(key, (0, 0), &error, &names(&SimulatorOptions::default()));
             (finding.line, finding.column) = document.location(&finding.key);
             findings.push(finding);

@@ -12,7 +12,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
-/// A table. Every key that is not read counts as unknown at its [`end`](Section::end).
+/// A table. Its [`end`](Section::end) reports every key that was not read as unknown.
 pub(super) struct Section<'d, 'f> {
     document: &'d Document,
     at: String,
@@ -72,7 +72,7 @@ impl<'d, 'f> Section<'d, 'f> {
         value.as_object()
     }
 
-    /// Reads either one switch for all, or a table of switches.
+    /// Reads a key whose value is either one switch for all, or a table of switches.
     pub(super) fn switches(&mut self, key: &'static str) -> (Option<bool>, Option<&'d Map<String, Value>>) {
         match self.members.get(key).map(Value::as_bool) {
             Some(Some(all)) => {

@@ -8,8 +8,8 @@ use crate::world::{App, Lock, Login};
 use vbc_base::clock::{Clock, Timestamp, moved};
 
 impl Action {
-    /// Checks an action without doing it, for a clock that reads `at`. Returns the clock's reading
-    /// after the action.
+    /// Checks an action without doing it. `at` is the time before the action; returns the time
+    /// after it. Only actions that move the clock change the time.
     pub(crate) fn check(&self, state: &State, at: Timestamp) -> Result<Timestamp, FaultError> {
         let user = |user: &String| {
             let known = state.world.logins.contains_key(&user.to_lowercase());
@@ -54,7 +54,7 @@ impl Action {
         Ok(at)
     }
 
-    /// Does the action. If it was not checked before, it may be done only in part.
+    /// Does the action. Call [`check`](Self::check) first: an invalid action may be done in part.
     pub(crate) fn act(&self, state: &mut State, clock: &Clock) -> Result<(), FaultError> {
         match self {
             Self::RevokeAllAccess => state.tokens.revoke_all_access(),

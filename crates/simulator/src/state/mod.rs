@@ -28,7 +28,7 @@ use vbc_base::clock::{Clock, Timestamp};
 
 /// Consecutive failures after which a login is locked.
 const FAILURES: u32 = 5;
-/// The state. A reset replaces it, except for the token requests in progress.
+/// The state. A reset replaces it, but still counts the token requests in progress.
 pub(crate) struct State {
     pub(crate) options: Arc<SimulatorOptions>,
     pub(crate) world: World,
@@ -47,8 +47,8 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     pub(crate) expectations: Expectations,
     pub(crate) random: Random,
-    /// Identifiers of responses. They are separate, so that the ids of calls do not depend on the
-    /// number of other requests.
+    /// The source of ids for responses. Calls use another source, so that their ids do not depend
+    /// on the number of other requests.
     pub(crate) response_ids: Random,
     token_requests_now: u64,
     /// Token requests in progress, by identity.
@@ -74,12 +74,12 @@ pub(crate) struct Code {
     pub(crate) redirect_uri: String,
     pub(crate) scopes: String,
     pub(crate) challenge: Option<(String, bool)>,
-    /// Repeated in the ID token.
+    /// The nonce of the request, which the ID token repeats.
     pub(crate) nonce: Option<String>,
     /// When the user logged in.
     pub(crate) issued: Timestamp,
     pub(crate) expires: Timestamp,
-    /// The token row it was redeemed for; `None` until then.
+    /// The row of the tokens that the code was redeemed for. `None` until it is redeemed.
     pub(crate) row: Option<usize>,
 }
 
@@ -142,7 +142,8 @@ impl State {
         }
     }
 
-    /// Returns to the start: world, tokens, faults, counters, journal and time.
+    /// Resets everything to the start: world, tokens, settings, faults, counters, journal and
+    /// clock.
     pub(crate) fn reset(&mut self, options: Arc<SimulatorOptions>) {
         let back = SignedDuration::ZERO.saturating_sub(self.advanced).saturating_sub(self.begun);
         options.clock.shift(back);
@@ -192,7 +193,7 @@ impl State {
         name.ends_with(".api") && !self.options.field.has(FieldReport::ApiUsers)
     }
 
-    /// Attempts a login. As at VBC, the order is tenant, lock, password.
+    /// Attempts a login, and counts failures. Like VBC, checks the lock before the password.
     pub(crate) fn attempt(&mut self, user: &str, password: &str, now: Timestamp) -> Attempt {
         let Some(login) = self.world.logins.get_mut(&user.to_lowercase()) else { return Attempt::Wrong };
         match login.lock {
@@ -200,7 +201,7 @@ impl State {
                 self.stats.logins_while_locked += 1;
                 return Attempt::LockedByAdministrator;
             }
-            // Every attempt restarts the half hour, even with the right password.
+            // Every attempt restarts the half hour of the lock, even with the right password.
             Some(Lock::Failures(_)) if login.is_locked(now) => {
                 login.lock = Some(Lock::Failures(now));
                 self.stats.logins_while_locked += 1;
@@ -288,9 +289,13 @@ mod tests {
         }
         assert_eq!(state.stats.lock_events, 1);
         assert_eq!(state.attempt(ALICE, "sim-password", minutes(33)), Attempt::Locked);
-        assert_eq!(state.attempt(ALICE, "sim-password", minutes(62)), Attempt::Locked, "it started again");
+        assert_eq!(
+            state.attempt(ALICE, "sim-password", minutes(62)),
+            Attempt::Locked,
+            "the lock started again"
+        );
         assert_eq!(state.attempt(ALICE, "sim-password", minutes(92)), Attempt::Right);
-        assert_eq!(state.attempt(ALICE, "wrong", minutes(93)), Attempt::Wrong, "counting from zero");
+        assert_eq!(state.attempt(ALICE, "wrong", minutes(93)), Attempt::Wrong, "the count starts from zero");
     }
 
     #[test]

@@ -14,13 +14,13 @@ struct Setting {
     before: Option<Action>,
 }
 
-/// The changes in order. Each setting occurs once, even if it was changed several times.
+/// The changed settings, in the order of their latest change. Each setting occurs once.
 #[derive(Default)]
 pub(crate) struct Settings(Vec<Setting>);
 
 impl Settings {
-    /// Records a change. `before` and `after` are the results of [`Action::present`] before and
-    /// after the action.
+    /// Records a change, or forgets it if the setting is back at its start. `before` and `after`
+    /// are the results of [`Action::present`] before and after the action.
     pub(crate) fn note(&mut self, id: u64, action: Action, before: Option<Action>, after: Option<Action>) {
         if action.is_clock() {
             self.0.retain(|setting| !setting.action.is_clock());
@@ -49,7 +49,7 @@ impl State {
         let Some(setting) = self.settings.take(id) else { return false };
         let clock = self.options.clock.clone();
         match setting.before {
-            // The names existed when the first action was done.
+            // This cannot fail: the names already existed when the setting was first changed.
             Some(before) => before.act(self, &clock).is_ok(),
             None => {
                 self.restore_clock();

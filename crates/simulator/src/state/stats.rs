@@ -23,8 +23,8 @@ impl Outcomes {
 /// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Password grants. The three counters by grant leave out requests that a fault kept from the
-    /// token endpoint.
+    /// Password grants. Like `refreshes` and `codes`, this leaves out requests that a fault
+    /// prevented from being executed.
     pub logins: Outcomes,
     /// Refresh grants.
     pub refreshes: Outcomes,
@@ -32,16 +32,16 @@ pub struct Stats {
     pub codes: Outcomes,
     /// Successful revocation requests.
     pub revokes: u64,
-    /// Requests to the token endpoint, including those that faults struck.
+    /// Requests to the token endpoint, including those that were not executed because of a fault.
     pub token_requests: u64,
     /// The maximum of concurrent token requests.
     pub token_concurrency_max: u64,
     /// The maximum of concurrent token requests for one identity. The identity is client and user
     /// name of a login, or the owner of the presented refresh token or code.
     pub token_concurrency_max_by_identity: u64,
-    /// How often a refresh token was presented that had been redeemed before.
+    /// How often a client presented a refresh token that had been redeemed before.
     pub refresh_reuse: u64,
-    /// How often a login was locked.
+    /// How often a login was locked, by failures or by an administrator.
     pub lock_events: u64,
     /// Login attempts with any password while the login was locked.
     pub logins_while_locked: u64,
@@ -49,9 +49,10 @@ pub struct Stats {
     pub calls_placed: u64,
     /// Requests outside the identity endpoints.
     pub api_requests: u64,
-    /// Responses to them by status; resets are not counted.
+    /// Responses to `api_requests` by status. Reset connections are not counted.
     pub by_status: BTreeMap<u16, u64>,
-    /// Requests by method and path, then by token (or `none`).
+    /// API requests by method and path, then by the name of the token (or `none`). After 10,000
+    /// paths, requests to new paths are counted as `(others)`.
     pub requests_by_token: HashMap<String, HashMap<String, u64>>,
 }
 

@@ -1,7 +1,7 @@
 //! The timeline: faults at times after the start, by the simulator's clock.
 //!
-//! Nothing runs in the background. Due events happen when the state is next locked, so that
-//! tests only need to advance the clock.
+//! Nothing runs in the background. Due steps run when the state is next used, so a test only needs
+//! to advance the clock.
 
 use std::time::Duration;
 
@@ -30,18 +30,18 @@ impl Timeline {
 }
 
 impl State {
-    /// Runs everything that is due, and returns whether a fault ended.
+    /// Runs the due steps and removes expired faults. Returns whether a fault has expired.
     pub(crate) fn catch_up(&mut self, clock: &Clock) -> bool {
         if self.next_change().is_none() {
             return false;
         }
-        // A step may move the clock.
+        // Reads the clock again after each step, because a step may move it.
         while let Some(due) = self.timeline.next().filter(|due| *due <= clock.now()) {
             let step = self.timeline.steps.get(self.timeline.done).cloned();
             self.timeline.done += 1;
             let Some(step) = step else { break };
             if let Err(error) = self.inject(step.fault, clock, due) {
-                tracing::warn!(%error, "a step of the scenario failed and is skipped");
+                tracing::warn!(%error, "skipped a step of the timeline: its fault could not be injected");
             }
         }
         self.faults.expire(clock.now())

@@ -14,7 +14,7 @@ fn bearer(token: &str) -> String {
 #[tokio::test]
 async fn the_first_request_after_the_clock_was_set_to_the_next_minute_is_within_the_quota() {
     let service = Service::new(SimulatorOptions { quota: Some(1), ..SimulatorOptions::default() });
-    // Years ahead: a truncated shift would be too short.
+    // The start is years ahead, so that a truncated shift would be too short.
     let start = 4_070_908_800;
     service.set_clock(Timestamp::from_second(start).unwrap());
     let mut authorization = bearer(&service.log_in().await.text("access_token"));
@@ -23,7 +23,7 @@ async fn the_first_request_after_the_clock_was_set_to_the_next_minute_is_within_
         let get = || request("GET", ACCOUNT, &[("authorization", &authorization)], "");
         let mut first = ask(&service, get()).await;
         if first.status == 401 {
-            // The token expired with the day.
+            // The token lives for a day, so it has expired.
             authorization = bearer(&service.log_in().await.text("access_token"));
             first = ask(&service, request("GET", ACCOUNT, &[("authorization", &authorization)], "")).await;
         }
@@ -200,8 +200,8 @@ fn moves() -> impl Strategy<Value = Vec<Action>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Tokens, quota windows, `Retry-After`, lags and dates work for every possible time. A clock
-    /// held by the test itself has no range.
+    /// Tokens, quota windows, `Retry-After`, lags and dates work for every possible time. The test
+    /// also shifts its own clock, which has no range.
     #[test]
     fn no_time_on_the_clock_makes_anything_panic(moves in moves(), unbounded in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

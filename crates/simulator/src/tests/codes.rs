@@ -57,7 +57,7 @@ async fn codes_are_refused_for_their_reasons() {
     assert_eq!(sim.raw_token(&form).await.body, invalid, "the code of another client");
     assert_eq!(redeem(&sim, &one, "&redirect_uri=http://elsewhere").await.body, mismatch);
     assert_eq!(redeem(&sim, &one, "").await.body, mismatch, "no redirect_uri");
-    assert_eq!(redeem(&sim, &one, &callback).await.status, 200, "none of it spent the code");
+    assert_eq!(redeem(&sim, &one, &callback).await.status, 200, "the failed attempts did not spend the code");
     let late = code(&sim, "").await;
     sim.advance(Duration::from_secs(300));
     let words = "Expired or Revoked authorization code received from token request";
@@ -150,7 +150,7 @@ async fn some_users_can_never_get_a_code() {
     assert!(page.status == 200 && page.body.contains("Single sign-on accounts are not supported"));
     let page = sim.send("POST", AUTHORIZE, &[FORM], "username=alice@vbc.prod&password=sim-password").await;
     assert!(page.status == 200 && page.body.contains("The account is locked."));
-    assert_eq!(sim.stats().logins_while_locked, 1, "naming a user in the query is no attempt");
+    assert_eq!(sim.stats().logins_while_locked, 1, "`sim_user` in the query is no login attempt");
 }
 
 #[tokio::test]

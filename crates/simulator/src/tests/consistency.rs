@@ -14,7 +14,7 @@ const LOGS: &str = "/t/vbc.prod/reports/accounts/self/call-logs?page_size=10000\
 const SEEDS: u64 = 8;
 const OPERATIONS: u64 = 25;
 
-/// A small account and its caller.
+/// A service with a small account, and a logged-in user of the account.
 struct Play {
     service: Service,
     random: Random,
@@ -79,7 +79,7 @@ impl Play {
         (*self.pick(&known).unwrap()).to_owned()
     }
 
-    /// Does a random operation, which may be impossible.
+    /// Tries a random operation. The service may reject it.
     async fn operate(&mut self) {
         let under_way: Vec<Value> =
             self.calls().await.into_iter().filter(|call| call.get("end_time").is_none()).collect();
@@ -155,7 +155,7 @@ impl Play {
         self.check_jobs().await;
     }
 
-    /// Extensions by number. People and extensions must name each other.
+    /// Extensions by number. Checks that users and extensions refer to each other.
     async fn check_people(&self) -> BTreeMap<String, Value> {
         let users = self.list(&format!("{PEOPLE}/users?page_size=10000"), "data").await;
         let extensions = self.list(&format!("{PEOPLE}/extensions?page_size=10000"), "data").await;
@@ -182,7 +182,7 @@ impl Play {
         for call in calls.values() {
             let id = text(call, "call_id");
             if seconds(call, "start_time") < today {
-                // The past cannot change.
+                // No operation can change a call of the seeded past.
                 continue;
             }
             assert_eq!(&self.get(&format!("{CALLS}/{id}")).await, call);
@@ -200,7 +200,7 @@ impl Play {
                 assert!(!over || leg["end_time"].as_str() <= call["end_time"].as_str());
                 assert!(
                     !over || leg.get("end_time").is_some(),
-                    "{call}: a call that is over has no leg under way"
+                    "{call}: the call has ended, but a leg has not"
                 );
                 assert!(leg["status"] != "on-call" || answered);
             }
@@ -362,6 +362,6 @@ async fn suites_agree_after_every_operation_in_every_world() {
             play.operate().await;
             play.check().await;
         }
-        assert_eq!(play.done.len() as u64, OPERATIONS, "every operation is one");
+        assert_eq!(play.done.len() as u64, OPERATIONS, "every operation is recorded once");
     }
 }

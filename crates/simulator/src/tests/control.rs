@@ -48,9 +48,9 @@ async fn a_reset_goes_back_to_the_start() {
     assert_eq!(sim.stats().token_requests, 0);
     assert!(sim.requests().is_empty());
     assert_eq!(sim.control("GET", "/__sim/faults", "").await.json(), json!([]));
-    assert_eq!(sim.get(ACCOUNT, &token).await.status, 401, "its tokens are gone");
+    assert_eq!(sim.get(ACCOUNT, &token).await.status, 401, "a reset forgets the tokens");
     let (one, two) = (sim.log_in().await, sim.log_in().await);
-    assert_eq!(one.text("access_token"), two.text("access_token"), "the mode is back");
+    assert_eq!(one.text("access_token"), two.text("access_token"), "a reset restores the mode");
     assert_eq!(sim.get(&users, &one.text("access_token")).await.json(), before);
 }
 

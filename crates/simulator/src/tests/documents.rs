@@ -54,7 +54,8 @@ const STATUSES: [&str; 5] = ["busy", "failed", "unanswered", "ringing", "on-call
 fn check(shown: &Value) {
     assert!(STATUSES.contains(&shown["status"].as_str().unwrap()), "{shown}");
     for time in ["start_time", "end_time"] {
-        // Generated clients read a text of digits as seconds, and fail on larger numbers.
+        // Generated clients read a text of digits as seconds, and fail if there are more than ten
+        // digits.
         let seconds = shown[time].as_str().is_none_or(|text| text.len() == 10 && text.parse::<u64>().is_ok());
         assert!(seconds, "{shown}");
     }

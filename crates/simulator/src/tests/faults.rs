@@ -20,7 +20,10 @@ async fn lifetimes_can_be_cut() {
     let sim = Simulator::start().await.unwrap();
     let old = sim.log_in().await;
     sim.fault(json!({ "fault": "expire_in", "seconds": 60 })).await;
-    assert!(sim.log_in().await.json()["expires_in"].as_u64().unwrap() > 60, "the old one lives on");
+    assert!(
+        sim.log_in().await.json()["expires_in"].as_u64().unwrap() > 60,
+        "the old token keeps its lifetime"
+    );
     sim.fault(json!({ "fault": "expire_in", "seconds": 30, "existing": true })).await;
     assert!(sim.log_in().await.json()["expires_in"].as_u64().unwrap() <= 30);
     sim.fault(json!({ "fault": "clock_advance", "seconds": 31 })).await;
@@ -153,7 +156,7 @@ async fn what_hangs_is_released_by_removal() {
     while sim.requests().len() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(sim.get(CALLS, &token).await.status, 200, "others are not held");
+    assert_eq!(sim.get(CALLS, &token).await.status, 200, "requests to other paths are not held");
     assert!(!hanging.is_finished());
     assert_eq!(sim.requests()[1].status, None);
     assert!(sim.remove_fault(id));
@@ -183,7 +186,11 @@ async fn a_backend_refuses_a_token_the_gateway_takes() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
     sim.fault(json!({ "fault": "backend_401", "path": "/t/vbc.prod/provisioning", "count": 1 })).await;
-    assert_eq!(sim.get(ACCOUNT, "nonsense").await.text("code"), "900901", "the gateway comes first");
+    assert_eq!(
+        sim.get(ACCOUNT, "nonsense").await.text("code"),
+        "900901",
+        "the gateway checks the token first"
+    );
     let response = sim.get(ACCOUNT, &token).await;
     assert_eq!((response.status.as_u16(), response.text("msg").as_str()), (401, "missing user data"));
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
@@ -229,7 +236,7 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
             .map_or_else(Vec::new, |known| known.keys().cloned().collect());
         assert_eq!(named, known, "{fault}");
     }
-    // Without a near name, all are listed; nothing of a list is injected.
+    // If no name is near, the error lists all faults. No fault of the list is injected.
     let far = sim.control("POST", "/__sim/faults", r#"[{"fault":"hang"},{"fault":"flood"}]"#).await;
     assert!(
         far.text("error").starts_with("unknown fault `flood`; known: revoke_all_access, "),

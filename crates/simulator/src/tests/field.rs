@@ -1,11 +1,11 @@
-//! Reports from the field, one by one. Without its switch, the documents decide.
+//! Each report from the field. Without its switch, the simulator follows the documents.
 
 use super::*;
 
 const LOGS: &str = "/t/vbc.prod/reports/accounts/12345/call-logs?start:gte=2000-01-01%2000:00:00\
                     &start:lte=2100-01-01%2000:00:00";
 
-/// Two simulators: one follows the documents, for the other only this report holds.
+/// Two simulators. One follows the documents; the other one also follows this report.
 async fn both(report: FieldReport) -> [Simulator; 2] {
     let documents = Simulator::start().await.unwrap();
     let field = SimulatorOptions { field: report.into(), ..SimulatorOptions::default() };
@@ -23,7 +23,7 @@ async fn reports_does_not_know_itself() {
     for (sim, status) in [(&documents, 200), (&field, 404)] {
         let token = sim.log_in().await.text("access_token");
         assert_eq!(sim.get(&own, &token).await.status, status);
-        assert_eq!(sim.get(LOGS, &token).await.status, 200, "by its number");
+        assert_eq!(sim.get(LOGS, &token).await.status, 200, "the account's number is accepted");
         assert_eq!(sim.get(&ACCOUNT.replace("12345", "self"), &token).await.status, 200, "another suite");
     }
 }
@@ -130,7 +130,7 @@ async fn reports_has_a_problem_with_old_tokens_and_users_without_the_role() {
         let logs = sim.get(LOGS, &token).await;
         assert_eq!(logs.status, old);
         assert_eq!(logs.json() == problem, old == 401);
-        assert_eq!(sim.get(CALLS, &token).await.status, 200, "another suite takes it");
+        assert_eq!(sim.get(CALLS, &token).await.status, 200, "another suite accepts the token");
     }
 }
 

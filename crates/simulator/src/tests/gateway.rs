@@ -81,7 +81,7 @@ async fn an_application_needs_a_subscription() {
     let form = "grant_type=password&username=alice@vbc.prod&password=sim-password\
                 &client_id=limited-client&client_secret=limited-secret";
     let pair = sim.raw_token(form).await;
-    assert!(pair.json().get("refresh_token").is_none(), "the application has no such grant");
+    assert!(pair.json().get("refresh_token").is_none(), "the application may not refresh tokens");
     let response = sim.get(ACCOUNT, &pair.text("access_token")).await;
     let words = r#"{"code":"900908","message":"Resource forbidden ","description":"User is NOT authorized to access the Resource. API Subscription validation failed."}"#;
     assert_eq!((response.status.as_u16(), response.body.as_str()), (403, words));

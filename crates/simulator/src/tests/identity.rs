@@ -189,7 +189,7 @@ async fn a_refresh_rotates_and_reuse_is_noticed_in_every_mode() {
         assert_eq!(
             sim.refresh(&second.text("refresh_token")).await.status,
             200,
-            "the living one still works"
+            "the new refresh token still works"
         );
         assert_eq!(sim.stats().refresh_reuse, 1);
     }

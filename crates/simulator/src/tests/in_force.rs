@@ -35,9 +35,13 @@ async fn a_quota_and_a_moved_clock_are_in_force_until_they_are_taken_back() {
     let second = sim.get(ACCOUNT, &token).await.status;
     assert_eq!(sim.take_back(in_force[0].2).await, 204);
     for _ in 0..3 {
-        assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "no limit again; the second was {second}");
+        assert_eq!(
+            sim.get(ACCOUNT, &token).await.status,
+            200,
+            "the limit is removed; before, the second request got {second}"
+        );
     }
-    assert_eq!(sim.in_force().await.len(), 1, "one by one");
+    assert_eq!(sim.in_force().await.len(), 1, "only one change was reverted");
     assert_eq!(sim.take_back(in_force[1].2).await, 204);
     assert_eq!(sim.in_force().await, []);
     let apart = sim.service().clock().now().duration_since(real.now()).abs();
@@ -76,7 +80,7 @@ async fn every_setting_that_a_fault_changes_can_be_taken_back() {
         );
         assert_eq!(sim.take_back(in_force[0].2).await, 204, "{changes}");
         assert_eq!(sim.in_force().await, [], "{changes}");
-        // Back at the start, the same change counts again.
+        // The setting is back at its start, so the same change is listed again.
         let again = sim.control("POST", "/__sim/faults", &changes.to_string()).await;
         assert_eq!((again.status.as_u16(), sim.in_force().await.len()), (200, 1), "{changes}");
     }
@@ -210,7 +214,7 @@ async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
         json!({ "fault": "quota", "per_minute": 1, "client_id": "nobody" }),
         json!({ "fault": "unsubscribe", "suite": "nothing" }),
         json!({ "fault": "clock_advance", "seconds": 9e18 }),
-        // Each is valid alone, but not both.
+        // Each move is valid alone, but both together are not.
         json!({ "fault": "clock_advance", "seconds": 200_000_000_000_u64 }),
         json!({ "fault": "nothing" }),
     ];
@@ -224,7 +228,7 @@ async fn a_list_of_faults_of_which_one_cannot_be_injected_changes_nothing() {
         assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
     }
     assert_eq!(sim.stats().lock_events, 0);
-    assert_eq!(sim.log_in().await.status, 200, "password and secret are the old ones");
+    assert_eq!(sim.log_in().await.status, 200, "password and secret are unchanged");
     let apart = sim.service().clock().now().duration_since(Clock::system().now()).abs();
     assert!(apart.as_secs() < 60, "{apart:?}");
 }
@@ -246,7 +250,7 @@ async fn the_quota_and_the_clock_of_the_start_are_shown_and_come_back() {
         { "fault": "clock_set", "time": "2030-01-01T00:00:00Z" }
     ]);
     sim.control("POST", "/__sim/faults", &changes.to_string()).await;
-    assert_eq!(shown().await, start, "what was changed is among the faults");
+    assert_eq!(shown().await, start, "changes do not alter the start values");
     for (_, _, id) in sim.in_force().await {
         assert_eq!(sim.take_back(id).await, 204);
     }

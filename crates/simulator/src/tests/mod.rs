@@ -60,7 +60,7 @@ impl TestResponse {
     }
 }
 
-/// Sends a request on its own connection; `None` is a connection that ended without a response.
+/// Sends a request on its own connection. `None` if the connection ended without a response.
 pub(super) async fn send(to: SocketAddr, request: Request<String>) -> Option<TestResponse> {
     let stream = TcpStream::connect(to).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();

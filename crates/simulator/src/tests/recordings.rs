@@ -85,7 +85,7 @@ async fn reports_wants_the_scope_openid_without_saying_so() {
 
 #[tokio::test]
 async fn every_suite_refuses_users_without_its_role_in_its_own_words() {
-    // Provisioning and Reports say this against their documents.
+    // Provisioning and Reports send these errors only as users report: their documents differ.
     let options = SimulatorOptions {
         field: Field::ALL.with(FieldReport::ApplicationToken, false),
         ..SimulatorOptions::default()
@@ -118,7 +118,11 @@ async fn every_suite_refuses_users_without_its_role_in_its_own_words() {
     }
     let own = sim.token("grant_type=client_credentials&scope=openid").await.text("access_token");
     for (_, path, status, _) in &suites {
-        assert_eq!(sim.get(path, &own).await.status.as_u16(), *status, "a client is no user");
+        assert_eq!(
+            sim.get(path, &own).await.status.as_u16(),
+            *status,
+            "an application's own token has no user"
+        );
     }
     let token = sim.log_in().await.text("access_token");
     sim.inject(Fault::backend_401("/t/vbc.prod")).unwrap();
@@ -200,7 +204,11 @@ async fn recordings_on_demand_belong_to_users() {
             let one = link.strip_prefix("https://api.vonage.com").unwrap();
             assert_eq!(&sim.get(one, &token).await.json(), recording);
             let company = format!("{RECORDINGS}/{}", recording["id"]);
-            assert_eq!(sim.get(&company, &token).await.status, 404, "not the company's");
+            assert_eq!(
+                sim.get(&company, &token).await.status,
+                404,
+                "the company does not have a user's recording"
+            );
             assert_eq!(sim.send("DELETE", one, &[("authorization", &bearer)], "").await.status, 204);
         }
     }

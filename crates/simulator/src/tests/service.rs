@@ -43,7 +43,7 @@ async fn a_request_without_a_socket_goes_the_same_way() {
     assert_eq!((stats.logins.ok, stats.api_requests, stats.token_requests), (2, 3, 2));
     assert_eq!(sim.requests()[1].connection, 0);
     drop(sim);
-    assert_eq!(service.ask(ask()).await.unwrap().status, 200, "it outlives its sockets");
+    assert_eq!(service.ask(ask()).await.unwrap().status, 200, "the service outlives its sockets");
 }
 
 #[tokio::test]
@@ -100,7 +100,11 @@ async fn logins_while_locked_are_counted() {
     for _ in 0..5 {
         sim.token(&login("wrong")).await;
     }
-    assert_eq!(sim.stats().logins_while_locked, 0, "the fifth one locked it");
+    assert_eq!(
+        sim.stats().logins_while_locked,
+        0,
+        "the fifth failure locked the login, so it does not count here"
+    );
     sim.token(&login("sim-password")).await;
     sim.inject(Action::LockUser { user: "bob@vbc.prod".into(), keep_tokens: false }).unwrap();
     sim.token("grant_type=password&username=bob@vbc.prod&password=bob-password").await;

@@ -81,8 +81,8 @@ async fn a_blind_transfer_puts_somebody_else_in_place_of_a_leg() {
     };
     assert_eq!(of("status"), ["on-call"; 3]);
     let ends: Vec<bool> = of("end_time").iter().map(Value::is_string).collect();
-    assert_eq!(ends, [false, true, false], "who left has an end");
-    assert_eq!(of("to"), ["1003", "1002", "1003"], "a leg is of whom it was");
+    assert_eq!(ends, [false, true, false], "only the leg that left has an end");
+    assert_eq!(of("to"), ["1003", "1002", "1003"], "the leg that left keeps its party");
     assert_eq!(line.get(&format!("{CALLS}?extension=1003")).await["calls"][0]["call_id"], now["call_id"]);
     // The destination is the same whichever end leaves.
     let to = json!({ "to": { "type": "extension", "destination": "1004" } });
@@ -161,11 +161,11 @@ async fn a_call_that_rings_can_be_answered_but_not_held() {
     assert_eq!(line.ask("DELETE", &legs[1], &Value::Null).await.status, 204);
     let ended = line.get(&call).await;
     assert!(ended["status"] == "on-call" && ended["end_time"].is_string(), "{ended}");
-    assert_eq!(line.get(CALLS).await["calls"], json!([]), "an answered call that is over is not active");
+    assert_eq!(line.get(CALLS).await["calls"], json!([]), "an answered call that has ended is not active");
     let missed = line.sim.receive_call(12345, "14155550100", "1001").unwrap();
     line.sim.advance(Duration::from_secs(31));
     let listed = line.get(CALLS).await["calls"][0].clone();
     assert_eq!((&listed["call_id"], &listed["status"]), (&json!(missed), &json!("unanswered")));
     line.sim.advance(Duration::from_secs(60));
-    assert_eq!(line.get(CALLS).await["calls"], json!([]), "for a minute");
+    assert_eq!(line.get(CALLS).await["calls"], json!([]), "an unanswered call is listed for a minute only");
 }

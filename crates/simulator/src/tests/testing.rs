@@ -33,7 +33,7 @@ path = "/token"
 lasts = "20s"
 "#;
 
-/// The journal of a client's day, without times.
+/// The journal after a fixed series of requests, without times.
 async fn journal_of_a_day(scenario: &str) -> String {
     let scenario = Scenario::parse("day.toml", scenario).unwrap();
     let sim = Simulator::builder().scenario(scenario).unwrap().start().await.unwrap();
@@ -53,7 +53,7 @@ async fn journal_of_a_day(scenario: &str) -> String {
         }
         sim.control("POST", "/__sim/clock", r#"{"advance":"10s"}"#).await;
     }
-    // Reports from the field change the response, in the same way in each run.
+    // With reports from the field, this request gets another response, the same one in each run.
     let own = sim.token("grant_type=client_credentials").await;
     sim.get(CALLS, own.json()["access_token"].as_str().unwrap_or("none")).await;
     sim.send("POST", "/revoke", &[FORM], &format!("token={}&{CLIENT}", pair.text("access_token"))).await;
@@ -75,7 +75,7 @@ async fn the_same_scenario_and_seed_give_the_same_journal() {
     assert_ne!(first, reported);
     let statuses: Value = serde_json::from_str(&first).unwrap();
     let of = |status: u64| statuses.as_array().unwrap().iter().filter(|r| r["status"] == status).count();
-    assert_eq!(of(503), 2, "for twenty seconds, in steps of ten");
+    assert_eq!(of(503), 2, "the fault lasts 20 seconds, and each step takes 10");
     assert!(of(500) > 0 && of(200) > 0 && of(401) > 0, "{first}");
 }
 
@@ -161,7 +161,7 @@ async fn a_timeline_follows_the_simulators_clock_and_begins_again_with_a_reset()
         assert_eq!(sim.refresh(&pair.text("refresh_token")).await.status, 200);
         sim.reset();
     }
-    // A fault has no effect if the clock skips its whole time.
+    // A fault has no effect if the clock skips the time in which it lasts.
     sim.advance_clock(Duration::from_secs(100));
     sim.log_in().await;
 }
@@ -182,7 +182,11 @@ async fn a_scenario_can_be_given_to_a_running_simulator() {
     let logs = "/t/vbc.prod/reports/accounts/self/call-logs";
     assert_eq!(sim.get(logs, &dora).await.status, 401);
     assert_eq!(sim.control("POST", "/__sim/reset", "").await.status, 200);
-    assert_eq!(sim.password("dora@vbc.prod", "dora-password").await.status, 200, "the scenario stays");
+    assert_eq!(
+        sim.password("dora@vbc.prod", "dora-password").await.status,
+        200,
+        "a reset keeps the scenario"
+    );
 }
 
 #[tokio::test]
@@ -256,7 +260,7 @@ async fn heads_are_kept_to_the_byte_but_for_secrets() {
         )
     };
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
-    // Two requests at once, the first with a body.
+    // Sends two requests in one write; the first has a body.
     let first = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
     stream.write_all(format!("{first}abc{}", head(&token, "s3cret")).as_bytes()).await.unwrap();
     stream.read_to_end(&mut Vec::new()).await.unwrap();
@@ -278,7 +282,7 @@ async fn the_description_lists_every_route_and_every_route_answers() {
             assert!(operation["summary"].is_string() && operation["responses"]["default"].is_object());
         }
     }
-    // Written out in full, so that neither list can lose an entry.
+    // The routes are written out here, so that the description cannot lose a route unnoticed.
     let known = [
         "DELETE /__sim/expect",
         "DELETE /__sim/faults",
@@ -327,7 +331,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_foreign_pages_change_nothing(
         );
         assert!(!policy.contains("inline") && !policy.contains("eval"), "{policy}");
         assert!(!response.body.contains("http://") && !response.body.contains("https://"), "{path}");
-        // The content security policy would block these.
+        // The content security policy would block inline handlers and styles.
         assert!(
             !response.body.contains("onclick=")
                 && !response.body.contains("style=")

@@ -28,7 +28,7 @@ async fn expires_in_can_be_anything() {
         sim.fault(json!({ "fault": "expires_in_as", "value": value, "count": 1 })).await;
         assert_eq!(sim.log_in().await.json()["expires_in"], value);
     }
-    assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "the token knows nothing of it");
+    assert_eq!(sim.get(ACCOUNT, &token).await.status, 200, "the token itself is unaffected");
     sim.inject(Fault::expires_in_as("soon").grant("refresh_token")).unwrap();
     assert!(sim.log_in().await.json()["expires_in"].is_u64(), "another grant");
 }

@@ -42,12 +42,12 @@ async fn a_call_placed_in_telephony_shows_everywhere_in_its_time() {
     assert_eq!(reported(&sim, &token, &id).await, None, "Reports lags");
     assert_eq!(recorded(&sim, &token, &id).await, None);
     sim.advance(Duration::from_secs(61));
-    let recording = recorded(&sim, &token, &id).await.expect("it is recorded");
+    let recording = recorded(&sim, &token, &id).await.expect("the call is recorded");
     assert_eq!((&recording["dnis"], &recording["extensions"]), (&json!("14155550100"), &json!(["1001"])));
     assert!(recording["duration"].as_u64().unwrap() >= 90_000);
-    assert!(reported(&sim, &token, &id).await.is_none(), "five minutes at least");
+    assert!(reported(&sim, &token, &id).await.is_none(), "Reports lags at least five minutes");
     sim.advance(Duration::from_secs(12 * 60));
-    let log = reported(&sim, &token, &id).await.expect("after 13 minutes it is there");
+    let log = reported(&sim, &token, &id).await.expect("Reports lists a call after 13 minutes");
     assert_eq!((&log["recorded"], &log["result"]), (&json!(true), &json!("Answered")));
     assert_eq!((&log["source_user"], &log["length"]), (&json!("alice"), &json!(90)));
 }
@@ -68,7 +68,7 @@ async fn a_call_placed_in_the_integration_platform_shows_in_telephony_and_withou
     );
     let legs: Vec<_> = call["legs"].as_array().unwrap().iter().map(|leg| leg["leg_id"].clone()).collect();
     sim.send("DELETE", &format!("{CALLS}/{id}/legs/{}", legs[1].as_str().unwrap()), &headers, "").await;
-    let log = reported(&sim, &token, id).await.expect("at once");
+    let log = reported(&sim, &token, id).await.expect("without lag, Reports lists the call immediately");
     assert_eq!((&log["in_network"], &log["recorded"]), (&json!(true), &json!(true)));
     assert!(log["source_user"] == "alice" && log["destination_extension"] == 1002);
     assert_eq!(recorded(&sim, &token, id).await.unwrap()["call_direction"], "INTRA_PBX");

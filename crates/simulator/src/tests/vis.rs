@@ -46,9 +46,13 @@ async fn a_call_is_placed_held_and_ended() {
     assert_eq!(alice.ok("GET", &path, "").await, json!([call]));
     assert_eq!(alice.ok("PUT", &format!("{path}/hold"), "").await["state"], "HELD");
     assert_eq!(alice.ask("PUT", &format!("{path}/hold"), "").await.status, 400);
-    assert_eq!(alice.ok("GET", "/calls", "").await[0]["state"], "HELD", "it is under way");
+    assert_eq!(alice.ok("GET", "/calls", "").await[0]["state"], "HELD", "a held call is active");
     assert_eq!(alice.ok("GET", "/calls/count?states=HELD", "").await["count"], 1);
-    assert_eq!(alice.ok("GET", "/calls/count", "").await["count"], 0, "active ones, where no state is named");
+    assert_eq!(
+        alice.ok("GET", "/calls/count", "").await["count"],
+        0,
+        "without `states`, only the state ACTIVE counts"
+    );
     assert_eq!(alice.ok("DELETE", &format!("{path}/hold"), "").await["state"], "ACTIVE");
     sim.advance(Duration::from_secs(65));
     let ended = alice.ok("DELETE", &path, "").await;
@@ -84,7 +88,7 @@ async fn a_call_from_outside_rings_until_somebody_does_something() {
     sim.advance(Duration::from_secs(29));
     assert_eq!(alice.ok("GET", &missed, "").await[0]["state"], "RINGING");
     sim.advance(Duration::from_secs(2));
-    assert_eq!(alice.ask("GET", &missed, "").await.status, 400, "it is over");
+    assert_eq!(alice.ask("GET", &missed, "").await.status, 400, "the call has ended");
     for (state, count) in [("ANSWERED,REJECTED,MISSED", 3), ("MISSED", 1), ("CANCELLED", 0)] {
         let path = format!("/events/count?states={state}&fromDate={}", midnight(&sim));
         assert_eq!(alice.ok("GET", &path, "").await["count"], count, "{state}");
@@ -93,7 +97,7 @@ async fn a_call_from_outside_rings_until_somebody_does_something() {
 
 fn midnight(sim: &Simulator) -> i64 {
     let now = sim.service().clock().now().as_second();
-    // The seeded past ends half an hour before midnight.
+    // Returns ten minutes before midnight. All calls of the seeded past start earlier.
     (now.div_euclid(86_400) * 86_400 - 600) * 1_000
 }
 
@@ -121,7 +125,7 @@ async fn a_colleague_takes_over_a_call() {
         (&json!("14155550100"), &call["externalId"])
     );
     assert_eq!(alice.ok("GET", "/calls", "").await, json!([]));
-    assert_eq!(alice.ask("PUT", &format!("{path}/hold"), "").await.status, 400, "it is no longer hers");
+    assert_eq!(alice.ask("PUT", &format!("{path}/hold"), "").await.status, 400, "the call is no longer hers");
 }
 
 #[tokio::test]
@@ -157,7 +161,7 @@ async fn events_are_filtered_sorted_and_paged() {
         assert_eq!((refused.status.as_u16(), &refused.json()["errors"][0]["field"]), (400, &json!(field)));
     }
     let active = alice.ask("GET", "/calls?states=MISSED", "").await;
-    assert_eq!(active.status, 400, "calls are under way");
+    assert_eq!(active.status, 400, "MISSED is no state of an active call");
     assert_eq!(alice.ask("GET", "/events/0", "").await.status, 400);
 }
 
@@ -169,7 +173,7 @@ async fn a_call_may_ring_before_somebody_picks_up() {
     let call = alice.place("14155550100").await;
     assert_eq!(call["state"], "RINGING");
     let path = format!("/calls/{}", call["id"]);
-    assert_eq!(alice.ask("PUT", &format!("{path}/answer"), "").await.status, 400, "not by the caller");
+    assert_eq!(alice.ask("PUT", &format!("{path}/answer"), "").await.status, 400, "the caller cannot answer");
     sim.advance(Duration::from_secs(8));
     assert_eq!(alice.ok("GET", &path, "").await[0]["state"], "ACTIVE");
     let other = alice.place("14155550101").await;

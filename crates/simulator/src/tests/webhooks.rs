@@ -12,7 +12,7 @@ const VIS: &str = "/t/vbc.prod/vis/v1/self";
 
 /// A received delivery.
 struct Delivery {
-    /// The head in lower case, except for the first line.
+    /// The head, with header names in lower case.
     head: String,
     body: String,
 }
@@ -27,7 +27,8 @@ impl Delivery {
     }
 }
 
-/// Receives deliveries, and responds as scripted (`500 Oh|content`); finally always with 200.
+/// Receives deliveries, and gives the scripted responses, such as `500 Oh|content`. After the last
+/// one it always responds with 200.
 struct Receiver {
     url: String,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
@@ -40,7 +41,7 @@ impl Receiver {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let mut answers: VecDeque<&'static str> = answers.iter().copied().collect();
         tokio::spawn(async move {
-            // Connections without a response stay open.
+            // Keeps the connections that get no response open.
             let mut silent = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut bytes = Vec::new();
@@ -95,7 +96,7 @@ impl Receiver {
     }
 }
 
-/// Alice in a world without pauses.
+/// Alice's simulator, in which deliveries have no pauses, and her token.
 struct Alice {
     sim: Simulator,
     token: String,
@@ -128,7 +129,7 @@ impl Alice {
         self.ask("POST", "/calls", r#"{"phoneNumber":"14155550100"}"#).await.json()[0].clone()
     }
 
-    /// A webhook's statistics, after this many attempts.
+    /// The webhook, once it has made this many attempts.
     async fn after(&self, id: &Value, attempts: u64) -> Value {
         loop {
             let webhook = self.ask("GET", &format!("/webhooks/{}", id.as_str().unwrap()), "").await.json();
@@ -217,7 +218,7 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
     assert_eq!(
         (&webhook["status"], &statistics["lastFailureMessage"]),
         (&json!("ACTIVE"), &json!("the receiver responded with 500")),
-        "the documentation's example of a failed one is active"
+        "the documentation shows a failed webhook as active"
     );
     assert_eq!(
         (&statistics["lastHttpErrorCode"], &statistics["lastErrorMessage"]),
@@ -228,7 +229,10 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
     let renewed = alice.ask("PUT", &format!("/webhooks/{}/renew", id.as_str().unwrap()), "").await.json();
     assert_eq!((&renewed["status"], &renewed["statistics"]["failed"]), (&json!("ACTIVE"), &json!(false)));
     assert!(renewed["renewedAt"].is_string() && renewed["renewedBy"] == renewed["renewedAt"]);
-    assert_eq!(renewed["statistics"]["lastErrorMessage"], "500 Oh: [no body]", "what was stays");
+    assert_eq!(
+        renewed["statistics"]["lastErrorMessage"], "500 Oh: [no body]",
+        "the earlier error is still shown"
+    );
     alice.place().await;
     let delivery = receiver.next().await;
     assert_eq!(
@@ -240,7 +244,7 @@ async fn a_delivery_is_tried_six_times_before_the_webhook_has_failed() {
 #[tokio::test]
 async fn another_try_comes_when_the_simulators_clock_is_there() {
     let mut receiver = Receiver::new(&["503 Later", "503 Later"]).await;
-    // Ten seconds between two attempts.
+    // At VBC's pace, ten seconds pass between two attempts.
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
     let alice = Alice { sim, token };
@@ -257,7 +261,7 @@ async fn another_try_comes_when_the_simulators_clock_is_there() {
         };
         assert_eq!(delivery.header("x-von-attempt"), Some(attempt));
     }
-    assert!(start.elapsed() < Duration::from_secs(9), "it was waited for: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(9), "the pauses took real time: {:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -292,7 +296,7 @@ async fn redirects_are_followed_and_nobody_else_is_called() {
     alice.place().await;
     let reason = alice.after(&lured, 1).await["statistics"]["lastFailureMessage"].to_string();
     assert!(reason.contains("192.0.2.1 is not this machine"), "{reason}");
-    // Registering one is no error.
+    // Registering a forbidden target is no error.
     let away = alice.subscribe("http://192.0.2.1:9/hook", "NONE").await["id"].clone();
     alice.place().await;
     let webhook = alice.after(&away, 1).await;
@@ -340,7 +344,11 @@ async fn webhooks_are_listed_removed_and_expire_after_ten_days() {
     alice.ask("PUT", &format!("/calls/{}/hold", call["id"]), "").await;
     assert_eq!(alice.ask("PUT", &format!("{path}/renew"), "").await.json()["status"], "ACTIVE");
     alice.ask("DELETE", &format!("/calls/{}", call["id"]), "").await;
-    assert_eq!(receiver.next().await.event()["state"], "ANSWERED", "and not HELD, which nobody was told");
+    assert_eq!(
+        receiver.next().await.event()["state"],
+        "ANSWERED",
+        "HELD was not delivered, because the webhook had expired"
+    );
     assert_eq!(alice.ask("DELETE", &path, "").await.status, 204);
     assert_eq!(alice.ask("GET", &path, "").await.status, 400);
 }
@@ -355,7 +363,7 @@ async fn what_time_ends_is_delivered_when_it_ends() {
     alice.subscribe(&receiver.url, "NONE").await;
     alice.place().await;
     assert_eq!(receiver.next().await.event()["state"], "RINGING");
-    assert_eq!(receiver.next().await.event()["state"], "ACTIVE", "nobody asked for anything meanwhile");
+    assert_eq!(receiver.next().await.event()["state"], "ACTIVE", "the change is delivered without a request");
     alice.sim.receive_call(12345, "14155550177", "1001").unwrap();
     assert_eq!(receiver.next().await.event()["state"], "RINGING");
     let advance = json!({ "fault": "clock_advance", "seconds": 30 });
@@ -373,15 +381,15 @@ async fn the_pause_before_another_try_passes_by_the_simulators_clock() {
     alice.sim.receive_call(12345, "14155550177", "1001").unwrap();
     let start = std::time::Instant::now();
     assert_eq!(receiver.next().await.header("x-von-attempt"), Some("1"));
-    // Time moves by the clock of a program and by the control plane. Attempt 1 may still be in
-    // progress, so the clock moves until the next one arrives.
+    // Moves the clock with the simulator, then with a clone of its clock. Attempt 1 may still be in
+    // progress, so the clock moves until the next attempt arrives.
     let next = async |receiver: &mut Receiver, advance: &dyn Fn()| {
         loop {
             advance();
             if let Ok(delivery) = receiver.deliveries.try_recv() {
                 return delivery;
             }
-            // Any request runs the due deliveries.
+            // Any request starts the deliveries that are due.
             alice.ask("GET", "/webhooks", "").await;
         }
     };
@@ -390,7 +398,7 @@ async fn the_pause_before_another_try_passes_by_the_simulators_clock() {
     let clock = alice.sim.service().clock().clone();
     let third = next(&mut receiver, &|| clock.shift(jiff::SignedDuration::from_secs(10))).await;
     assert_eq!(third.header("x-von-attempt"), Some("3"));
-    assert!(start.elapsed() < Duration::from_secs(10), "nobody waited for the pauses");
+    assert!(start.elapsed() < Duration::from_secs(10), "the pauses took no real time");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Faults of the connection byte by byte, and of time.
+//! Faults of the connection, checked byte by byte, and faults that depend on time.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -62,15 +62,18 @@ async fn an_announced_body_can_be_refused() {
     let (response, ended) = raw(&sim, announced.as_bytes()).await;
     ended.unwrap();
     assert!(response.starts_with("HTTP/1.1 417 Expectation Failed\r\n"), "{response}");
-    assert!(response.contains("\r\nconnection: close\r\n"), "it ends, and says so: {response}");
+    assert!(
+        response.contains("\r\nconnection: close\r\n"),
+        "the response must announce the end of the connection: {response}"
+    );
     assert_eq!(sim.requests()[0].body_length, 0);
-    // Without the fault, the simulator requests the body with a 100.
+    // Without the fault, the simulator sends `100 Continue`.
     let mut stream = TcpStream::connect(sim.address()).await.unwrap();
     stream.write_all(announced.as_bytes()).await.unwrap();
     let mut room = [0; 25];
     stream.read_exact(&mut room).await.unwrap();
     assert_eq!(&room, b"HTTP/1.1 100 Continue\r\n\r\n");
-    // A body that is not announced is unaffected.
+    // A request without `Expect` is unaffected.
     sim.fault(json!({ "fault": "refuse_continue" })).await;
     assert_eq!(sim.send("POST", CALLS, &[], "{}").await.status, 401);
 }
@@ -123,12 +126,12 @@ async fn errors_can_be_written_as_older_gateways_do() {
     assert_eq!(fault["fault"]["code"], 900901);
     assert_eq!(fault["fault"]["message"], "Invalid Credentials");
     let token = sim.log_in().await.text("access_token");
-    assert_eq!(sim.get(ACCOUNT, &token).await.json()["page"], 1, "what is no error stays as it is");
+    assert_eq!(sim.get(ACCOUNT, &token).await.json()["page"], 1, "a successful response is unchanged");
     sim.fault(json!({ "fault": "status", "status": 429, "count": 1 })).await;
     assert_eq!(
         sim.get(ACCOUNT, &token).await.json()["fault"]["code"],
         900803,
-        "an injected one is altered too"
+        "an injected error is wrapped too"
     );
 }
 
@@ -149,7 +152,7 @@ async fn a_fault_can_last_for_a_time_and_begin_after_some_requests() {
         (Some("clock_advance"), 1)
     );
     sim.fault(json!({ "fault": "hang", "lasts": 0.05 })).await;
-    assert_eq!(sim.send("GET", "/x", &[], "").await.status, 404, "it hung, and was let go");
+    assert_eq!(sim.send("GET", "/x", &[], "").await.status, 404, "the request was held, then executed");
 }
 
 #[tokio::test]
@@ -181,7 +184,7 @@ async fn quotas_and_subscriptions_can_be_one_applications_own() {
     sim.fault(json!({ "fault": "resubscribe", "suite": "provisioning", "client_id": "sim-client" })).await;
     assert_eq!(sim.get(ACCOUNT, &token).await.status, 200);
     sim.fault(json!({ "fault": "clock_set", "time": "2030-01-01T00:00:00Z" })).await;
-    assert_eq!(sim.get(ACCOUNT, &token).await.text("code"), "900901", "years have passed");
+    assert_eq!(sim.get(ACCOUNT, &token).await.text("code"), "900901", "the token has expired");
 }
 
 #[tokio::test]

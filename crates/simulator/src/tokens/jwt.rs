@@ -62,17 +62,17 @@ pub(crate) fn access(owner: &Owner, id: &str, kid: u32, now: Timestamp, expires:
     format!("{signed}.{signature}")
 }
 
-/// The claims of an ID token that its pair does not contain.
+/// The claims of an ID token that do not come from the token pair.
 pub(crate) struct IdToken<'a> {
     /// The account of the user; `None` for a client's own token.
     pub(crate) account: Option<u64>,
-    /// The login for which a code was issued.
+    /// The login at `/authorize`. `None` for grants other than a code.
     pub(crate) login: Option<&'a Login>,
     /// How often the signing key was replaced.
     pub(crate) kid: u32,
 }
 
-/// The login at `/authorize`, as an ID token repeats it.
+/// The facts of a login at `/authorize` that an ID token repeats.
 pub(crate) struct Login {
     pub(crate) nonce: Option<String>,
     /// When the user logged in.
@@ -112,7 +112,7 @@ fn left_half(access: &str) -> String {
     BASE64.encode(&hash.as_ref()[..16])
 }
 
-/// The encoded header and claims.
+/// The encoded header and claims: the part of a token that is signed.
 fn signing_input(claims: &Members<'_>, kid: u32) -> String {
     let kid = key_id(kid);
     let header =
@@ -127,7 +127,8 @@ fn key_id(replaced: u32) -> String {
     if replaced == 0 { KID.to_owned() } else { BASE64.encode(fingerprint(&[KID, &replaced.to_string()])) }
 }
 
-/// Derives a signature-like value from `id`. The claims make the token unique.
+/// Derives bytes that look like a signature from `id`. They need not be unique: the claims already
+/// make every token unique.
 fn noise(id: &str) -> Vec<u8> {
     let hash = digest::digest(&SHA256, id.as_bytes());
     let seed = hash.as_ref().first_chunk().copied().map_or(0, u64::from_be_bytes);
@@ -135,7 +136,7 @@ fn noise(id: &str) -> Vec<u8> {
     (0..32).flat_map(|_| noise.next().to_be_bytes()).collect()
 }
 
-/// Signs a text. This padding is deterministic: equal texts have equal signatures.
+/// Signs a text. PKCS #1 v1.5 padding is deterministic, so equal texts have equal signatures.
 fn sign(text: &[u8]) -> Vec<u8> {
     let Some(key) = &*KEY else { return Vec::new() };
     let mut signature = vec![0; key.public_modulus_len()];
@@ -145,14 +146,14 @@ fn sign(text: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The key set (RFC 7517), with the current and the latest earlier names of the key.
+/// The key set (RFC 7517): one key under its current name and at most nine earlier names.
 pub(crate) fn key_set(replaced: u32) -> Value {
     let Some(key) = &*KEY else { return json!({ "keys": [] }) };
-    // PKCS #1: two headers and a zero, the modulus, then the exponent 65537.
+    // PKCS #1 writes two headers and a zero byte (nine bytes), the modulus, then the exponent.
     let public = aws_lc_rs::signature::KeyPair::public_key(key).as_ref();
     let modulus = public.get(9..9 + key.public_modulus_len()).unwrap_or_default();
     let modulus = BASE64.encode(modulus);
-    // Ten names cover every living token.
+    // Tokens older than ten names have usually expired.
     let first = replaced.saturating_sub(9);
     let one = |replaced| {
         let kid = key_id(replaced);

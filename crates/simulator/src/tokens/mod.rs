@@ -13,16 +13,16 @@ use crate::random::Random;
 use vbc_base::clock::{Timestamp, after, until};
 use vbc_base::secret::{Secret, fingerprint};
 
-/// The most unknown tokens that get numbers of their own.
+/// At most this many unknown tokens get a number of their own.
 const STRANGERS: usize = 10_000;
 
-/// The owner of a token row: client, user and scopes. The order of scopes does not matter.
+/// The owner of a token row: client, user and scopes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Owner {
     pub(crate) client: Arc<str>,
     /// `None` for a client's own token.
     pub(crate) user: Option<Arc<str>>,
-    /// Sorted, separated by spaces.
+    /// The scopes, sorted and separated by spaces.
     pub(crate) scopes: Arc<str>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Owner {
 enum State {
     /// Current for its owner.
     Active,
-    /// Its access token no longer works; its refresh token does.
+    /// The access token no longer works, but the refresh token does.
     Expired,
     /// Replaced by a refresh.
     Inactive,
@@ -123,7 +123,7 @@ pub(crate) struct Pair<'a> {
     pub(crate) expires_in: u64,
 }
 
-/// All issued tokens. Rows and refresh tokens are referred to by their position.
+/// All issued tokens. A row or a refresh token is identified by its position.
 #[derive(Default)]
 pub(crate) struct Tokens {
     rows: Vec<Row>,
@@ -131,15 +131,16 @@ pub(crate) struct Tokens {
     by_access: HashMap<String, usize>,
     by_refresh: HashMap<String, usize>,
     latest: HashMap<Owner, usize>,
-    /// Presented tokens that were never issued, by fingerprint, in order of their first
-    /// presentation.
+    /// The numbers of presented tokens that were never issued, by fingerprint. They are numbered in
+    /// the order in which they were first presented.
     strangers: RefCell<HashMap<String, usize>>,
     /// The source of token values; `None` uses real randomness.
     seeded: Option<Random>,
 }
 
 impl Tokens {
-    /// No tokens. With a seed, the same requests at the same times are issued the same values.
+    /// Starts without tokens. With `seeded`, the same requests at the same times get the same token
+    /// values.
     pub(crate) fn new(seeded: Option<Random>) -> Self {
         Self { seeded, ..Self::default() }
     }
@@ -152,7 +153,8 @@ impl Tokens {
         }
     }
 
-    /// Issues tokens for a login or a code, according to the mode.
+    /// Issues tokens for a login or a code, according to the mode. Returns their row, which may be
+    /// an earlier one.
     pub(crate) fn issue(
         &mut self,
         owner: Owner,
@@ -201,7 +203,8 @@ impl Tokens {
         row
     }
 
-    /// Redeems a refresh token: issues a new pair and spends the old one.
+    /// Redeems a refresh token for a new access token, and returns the new row. With rotation, it
+    /// also issues a new refresh token and spends the old one.
     pub(crate) fn redeem(
         &mut self,
         value: &str,
@@ -282,7 +285,7 @@ impl Tokens {
     }
 
     /// A name that does not reveal the token: `access-1` is the first issued token, `unknown-1` the
-    /// first token that was never issued.
+    /// first token that was never issued. After 10,000 of those, the name is `unknown`.
     pub(crate) fn name_of(&self, access: &str) -> String {
         match self.by_access.get(access) {
             Some(row) => format!("access-{}", row + 1),
@@ -290,8 +293,8 @@ impl Tokens {
         }
     }
 
-    /// Uses numbers, which are the same in every run. Fingerprints would depend on when a token was
-    /// issued.
+    /// Names a token that was never issued. The name is a number, which is the same in every run; a
+    /// fingerprint would depend on when the token was issued.
     fn name_of_stranger(&self, access: &str) -> String {
         let mut strangers = self.strangers.borrow_mut();
         let next = strangers.len() + 1;

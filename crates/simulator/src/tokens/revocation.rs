@@ -10,7 +10,11 @@ use vbc_base::clock::{Timestamp, after};
 pub(crate) struct OtherClient;
 
 impl Tokens {
-    /// Revokes the pair of an access or refresh token for its own client.
+    /// Revokes an access token and its refresh token, given either of them. Returns the revoked
+    /// pair; `None` if the value is unknown, replaced or already revoked.
+    ///
+    /// # Errors
+    /// If the tokens were issued to another client.
     pub(crate) fn revoke(&mut self, value: &str, client: &str) -> Result<Option<Pair<'_>>, OtherClient> {
         let row = match (self.by_access.get(value), self.by_refresh.get(value)) {
             (Some(&row), _) => row,
@@ -41,7 +45,7 @@ impl Tokens {
         }
     }
 
-    /// Revokes a row and all its successors.
+    /// Revokes a row and all rows that refreshes created from it.
     pub(crate) fn revoke_line(&mut self, row: usize) {
         let mut next = Some(row);
         while let Some(row) = next {
@@ -85,7 +89,7 @@ impl Tokens {
         }
     }
 
-    /// Shortens the lifetime of access tokens in use to at most `lifetime` from now.
+    /// Makes every issued access token expire at the latest after `lifetime` from now.
     pub(crate) fn shorten(&mut self, lifetime: Duration, now: Timestamp) {
         let latest = after(now, lifetime);
         for row in &mut self.rows {

@@ -18,7 +18,7 @@ fn owner() -> Owner {
     Owner { client: "c".into(), user: Some("u".into()), scopes: "openid".into() }
 }
 
-/// Access token, refresh token, and the lifetime of the former.
+/// An access token, its refresh token, and the lifetime of the access token in seconds.
 type Values = (String, String, u64);
 
 fn values(tokens: &Tokens, row: usize, now: Timestamp) -> Values {
@@ -56,7 +56,7 @@ fn reuse_mints_an_access_token_for_the_old_refresh_token_when_the_old_one_is_dyi
         assert!(tokens.accept(&second.0, now).is_some());
     }
     let (_, first, second, _) = two_logins(Mode::Reuse, 604_800);
-    assert_ne!(first.1, second.1, "both had expired");
+    assert_ne!(first.1, second.1, "both tokens had expired");
 }
 
 #[test]
@@ -160,6 +160,6 @@ fn a_refresh_token_stays_good_where_it_is_not_rotated() {
     assert_eq!(
         tokens.redeem(&first.1, "c", None, kept, expired),
         Err(RefreshError::Expired),
-        "a refresh does not prolong it"
+        "a refresh does not prolong the refresh token"
     );
 }

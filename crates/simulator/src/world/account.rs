@@ -7,10 +7,10 @@ use super::exports::Job;
 use super::recording::Recording;
 use vbc_base::clock::Timestamp;
 
-/// The caller's name on calls from outside.
+/// The caller's name that calls from outside show.
 pub(crate) const OUTSIDE_NAME: &str = "WIRELESS CALLER";
 
-/// An account of the service. Users and calls are referred to by their position.
+/// An account of the service. A user or a call is identified by its position.
 pub(crate) struct Account {
     pub(crate) id: u64,
     pub(crate) name: String,
@@ -93,8 +93,8 @@ impl Account {
         position
     }
 
-    /// The name of the other party if VBC knows it: a colleague's, or the name that the caller's
-    /// network sends.
+    /// The name of the other party. VBC knows it for an extension of this account, and for an
+    /// outside caller whose network sends a name. `None` for any other party.
     pub(crate) fn remote_name(&self, view: &View) -> Option<&str> {
         let ours = self.extensions.iter().find(|extension| extension.number == view.remote);
         let sent = (view.direction == Direction::Inbound).then_some(OUTSIDE_NAME);
@@ -106,8 +106,8 @@ impl Account {
         self.extensions.iter().any(|own| own.user == Some(user) && own.number == extension)
     }
 
-    /// The extension that a number from outside reaches: an extension or a direct number, with or
-    /// without a plus.
+    /// The extension that a call from outside reaches. `number` is the extension itself or one of
+    /// its direct numbers, which may have a plus.
     pub(crate) fn called_by(&self, number: &str) -> Option<String> {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {
@@ -116,7 +116,8 @@ impl Account {
         self.extensions.iter().find(has).map(|extension| extension.number.clone())
     }
 
-    /// The extension with a number, if one exists. Otherwise the number itself.
+    /// The party that a call from inside reaches: the extension with this number, SIP id or direct
+    /// number, or else the number itself.
     pub(crate) fn reached_by(&self, number: &str) -> String {
         let bare = number.strip_prefix('+').unwrap_or(number);
         let has = |extension: &&Extension| {

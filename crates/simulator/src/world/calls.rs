@@ -1,5 +1,5 @@
-//! Calls: their parties, and their states from ringing to the end. Each suite has its own words,
-//! which are derived from these states.
+//! Calls: their parties, and their states from ringing to the end. Each suite has its own names for
+//! the states.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Direction {
 /// A call and its legs. It is ringing until it is answered, and active until it ends.
 pub(crate) struct Call {
     pub(crate) id: String,
-    /// From the account's view. A call between two of its extensions is outbound.
+    /// The direction as the account sees it. A call between two of its extensions is outbound.
     pub(crate) direction: Direction,
     pub(crate) from: String,
     pub(crate) to: String,
@@ -41,9 +41,9 @@ pub(crate) struct Call {
     pub(crate) parked: bool,
     pub(crate) voicemail: bool,
     pub(crate) legs: Vec<Leg>,
-    /// How its ringing ends unless a request ends it earlier.
+    /// When and how the ringing ends, unless a request ends it earlier.
     pub(crate) ring: Option<Ring>,
-    /// When Reports knows it.
+    /// When Reports lists the call. `None` until the call has ended.
     pub(crate) reported: Option<Timestamp>,
     /// Recordings requested during the call.
     pub(crate) taken: Vec<RequestedRecording>,
@@ -54,17 +54,17 @@ pub(crate) struct Leg {
     pub(crate) id: String,
     /// The number or extension at this end.
     pub(crate) party: String,
-    /// Whether this end called, or replaced the end that did.
+    /// Whether this end placed the call, or has replaced the end that did.
     pub(crate) caller: bool,
     pub(crate) start: Timestamp,
     pub(crate) answered: Option<Timestamp>,
     pub(crate) end: Option<Timestamp>,
     pub(crate) held: bool,
-    /// Declined without being answered.
+    /// Whether the leg was sent to voicemail before it was answered.
     pub(crate) rejected: bool,
-    /// The URL of media that is played into it.
+    /// The URL of media that is played into the leg.
     pub(crate) stream: Option<String>,
-    /// The keys that were dialled into it.
+    /// The keys that were dialled into the leg.
     pub(crate) dialled: String,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Leg {
 pub(crate) struct RequestedRecording {
     /// The position of the recorded leg.
     pub(crate) leg: usize,
-    /// Whether a user requested it. Otherwise it is for the company.
+    /// Whether it is a user's recording on demand. Otherwise it is one for the company.
     pub(crate) on_demand: bool,
     pub(crate) start: Timestamp,
     pub(crate) end: Option<Timestamp>,
@@ -132,7 +132,7 @@ impl Leg {
         status(self.end, self.answered)
     }
 
-    /// The state that a change of the leg reports, in the vocabulary of requests.
+    /// The leg's state in the response to a change. Requests use the same names.
     pub(crate) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
@@ -190,7 +190,7 @@ impl Call {
         status(self.end, self.answered)
     }
 
-    /// The state that a change of the call reports, in the vocabulary of requests.
+    /// The call's state in the response to a change. Requests use the same names.
     pub(crate) fn state(&self) -> &'static str {
         match (self.end, self.answered) {
             (Some(_), Some(_)) => "ended",
@@ -200,13 +200,13 @@ impl Call {
         }
     }
 
-    /// The last party at one end.
+    /// The latest party at the calling end (`caller`), or at the other end.
     pub(crate) fn party(&self, caller: bool) -> &str {
         let last = self.legs.iter().rev().find(|leg| leg.caller == caller);
         last.map_or("", |leg| leg.party.as_str())
     }
 
-    /// Whether it was ever on an extension.
+    /// Whether the call was ever on this extension.
     pub(crate) fn touches(&self, extension: &str) -> bool {
         self.legs.iter().any(|leg| leg.party == extension)
     }
@@ -220,7 +220,7 @@ impl Call {
         self.legs.iter().rposition(|leg| own(&leg.party))
     }
 
-    /// The view of the holder of these extensions.
+    /// The call as the user of these extensions sees it. `None` if it was never on one of them.
     pub(crate) fn seen_by(&self, own: impl Fn(&str) -> bool) -> Option<View> {
         let mine = self.legs.get(self.own_leg(own)?)?;
         let remote = self.legs.iter().rev().find(|leg| leg.caller != mine.caller)?;
@@ -244,7 +244,7 @@ impl Call {
         })
     }
 
-    /// Answers the call. Returns whether it rang.
+    /// Answers the call. Returns whether it was ringing.
     pub(crate) fn answer(&mut self, at: Timestamp) -> bool {
         let rings = self.end.is_none() && self.answered.is_none();
         if rings {
@@ -267,7 +267,7 @@ impl Call {
         self.stop_recordings_of_ended_legs(at);
     }
 
-    /// Ends the ringing as planned.
+    /// Ends the ringing as planned in `ring`.
     pub(crate) fn settle(&mut self) {
         match self.ring.take() {
             Some(Ring { until, picked_up: true }) => {
@@ -278,7 +278,7 @@ impl Call {
         }
     }
 
-    /// Ends a leg and thereby the call.
+    /// Ends a leg, and with it the call.
     pub(crate) fn leave(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.end.get_or_insert(at);
@@ -308,8 +308,8 @@ impl Call {
         self.stop_recordings_of_ended_legs(at);
     }
 
-    /// Sends the other party to the leg's voicemail. A ringing call is rejected, and a message is
-    /// left immediately.
+    /// Sends the other party to the leg's voicemail. A ringing leg counts as rejected. The call
+    /// ends immediately: leaving a message takes no time.
     pub(crate) fn send_to_voicemail(&mut self, leg: usize, at: Timestamp) {
         if let Some(leg) = self.legs.get_mut(leg) {
             leg.rejected = leg.answered.is_none();
@@ -350,7 +350,11 @@ mod tests {
         assert_eq!((call.legs[1].status(), call.legs[1].state()), ("on-call", "held"));
         assert_eq!((state(&call, "1001"), state(&call, "1002")), ("REMOTE_HELD", "HELD"));
         call.finish(at(10));
-        assert_eq!((call.status(), call.state()), ("on-call", "ended"), "no other word is documented");
+        assert_eq!(
+            (call.status(), call.state()),
+            ("on-call", "ended"),
+            "the documents have no status for ended calls"
+        );
         let view = call.seen_by(|party| party == "1002").unwrap();
         assert_eq!(
             (view.state, view.duration(), view.direction),

@@ -6,8 +6,9 @@ use super::pace::Pace;
 use super::recording::Recording;
 use vbc_base::clock::{Timestamp, after, until};
 
-/// The time before the first file, and the time for each file. VBC's own times are unknown.
+/// The time before the first file is packed. VBC's own time is unknown.
 const PREPARES: Duration = Duration::from_secs(2);
+/// The time for each file. VBC's own time is unknown.
 const PACKS: Duration = Duration::from_secs(1);
 /// How long the result is available.
 const VALID: Duration = Duration::from_secs(7 * 86_400);
@@ -23,7 +24,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// How many files are packed.
+    /// How many files are packed by now.
     pub(crate) fn packed(&self, now: Timestamp) -> usize {
         let prepares = self.pace.scaled(PREPARES);
         let packs = self.pace.scaled(PACKS);
@@ -46,7 +47,7 @@ impl Job {
         after(self.complete(), VALID)
     }
 
-    /// Only `complete` is known to be VBC's word.
+    /// The status of the job. Only `complete` is known from VBC; the other names are guesses.
     pub(crate) fn status(&self, now: Timestamp) -> &'static str {
         if now >= self.valid_until() {
             "expired"

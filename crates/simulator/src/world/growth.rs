@@ -20,7 +20,8 @@ fn unused(taken: &mut HashSet<String>, mut draw: impl FnMut() -> String) -> Stri
 }
 
 impl Account {
-    /// The account with its users. It depends only on the seed, not on when it is created.
+    /// Creates an account with its users. It depends only on the seed and on `midnight`, not on
+    /// when it is created.
     pub(crate) fn grown(id: u64, plan: &Plan, seed: u64, midnight: Timestamp) -> Self {
         let mut random = Random::new(seed.wrapping_add(plan.position.wrapping_mul(0xd1b5_4a32_d192_ed03)));
         let mut numbers = Numbers::new(plan.position);
@@ -33,7 +34,8 @@ impl Account {
         account
     }
 
-    /// Gives these logins to the first users without one, and adds users if necessary.
+    /// Gives the logins to users: to a user who already has that login name, or else to the first
+    /// free user. Adds users if necessary.
     fn admit(&mut self, logins: &[String], numbers: &mut Numbers, random: &mut Random) {
         let known: HashMap<String, usize> =
             self.users.iter().enumerate().map(|(n, user)| (user.login_name.clone(), n)).collect();

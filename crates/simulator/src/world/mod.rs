@@ -27,7 +27,7 @@ use crate::names::{INDIA, TENANT};
 use vbc_base::clock::{Timestamp, until};
 use vbc_base::secret::Secret;
 
-/// How long a lock lasts from the last attempt.
+/// How long a lock after failures lasts, counted from the last attempt.
 const LOCKED: Duration = Duration::from_secs(30 * 60);
 
 /// The simulated world. Accounts are created when first requested.
@@ -35,28 +35,28 @@ pub(crate) struct World {
     pub(crate) apps: HashMap<String, App>,
     /// By full user name in lower case.
     pub(crate) logins: HashMap<String, Login>,
-    /// The accounts, including those that have not been requested yet.
+    /// The plans of all accounts, including accounts that have not been requested yet.
     pub(crate) plans: BTreeMap<u64, Plan>,
     pub(crate) accounts: BTreeMap<u64, Account>,
     pub(crate) seed: u64,
-    /// Where the seeded past ends.
+    /// The midnight at which the seeded past ends.
     pub(crate) midnight: Timestamp,
     pub(crate) pace: Pace,
     pub(crate) webhooks: Webhooks,
     /// When the next ringing call is answered or missed.
     pub(crate) next_ring: Option<Timestamp>,
-    /// The time for which a task already waits to end the ringing.
+    /// The time that a task is already waiting for, to end the ringing then.
     pub(crate) awaited_ring: Option<Timestamp>,
 }
 
-/// The plan of an account, which is created when first requested. Most simulators need only few of
-/// their accounts.
+/// The plan of an account. The account is created from it when first requested, because most
+/// simulators need only a few of their accounts.
 pub(crate) struct Plan {
     pub(crate) name: &'static str,
     pub(crate) people: usize,
-    /// Its position among the accounts, from which its random sequence is derived.
+    /// The account's position among the accounts. Its random sequence depends on it.
     pub(crate) position: u64,
-    /// Logins of the account without the tenant. Its first users get these names.
+    /// The account's logins, without the tenant. Some of its users get these names.
     pub(crate) logins: Vec<String>,
 }
 
@@ -66,13 +66,13 @@ pub(crate) struct App {
     pub(crate) grants: Vec<&'static str>,
     pub(crate) callback: String,
     pub(crate) subscriptions: Vec<&'static str>,
-    /// Its own limit (`Some(None)` means no limit). `None` applies the common one.
+    /// Its own quota; `Some(None)` means no limit. With `None` the common quota applies.
     pub(crate) quota: Option<Option<u32>>,
     /// Whether it is granted the scope `openid`.
     pub(crate) openid: bool,
 }
 
-/// The suites whose backends know the user; the others respond with their own error.
+/// The suites whose backends know the user. The other suites respond with their own errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Roles {
     provisioning: bool,
@@ -94,7 +94,7 @@ impl Roles {
         vis: true,
     };
 
-    /// The usual roles except one.
+    /// Every role in `ALL` except the role for this suite.
     pub(crate) fn without(suite: &str) -> Self {
         let mut roles = Self::ALL;
         roles.set(suite, false);
@@ -130,7 +130,7 @@ pub(crate) struct Login {
     pub(crate) password: Secret,
     pub(crate) account: u64,
     pub(crate) roles: Roles,
-    /// Logs in through single sign-on, so that no password works.
+    /// Whether the user logs in through single sign-on, so that no password works.
     pub(crate) sso: bool,
     pub(crate) failures: u32,
     pub(crate) lock: Option<Lock>,
@@ -166,7 +166,7 @@ impl World {
 }
 
 impl Login {
-    /// Whether every password is rejected.
+    /// Whether the login is locked, so that every password is rejected.
     pub(crate) fn is_locked(&self, now: Timestamp) -> bool {
         match self.lock {
             Some(Lock::Administrator) => true,
@@ -175,7 +175,7 @@ impl Login {
         }
     }
 
-    /// The name without the tenant.
+    /// The user name without the tenant.
     pub(crate) fn local(&self) -> &str {
         self.name.strip_suffix(TENANT).unwrap_or(&self.name)
     }

@@ -1,10 +1,10 @@
-//! Telephone numbers of an account. No number is given twice.
+//! Telephone numbers of an account. No two extensions or users get the same number.
 
 use std::collections::HashSet;
 
 use crate::random::Random;
 
-/// Area codes: each account has one row.
+/// Area codes. Each account uses one row; after ten accounts the rows are used again.
 const AREAS: [[u16; 6]; 10] = [
     [201, 212, 303, 415, 512, 646],
     [202, 213, 304, 404, 503, 617],
@@ -20,27 +20,27 @@ const AREAS: [[u16; 6]; 10] = [
 /// In each area, 555-0100 to 555-0199 are reserved for fiction.
 const IN_AREA: usize = 100;
 const NUMBERS: usize = AREAS[0].len() * IN_AREA;
-/// Beyond this count the account gets numbers of another range, so that some are left for callers
-/// from outside.
+/// An account that has this many numbers gets further ones from another range. The rest of this
+/// range is left for callers from outside.
 const FULL: usize = NUMBERS / 2;
 
 /// The numbers of an account: its ranges, and the numbers given so far.
 pub(crate) struct Numbers {
     areas: [u16; 6],
-    /// How many accounts had the same areas before.
+    /// How many earlier accounts use the same areas.
     round: usize,
     given: HashSet<String>,
 }
 
 impl Numbers {
-    /// The numbers of the account at a position. No other account has them.
+    /// The numbers of the account at this position. No other account has the same numbers.
     pub(crate) fn new(position: u64) -> Self {
         let position = usize::try_from(position).unwrap_or_default();
         let areas = AREAS[position % AREAS.len()];
         Self { areas, round: position / AREAS.len(), given: HashSet::new() }
     }
 
-    /// A number that is not given yet.
+    /// A number that the account has not given yet.
     pub(crate) fn give(&mut self, random: &mut Random) -> String {
         let drawn = draw(random);
         let number = if self.given.len() < FULL {
@@ -54,7 +54,7 @@ impl Numbers {
         number
     }
 
-    /// The number of an outside party. It may occur again.
+    /// The number of an outside party. Several parties may have the same number.
     pub(crate) fn outside(&self, random: &mut Random) -> String {
         let drawn = draw(random);
         let mut free = (drawn..drawn + NUMBERS).map(|index| self.number(index % NUMBERS));
@@ -62,13 +62,14 @@ impl Numbers {
     }
 
     fn number(&self, index: usize) -> String {
-        // Later rounds use exchanges after those reserved for fiction.
+        // The first round uses 555-01xx, which is reserved for fiction. Later rounds use the
+        // numbers from 555-02xx on.
         let exchange = 555 + self.round / 99;
         let hundred = 1 + self.round % 99;
         format!("1{}{exchange}{hundred:02}{:02}", self.areas[index / IN_AREA], index % IN_AREA)
     }
 
-    /// A number for accounts with many users.
+    /// A number from the other range, for accounts with many users.
     fn further(&self) -> String {
         let area = self.areas[self.given.len() % 6];
         let line = self.given.len() / 6;
@@ -76,7 +77,7 @@ impl Numbers {
     }
 }
 
-/// The index of a random number: first the area, then the line.
+/// The index of a random number. It draws the area first, then the number within the area.
 fn draw(random: &mut Random) -> usize {
     let area = random.below(AREAS[0].len() as u64) as usize;
     area * IN_AREA + random.below(IN_AREA as u64) as usize

@@ -24,8 +24,8 @@ impl Pace {
         })
     }
 
-    /// When Reports knows an ended call. The median is 8 minutes, the 90th percentile 10, the
-    /// maximum 13.
+    /// When Reports lists an ended call. At VBC's pace the delay is 5 to 13 minutes; the median is
+    /// 8, the 90th percentile 10.
     pub(crate) fn reported(self, call: &str, end: Timestamp) -> Timestamp {
         let hash = call.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -9,8 +9,8 @@ use super::pace::Pace;
 use crate::random::Random;
 use vbc_base::clock::Timestamp;
 
-/// The last call starts at least this many seconds before midnight, so that all calls are over and
-/// reported by then.
+/// The last call of the past starts at least this many seconds before midnight. By midnight, all
+/// calls have ended and Reports lists them.
 const QUIET: u64 = 1_800;
 
 impl Account {

@@ -71,7 +71,7 @@ impl AccountUser {
             id,
             first_name: first.into(),
             last_name: last.into(),
-            // Given once all users have names.
+            // `give_addresses` sets the address when all users have names.
             email: String::new(),
             login_name: login,
             mobile: numbers.give(random),
@@ -89,7 +89,8 @@ impl AccountUser {
 }
 
 impl Account {
-    /// Gives each user an e-mail address. For later users with the same name it includes their id.
+    /// Gives each user an e-mail address. If an earlier user has the same name, the address
+    /// includes the user's id.
     pub(crate) fn give_addresses(&mut self, domain: &str) {
         let mut taken = HashSet::new();
         for user in &mut self.users {

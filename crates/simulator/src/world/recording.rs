@@ -18,12 +18,12 @@ pub(crate) struct Recording {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) bytes: u64,
-    /// When it is available.
+    /// When the recording is available.
     pub(crate) ready: Timestamp,
 }
 
 impl Recording {
-    /// Derives the size: 64 kbit/s until the end, and at least one frame.
+    /// Derives the size of the audio from `from` to the end: 64 kbit/s, and at least one frame.
     pub(super) fn measure(&mut self, from: Timestamp) {
         let milliseconds = u64::try_from(until(from, self.end).as_millis()).unwrap_or(u64::MAX);
         self.bytes = milliseconds.saturating_mul(8).max(192);

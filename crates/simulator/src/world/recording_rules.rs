@@ -1,4 +1,4 @@
-//! When calls are recorded: by the company's rule, and on request during a call.
+//! Which calls are recorded: by a rule, and on request during a call.
 
 use super::account::{Account, Extension, OUTSIDE_NAME};
 use super::calls::{Call, Direction, RequestedRecording};
@@ -39,7 +39,7 @@ impl Call {
 }
 
 impl Account {
-    /// The recordings of an ended call: by rule and on request.
+    /// The recordings of an ended call: one by rule, if any, and those requested during the call.
     pub(crate) fn recordings(&self, position: usize, pace: Pace) -> Vec<Recording> {
         let Some(call) = self.calls.get(position) else { return Vec::new() };
         let by_rule = self.recorded_by_rule(call, position, pace);
@@ -57,8 +57,8 @@ impl Account {
         by_rule.into_iter().chain(by_hand).collect()
     }
 
-    /// The company's rule covers every third extension. Among the other users, every fourth records
-    /// on demand.
+    /// The recording of a call by rule, if any. The company records every third extension. On
+    /// the other extensions, every fourth user records the calls on demand.
     fn recorded_by_rule(&self, call: &Call, position: usize, pace: Pace) -> Option<Recording> {
         let rule = |n: usize| match self.extensions.get(n)?.user {
             _ if n.is_multiple_of(3) => Some(None),

@@ -46,9 +46,9 @@ impl World {
         world.login("sam@vbc.prod", "sam-password", 12345).sso = true;
         world.login("bob@vbc.prod", "bob-password", 23456);
         world.login("carol@vbc.prod", "carol-password", 34567);
-        // A user of the developer portal. It is rejected unless the report from the field holds.
+        // A user of the developer portal, whose logins fail unless `FieldReport::ApiUsers` holds.
         world.login("dev.api@vbc.prod", "dev-password", 34567);
-        // Her account is in India.
+        // A user whose account is in India.
         world.login("asha@vbc.prod", "asha-password", 45678).roles.set(INDIA, true);
         // An application with a single grant and a single suite.
         let limited = App {

@@ -25,7 +25,7 @@ fn the_same_seed_gives_the_same_world_in_whatever_order_it_grows() {
 #[test]
 fn the_demo_identity_is_there() {
     let mut world = world(1);
-    assert!(world.accounts.is_empty(), "nothing has grown yet");
+    assert!(world.accounts.is_empty(), "no account is created yet");
     let (account, position) = world.person("Alice@vbc.prod").unwrap();
     assert_eq!(account.id, 12345);
     assert!(account.users.len() >= 25);
@@ -76,7 +76,7 @@ fn in_none_of_a_thousand_worlds_is_a_number_or_an_address_given_twice() {
 fn unique<'a>(what: &str, seed: u64, all: impl IntoIterator<Item = &'a str>) {
     let mut seen = HashSet::new();
     for one in all {
-        assert!(!one.is_empty() && seen.insert(one), "seed {seed}: {what} {one:?} is given twice");
+        assert!(!one.is_empty() && seen.insert(one), "seed {seed}: {what} {one:?} is used twice");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Changes of calls, and their notices to webhooks, Reports and Call Recording.
+//! Changes of calls, and their effects on webhooks, Reports and Call Recording.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ impl World {
         Some(position)
     }
 
-    /// Places a call from the account.
+    /// Places a call from the account, and returns its position.
     pub(crate) fn dial(
         &mut self,
         account: u64,
@@ -56,7 +56,8 @@ impl World {
         self.begin(account, call, random).map(|_| id)
     }
 
-    /// Changes a call, and notifies webhooks, Reports and Call Recording.
+    /// Changes a call and queues notices for webhooks. If the call has ended, plans its report and
+    /// its recordings.
     pub(crate) fn change<T>(
         &mut self,
         account: u64,
@@ -83,7 +84,7 @@ impl World {
         Some(done)
     }
 
-    /// Ends the ringing of calls whose time is over.
+    /// Ends the ringing of every call whose ringing time is over.
     pub(crate) fn settle(&mut self, now: Timestamp, random: &mut Random) {
         if self.next_ring.is_none_or(|next| next > now) {
             return;
@@ -106,7 +107,8 @@ impl World {
         }
     }
 
-    /// Queues a notice for each webhook of every user for which the state of the call has changed.
+    /// Queues a notice for the webhooks of every user whose view of the call has another state now.
+    /// `before` has the users' earlier states.
     fn tell(&mut self, account: u64, position: usize, now: Timestamp, before: &[(usize, &'static str)]) {
         let watchers = self.webhooks.watchers(account, now);
         let Some(of) = self.accounts.get(&account) else { return };
@@ -129,7 +131,8 @@ fn states(account: &Account, position: usize, users: &[usize]) -> Vec<(usize, &'
     users.iter().filter_map(|user| Some((*user, seen(account, position, *user)?.state))).collect()
 }
 
-/// The event of a notice. Its members are sorted by name, which is the form that is signed.
+/// The event of a notice. Its members are sorted by name, because the signature is computed over
+/// this form.
 fn event(account: &Account, position: usize, user: usize, view: &View) -> Value {
     let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string();
     let id = account.users.get(user).map_or(0, |user| user.id);

@@ -12,7 +12,7 @@ use vbc_base::secret::{Secret, hex};
 
 /// The lifetime of a registration.
 const EXPIRES: Duration = Duration::from_secs(10 * 86_400);
-/// When an expired registration is removed. VBC's own time is unknown.
+/// How long an expired registration is kept. VBC's own time is unknown.
 const PURGED: Duration = Duration::from_secs(20 * 86_400);
 
 /// Where the metadata of a delivery is sent.
@@ -61,7 +61,8 @@ pub(crate) struct Webhook {
     renewed: Option<Timestamp>,
     expires: Timestamp,
     purged: Timestamp,
-    /// All attempts of a delivery failed. Nothing is delivered until the webhook is renewed.
+    /// Whether all attempts of a delivery failed. Nothing is delivered until the webhook is
+    /// renewed.
     failed: bool,
     attempts: u64,
     successes: u64,
@@ -69,10 +70,10 @@ pub(crate) struct Webhook {
     last_success: Option<Timestamp>,
     last_failure: Option<(Timestamp, Reason)>,
     queue: VecDeque<Notice>,
-    /// The source of its notices' ids. It is separate, because the time at which notices are
-    /// created depends on other requests.
+    /// The source of ids for its notices. It is separate, so that other requests do not change
+    /// these ids.
     ids: Random,
-    /// Whether a task is delivering.
+    /// Whether a task is delivering its notices.
     busy: bool,
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct Webhook {
 #[derive(Clone)]
 pub(crate) struct Notice {
     id: String,
-    /// Compact JSON with sorted members: the signed text.
+    /// The event as compact JSON with sorted members. This text is signed.
     event: String,
 }
 
@@ -97,7 +98,8 @@ pub(crate) struct Reason {
     pub(crate) words: String,
     /// The status of the response, written as VBC writes it. `None` if there was no response.
     pub(crate) http_code: Option<String>,
-    /// The reason, written as VBC writes it: the status and the beginning of the body.
+    /// The status and the beginning of the body, written as VBC writes them. Without a response,
+    /// the same as `words`.
     pub(crate) message: String,
 }
 
@@ -171,7 +173,8 @@ impl Webhooks {
         }
     }
 
-    /// Marks the webhooks with queued notices and no delivering task as busy, and returns them.
+    /// The ids of webhooks that have queued notices but no task that delivers them. Marks these
+    /// webhooks as busy.
     pub(crate) fn idle(&mut self) -> Vec<String> {
         let idle = self.list.iter_mut().filter(|webhook| !webhook.busy && !webhook.queue.is_empty());
         idle.map(|webhook| {
@@ -181,7 +184,7 @@ impl Webhooks {
         .collect()
     }
 
-    /// The next notice. `None` marks the webhook as not busy.
+    /// Takes the next notice. `None` if the queue is empty; the webhook is then marked as not busy.
     pub(crate) fn next(&mut self, id: &str) -> Option<Notice> {
         let webhook = self.list.iter_mut().find(|webhook| webhook.id == id)?;
         if webhook.failed {
@@ -219,7 +222,7 @@ impl Webhooks {
         Some(Attempt { url: url.clone(), headers, body })
     }
 
-    /// Counts a delivery with all its attempts as one attempt.
+    /// Records the outcome of a delivery. The statistics count all its attempts as one attempt.
     pub(crate) fn done(&mut self, id: &str, outcome: Result<(), Reason>, now: Timestamp) {
         let Some(webhook) = self.list.iter_mut().find(|webhook| webhook.id == id) else { return };
         webhook.attempts += 1;
@@ -284,7 +287,7 @@ impl Webhook {
         });
         if let Some(at) = self.renewed {
             shown["renewedAt"] = time(at);
-            // The documentation says "set to the current time" of both members.
+            // According to the documentation, `renewedBy` too is "set to the current time".
             shown["renewedBy"] = time(at);
         }
         if *signed {

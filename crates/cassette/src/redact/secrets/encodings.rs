@@ -30,7 +30,7 @@ pub(super) fn unescape(rest: &[u8]) -> (usize, Option<u8>) {
     escaped.map_or_else(|| (1, rest.first().copied()), |byte| (3, Some(byte)))
 }
 
-/// A short value with one encoding decoded, in each possible way.
+/// Decodes one level of encoding of a short value, in each possible way.
 pub(super) fn decoded_whole(value: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     if value.contains(&b'%') {
@@ -51,7 +51,7 @@ pub(super) fn decoded_whole(value: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// The longest ranges of digits, if they have a minimal length.
+/// The runs of digits that are at least `shortest` bytes long.
 pub(super) fn runs(bytes: &[u8], is_digit: fn(u8) -> bool, shortest: usize) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = None;

@@ -35,9 +35,9 @@ pub(super) struct RequestBody {
 /// How much of the `100 Continue` has been sent.
 #[derive(Clone, Copy)]
 enum Interim {
-    /// The client does not wait for it, or all of it has been sent.
+    /// The client does not wait for a `100 Continue`, or all of it has been sent.
     Done,
-    /// This many of its bytes have been written: 0 until the body is first polled.
+    /// This many bytes of the `100 Continue` have been written: 0 until the body is first polled.
     Unwritten(u8),
     /// All of it has been written; TLS may still hold buffered output.
     Unflushed,
@@ -45,7 +45,7 @@ enum Interim {
 
 /// Who reads the body.
 enum Reader {
-    /// No handle has polled it, so the connection's task reads ahead.
+    /// No handle has polled the body, so the connection's task reads ahead.
     Connection,
     /// A handle of the body. If the connection's task waits, this waker notifies it that the body
     /// has ended or the client is gone.
@@ -118,7 +118,8 @@ impl<S: Stream> BodySource for Link<S> {
             wire.body.reader = Reader::Handle(None);
         }
         let frame = ready!(wire.poll_frame(cx));
-        // Under the same lock: once it is free, the connection may begin the next request.
+        // Checked under the same lock: once the lock is free, the connection may begin the next
+        // request.
         let last = wire.body.is_complete();
         Poll::Ready(frame.map(|frame| frame.map(|frame| BodyPiece { frame, last })))
     }
@@ -210,7 +211,7 @@ impl<S: Stream> Wire<S> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let size = self.body.share.get_or_insert_with(BodyShare::new).read_size();
         let size = match self.body.remaining {
-            // Not into the next request, so that the last piece is no larger than needed.
+            // Does not read into the next request, so that the last piece is no larger than needed.
             RemainingBody::Sized(left) => size.min(usize::try_from(left).unwrap_or(usize::MAX)),
             _ => size,
         };
@@ -236,8 +237,8 @@ impl<S: Stream> Wire<S> {
     }
 
     /// Starts a response. No `100 Continue` is sent after this. A client that still waits for one
-    /// may or may not send its body, so no further request is read. `None` if writing the `100
-    /// Continue` failed.
+    /// may or may not send its body, so no further request is read. `None` if the connection is
+    /// being reset, because the client took too long to read the `100 Continue`.
     pub(in crate::h1) fn begin_response(&mut self) -> Option<ResponseStart> {
         if self.closes_by_reset() {
             return None;

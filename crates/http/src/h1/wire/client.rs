@@ -16,11 +16,12 @@ use crate::h1::half_close::{HalfClosed, ResetCheck};
 
 /// Whether the client is still there.
 pub(super) enum Client {
-    /// It may send more. The check detects a reset once reading ahead has stopped at its limit.
+    /// The client may send more. The check detects a reset once reading ahead has stopped at its
+    /// limit.
     Open(Option<Box<ResetCheck>>),
-    /// It has ended its side, and may still read responses to earlier requests.
+    /// The client has ended its side, and may still read responses to earlier requests.
     HalfClosed(Box<HalfClosed>),
-    /// It has reset the connection, or ended its side in the middle of a body.
+    /// The client has reset the connection, or ended its side in the middle of a body.
     Gone,
 }
 
@@ -52,7 +53,8 @@ impl<S: Stream> Wire<S> {
         }
     }
 
-    /// Reads what the client sends while it waits, up to its end.
+    /// Reads what the client sends while it waits for the response. Stops after [`READ`] bytes, or
+    /// when the client ends its side.
     fn read_ahead(&mut self, cx: &mut Context<'_>) {
         while self.input.bytes.len() <= READ {
             let mut buffer = [const { MaybeUninit::uninit() }; READ];

@@ -15,13 +15,13 @@ use crate::linger::Linger;
 /// How the connection is closed.
 #[derive(Default)]
 pub(super) enum Close {
-    /// In order: everything written reaches the client.
+    /// The connection ends in order: everything written reaches the client.
     #[default]
     Orderly,
     /// Like [`Orderly`](Self::Orderly), in progress: the sending side has ended, and input is read
     /// for a while.
     Lingering(Linger),
-    /// By a reset, which shows the client that its response is not complete.
+    /// The connection ends by a reset, which shows the client that its response is not complete.
     Reset,
 }
 
@@ -46,7 +46,7 @@ impl<S: Stream> Wire<S> {
             || !self.body.is_complete()
             || matches!(self.close, Close::Orderly) && self.has_unread_input(cx);
         if !unread && !self.stream.sends_close_notify() {
-            // Dropping the socket has the same effect.
+            // Dropping the socket also ends the sending side.
             return Poll::Ready(());
         }
         if matches!(self.close, Close::Orderly) {
@@ -71,8 +71,8 @@ impl<S: Stream> Wire<S> {
         }
         let mut scratch = [0; 512];
         let mut buf = ReadBuf::new(&mut scratch);
-        // Outside tokio's cooperative budget: with the budget used up, every poll would return
-        // `Pending`.
+        // This poll ignores tokio's cooperative budget. With the budget used up, every poll would
+        // return `Pending`.
         let look = unconstrained(poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut buf)));
         let found = pin!(look).poll(cx).is_ready() && !buf.filled().is_empty();
         self.input.bytes.extend_from_slice(buf.filled());

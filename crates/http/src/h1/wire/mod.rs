@@ -27,7 +27,8 @@ use closing::Close;
 const READ: usize = 16 * 1024;
 
 /// A connection counts as idle after this time without a request, and frees the state of an
-/// exchange. Recreating that state is cheap, but each expiry of a timer costs as much.
+/// exchange. A shorter time would not pay: the timer that expires costs as much as recreating that
+/// state.
 pub(in crate::h1) const IDLE_AFTER: Duration = Duration::from_secs(5);
 
 /// A [`Wire`] that the connection's task shares with the body of the current request, which another
@@ -54,7 +55,8 @@ impl<S: Stream> Link<S> {
         }))
     }
 
-    /// Uncontended, except for a moment while another task reads the body.
+    /// Locks the wire. The lock is contended only while another task reads the body, and only for a
+    /// moment.
     pub(super) fn wire(&self) -> MutexGuard<'_, Wire<S>> {
         self.0.lock()
     }
@@ -72,7 +74,7 @@ pub(super) struct Wire<S> {
     limits: Limits,
     pub(super) input: Input,
     head: HeadReader,
-    /// Requests so far.
+    /// Requests received so far.
     requests: u32,
     body: RequestBody,
     client: Client,
@@ -95,9 +97,9 @@ struct Silence {
 
 /// How waiting for a head ended.
 pub(super) enum HeadOutcome {
-    /// With the bytes of a complete head.
+    /// A complete head has arrived. These are its bytes.
     Head(Bytes),
-    /// With a head that is rejected.
+    /// The head is rejected.
     Rejected(RequestRejection),
     /// The connection has become idle; a head may still come.
     Idle,
@@ -113,7 +115,7 @@ impl<S: Stream> Wire<S> {
 
     /// Waits for the next head. With `may_idle`, a short silence ends the wait too.
     ///
-    /// Until a head is complete, the connection holds nothing but its bytes.
+    /// Until a head is complete, the connection holds nothing but the bytes of that head.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>, may_idle: bool) -> Poll<HeadOutcome> {
         if !self.input.bytes.is_empty()
             && let Some(outcome) = self.read_head()
@@ -128,7 +130,7 @@ impl<S: Stream> Wire<S> {
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(HeadOutcome::Gone),
                 Poll::Ready(Ok(())) => {
                     if !self.in_head() {
-                        // It was set for the silence before the head.
+                        // The timer was set for the silence before the head.
                         self.reading.clear();
                     }
                     let outcome = if self.input.bytes.is_empty() {

@@ -8,15 +8,15 @@ use super::file::File;
 use crate::random::Random;
 use crate::response::Response;
 
-/// A longer recording is cut off here.
+/// The most bytes of a recording's audio. A longer recording is cut off.
 const LONGEST: u64 = 16 << 20;
-/// MPEG-1 Layer III, 64 kbit/s, 48 kHz, mono, no CRC: 24 ms in 192 bytes.
+/// The bytes of a frame, which lasts 24 ms: MPEG-1 Layer III, 64 kbit/s, 48 kHz, mono, no CRC.
 const FRAME: usize = 192;
 const HEADER: [u8; 4] = [0xff, 0xfb, 0x54, 0xc0];
-/// Header and side information. All-zero side information is silence, and leaves the rest of the
-/// frame unused.
+/// The bytes of a frame's header and side information. Side information that is all zero means
+/// silence, and leaves the rest of the frame unused.
 const SILENCE: usize = HEADER.len() + 17;
-/// The header of an ID3v2 tag, which holds the bytes that do not fill a frame.
+/// The bytes of an ID3v2 tag's header. The tag takes up the bytes that do not fill a frame.
 const TAG: usize = 10;
 
 pub(super) fn get(request: ApiRequest<'_>) -> Response {
@@ -52,8 +52,8 @@ pub(super) fn size(announced: u64) -> usize {
     usize::try_from(announced.min(LONGEST)).unwrap_or_default()
 }
 
-/// The audio of a recording. It is seeded: the same for the same recording, different for any
-/// other.
+/// The audio of a recording. The same seed gives the same bytes, so every recording has its own
+/// audio.
 pub(super) fn audio(seed: u64, length: usize) -> Bytes {
     let mut random = Random::new(seed);
     let mut over = length % FRAME;

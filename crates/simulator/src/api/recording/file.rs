@@ -23,8 +23,8 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Responds to a GET, or to a HEAD, to which ranges do not apply. Only the content that is sent
-    /// is produced.
+    /// Responds to a GET or a HEAD. Ranges do not apply to a HEAD, so it passes `with_ranges` as
+    /// false. Only the content that is sent is produced.
     pub(super) fn respond<P>(&self, headers: &HeaderMap, with_ranges: bool, pieces: P) -> Response
     where
         P: Iterator<Item = Bytes> + Send + 'static,
@@ -120,7 +120,8 @@ fn position(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// The entity tags of a list over all its lines. Commas within quotes belong to a tag.
+/// The entity tags in all lines of a header. Commas within quotes belong to a tag. `None` if the
+/// header is absent.
 fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &str>> {
     headers.contains_key(&name).then(|| {
         let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
@@ -135,7 +136,8 @@ fn tags(headers: &HeaderMap, name: HeaderName) -> Option<impl Iterator<Item = &s
     })
 }
 
-/// A date in one of the three forms of RFC 9110 §5.6.7; any other counts as absent.
+/// The date in a header, in one of the three forms of RFC 9110 §5.6.7. Any other form counts as
+/// absent.
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
     const FORMS: [&str; 3] =
         ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
@@ -147,7 +149,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
 /// A part of a file that is produced in pieces.
 struct Part<P> {
     pieces: P,
-    /// Bytes before the part.
+    /// Bytes of the file that are still to be skipped before the part.
     skip: u64,
     /// Bytes of the part that are still to be sent.
     left: u64,
@@ -224,7 +226,7 @@ mod tests {
         }
         let mut lines = headers(&[(IF_NONE_MATCH, "\"s\"")]);
         lines.append(IF_NONE_MATCH, HeaderValue::from_static("\"t\""));
-        assert_eq!(file(100).precondition(&lines), Some(304), "a list may be over several lines");
+        assert_eq!(file(100).precondition(&lines), Some(304), "the list is on several lines");
     }
 
     #[test]
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(
             file(0).requested_range(&headers(&[(RANGE, "bytes=0-9")])),
             RequestedRange::Whole,
-            "nothing has no part"
+            "an empty file has no part"
         );
     }
 

@@ -6,16 +6,16 @@ use super::super::hal::{Problem, is};
 use crate::world::Recording;
 use vbc_base::clock::{Timestamp, until};
 
-/// Every earlier local time is within the range of timestamps, with any offset.
+/// Every local time before this one is within the range of timestamps, with any offset.
 const LATEST: DateTime = date(9999, 12, 29).at(0, 0, 0, 0);
 
-/// Which recordings are shown. Every given part must match.
+/// The filter that selects recordings. Every part that is given must match.
 #[derive(Default)]
 pub(super) struct Filter {
     /// Direction, call, caller, name and number called.
     words: [Option<String>; 5],
     extension: Option<String>,
-    /// In milliseconds.
+    /// The least duration in milliseconds.
     shortest: Option<u64>,
     longest: Option<u64>,
     from: Option<Timestamp>,
@@ -62,7 +62,8 @@ pub(super) fn parse<T>(
     read
 }
 
-/// A plus sign of an offset that was not percent-encoded arrives as a space.
+/// Reads a date and time. A space counts as a plus: the plus of an offset becomes a space if the
+/// client does not percent-encode it.
 fn time(text: &str) -> Option<Timestamp> {
     let text = text.replace(' ', "+");
     read(&text).or_else(|| at_the_end(&text))
@@ -72,7 +73,8 @@ fn read(text: &str) -> Option<Timestamp> {
     Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text).ok().or_else(|| text.parse().ok())
 }
 
-/// The last days of the year 9999 are beyond the range of timestamps; they count as its end.
+/// Reads a time in the last days of the year 9999. It counts as the end of the range of timestamps,
+/// because it may be beyond that range.
 fn at_the_end(text: &str) -> Option<Timestamp> {
     let (time, offset) = text.split_at_checked("9999-12-30T22:00:00".len())?;
     let time: DateTime = time.parse().ok()?;

@@ -15,7 +15,7 @@ use crate::world::{Account, Recording};
 use vbc_base::clock::Timestamp;
 
 const NAMES: Names = Names { embedded: "jobs", pages: &["total_pages"], first: 0 };
-/// The most recordings in one job. At 16 MiB each, a zip file stays below 4 GiB.
+/// The most recordings in one job. Each has at most 16 MiB, so a zip file stays below 4 GiB.
 const LARGEST: usize = 200;
 
 pub(super) fn export_company(mut request: ApiRequest<'_>) -> Response {
@@ -30,7 +30,7 @@ pub(super) fn export_on_demand(mut request: ApiRequest<'_>) -> Response {
     }
 }
 
-/// Creates export jobs of a user from the request's JSON.
+/// Creates a user's export jobs from the filter in the request's JSON body.
 fn export(mut request: ApiRequest<'_>, whose: Whose, user: usize) -> Response {
     let Some(body) = read_json(request.body) else {
         return validation(&request, vec![("body", "must be a JSON object".into())]);
@@ -58,7 +58,7 @@ fn export(mut request: ApiRequest<'_>, whose: Whose, user: usize) -> Response {
     };
     let found: Vec<Recording> = account.recordings.iter().filter(fits).cloned().collect();
     let mut ids = Vec::new();
-    // An export without recordings is a job too.
+    // An export that selects no recordings still creates a job.
     let mut chunks = found.chunks(LARGEST);
     let first = chunks.next().unwrap_or_default();
     for recordings in std::iter::once(first).chain(chunks) {

@@ -45,7 +45,7 @@ pub(super) fn delete_on_demand(mut request: ApiRequest<'_>) -> Response {
 fn list(mut request: ApiRequest<'_>, whose: Whose) -> Response {
     let mut wrong = Vec::new();
     let filter = Filter::read(|name| request.query(name), &mut wrong);
-    // The specification includes the field name; a tutorial omits it.
+    // The specification has `start:` before the order, and a tutorial omits it.
     let order = |word: &str| match word.to_ascii_lowercase().as_str() {
         "start:asc" | "asc" => Some(true),
         "start:desc" | "desc" => Some(false),

@@ -68,14 +68,14 @@ const JOB: &str = "api/accounts/{}/users/{}/call_recordings/jobs/{}";
 const AUDIO: &str = "api/audio/recording/{}";
 const DOWNLOAD: &str = "api/bulkDownload/retrieve";
 
-/// Always in UTC.
+/// The format of times, which are always in UTC.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S+0000";
 
 fn not_authorized() -> Response {
     text(403, "text/plain", "User is not authorized to search CCR recordings for this account")
 }
 
-/// The owner of the recordings that a path names: a user's position, or `None` for the company.
+/// The owner of the recordings in a path: a user, by position, or `None` for the company.
 type Whose = Option<usize>;
 
 /// The position of the user in the path.
@@ -87,7 +87,7 @@ fn user(request: &mut ApiRequest<'_>) -> Result<usize, Box<Response>> {
     position.ok_or_else(|| Box::new(not_found("User not found")))
 }
 
-/// The base of links into the suite. They omit the version.
+/// The base of links into the suite. These links omit the version.
 fn root(request: &ApiRequest<'_>) -> String {
     let context = super::suite(request.path).map_or(SUITE.context, |(suite, _)| suite.context);
     format!("{}/t/vbc.prod/{context}/api", request.base)

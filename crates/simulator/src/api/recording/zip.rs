@@ -17,7 +17,7 @@ const FLAGS: u16 = 1 << 11;
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) modified: Timestamp,
-    /// Bytes of its content.
+    /// The length of its content in bytes.
     pub(crate) length: u32,
     pub(crate) seed: u64,
 }
@@ -67,7 +67,7 @@ impl<F: Fn(u64, usize) -> Bytes> Archive<F> {
         self.directory.put_u32_le(CENTRAL);
         self.directory.put_u16_le(VERSION);
         self.directory.extend_from_slice(&fields);
-        // No comment, first disk, no attributes.
+        // The length of the comment, the disk and the attributes are all zero.
         self.directory.put_bytes(0, 2 + 2 + 2 + 4);
         self.directory.put_u32_le(self.offset);
         self.directory.extend_from_slice(entry.name.as_bytes());
@@ -105,12 +105,12 @@ impl<F: Fn(u64, usize) -> Bytes> Iterator for Archive<F> {
     }
 }
 
-/// The CRC-32 of zip files, a byte at a time.
+/// The CRC-32 that zip files use. It is computed a byte at a time.
 fn crc32(data: &[u8]) -> u32 {
     !data.iter().fold(!0_u32, |crc, byte| CRC[usize::from(crc as u8 ^ byte)] ^ (crc >> 8))
 }
 
-/// The remainder of each byte.
+/// The remainder for each value of a byte.
 const CRC: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -127,7 +127,7 @@ const CRC: [u32; 256] = {
     table
 };
 
-/// DOS time and date in UTC; the years begin with 1980.
+/// Time and date in the format of DOS, in UTC. It can express the years 1980 to 2107.
 fn dos(at: Timestamp) -> (u16, u16) {
     let at = jiff::tz::TimeZone::UTC.to_datetime(at);
     let field = |value: i8| u16::try_from(value).unwrap_or(0);
@@ -155,7 +155,7 @@ mod tests {
         let whole: Vec<u8> = pieces.flat_map(|piece| piece.to_vec()).collect();
         assert_eq!(whole.len() as u64, length);
         assert_eq!(whole[..4], *b"PK\x03\x04");
-        // The checksum that other tools give for "xxx".
+        // The checksum of "xxx", computed another way.
         assert_eq!(u32::from_le_bytes(whole[14..18].try_into().unwrap()), crc(b"xxx"));
         assert_eq!(&whole[30..38], b"a.txtxxx");
         let (time, date) = dos("2026-09-05T16:30:10Z".parse().unwrap());
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(whole[at..at + 4], *b"PK\x01\x02");
     }
 
-    /// Bit by bit, as the standard defines it.
+    /// Computes the CRC bit by bit, as its standard defines it.
     fn crc(data: &[u8]) -> u32 {
         !data.iter().fold(!0_u32, |crc, byte| {
             (0..8)

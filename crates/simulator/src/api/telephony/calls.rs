@@ -16,11 +16,13 @@ use crate::state::State;
 use crate::world::calls::Call;
 use vbc_base::clock::until;
 
-/// An unanswered call stays in the list of active calls this long, so that its status can be read.
+/// How long an unanswered call stays in the list of active calls after its end, so that clients can
+/// read its status.
 const LINGERS: Duration = Duration::from_secs(60);
 const KINDS: &[&str] = &["click2dial", "click2dialme", "odr", "default"];
 
-/// The active calls or, with times, all calls that started between them.
+/// The active calls. With `start_time` or `end_time`, all calls that started in that time, ended or
+/// not.
 pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let extension = request.query("extension").filter(|extension| !extension.is_empty());
     let [from, to] = ["start_time", "end_time"].map(|name| request.query(name).and_then(|at| moment(&at)));
@@ -49,7 +51,7 @@ pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     listed(&request, "calls", &page, shown)
 }
 
-/// A call and the range of its legs that is shown.
+/// A call, and the range of its legs that the page shows.
 type Row<'a> = (&'a Call, Range<usize>);
 
 fn whole(call: &Call) -> Range<usize> {
@@ -114,8 +116,8 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     told(&request, &shown)
 }
 
-/// `active` answers the call, `parked` parks it. Without a state the call is transferred from one
-/// party to another.
+/// Changes a call. The state `active` answers or unparks it, and `parked` parks it. Without a
+/// state, the call is transferred from one party to another.
 pub(super) fn change(mut request: ApiRequest<'_>) -> Response {
     let Some(body) = read_json(request.body) else {
         return error(400, "Request body is not a valid JSON object");

@@ -48,9 +48,9 @@ enum Act {
     Stream(Option<String>),
     /// Starts or stops a recording, on demand or for the company.
     Record { starts: bool, on_demand: bool },
-    /// Transfers to a party that is called for it.
+    /// Transfers to a party, which is called for the transfer.
     Blind(String),
-    /// Transfers to a party on another leg.
+    /// Transfers to the party that is connected with another leg, given by the leg's id.
     Attended(String),
 }
 
@@ -91,7 +91,8 @@ impl Act {
         }
     }
 
-    /// The documentation's snippet sends the boolean as text.
+    /// Reads the members for playing media. A snippet in the documentation sends the boolean as
+    /// text.
     fn stream(wanted: &Value, url: &Value) -> Result<Self, String> {
         let wanted = wanted.as_bool().or_else(|| wanted.as_str()?.parse().ok());
         match (wanted, url.as_str().filter(|url| !url.is_empty())) {
@@ -118,7 +119,7 @@ impl Act {
     /// Makes the change.
     ///
     /// # Errors
-    /// Why the leg's state does not allow it.
+    /// The reason, if the leg's state does not allow the change.
     fn perform(
         self,
         call: &mut Call,
@@ -191,14 +192,15 @@ pub(super) fn change(mut request: ApiRequest<'_>) -> Response {
     })
 }
 
-/// Whether the leg can be recorded: an extension is on it and, for a recording on demand, a user.
+/// Whether the leg can be recorded. An extension must be on it; for a recording on demand, the
+/// extension must have a user.
 fn can_record(account: &Account, position: usize, leg: usize, on_demand: bool) -> bool {
     let party = account.calls.get(position).and_then(|call| Some(&call.legs.get(leg)?.party));
     let mut extensions = account.extensions.iter();
     extensions.any(|extension| Some(&extension.number) == party && (!on_demand || extension.user.is_some()))
 }
 
-/// The party at the other end of the leg that is transferred to.
+/// The party at the other end of another call's leg. `None` if no other active call has the leg.
 fn join(account: &Account, position: usize, leg: &str) -> Option<String> {
     let calls = account.calls.iter().enumerate();
     let mut others = calls.filter(|(other, call)| *other != position && call.end.is_none());

@@ -56,7 +56,7 @@ fn not_permitted() -> Response {
     json_response(401, &json!({ "code": 401, "message": message }))
 }
 
-/// An error. Every error except 401 has its code as a string.
+/// An error response. In all errors except 401, `code` is a string.
 fn error(code: u16, message: &str) -> Response {
     json_response(code, &json!({ "code": code.to_string(), "message": message }))
 }
@@ -95,19 +95,22 @@ fn change(
         .unwrap_or_else(|| error(404, "Call not found"))
 }
 
-/// A party that calls or can be called.
+/// A party in a request: one that calls, is called, or is on a call.
 struct Contact {
     kind: String,
     destination: String,
 }
 
-/// The types of contacts that may place a call, be called, and join or leave a call.
+/// The types of contacts that may place a call.
 const CALLER: &[&str] = &["extension", "device", "feature_code"];
+/// The types of contacts that may be called.
 const CALLED: &[&str] = &["pstn", "device", "extension", "feature_code"];
+/// The types of contacts that may join or leave a call.
 const PARTY: &[&str] = &["pstn", "device", "extension"];
 
 impl Contact {
-    /// Reads an object with type and destination, or a bare number. The first type is the default.
+    /// Reads an object with type and destination, or only a number. The first of `kinds` is the
+    /// default type.
     fn read(value: &Value, kinds: &[&str]) -> Option<Self> {
         let usual = kinds.first().copied().unwrap_or_default();
         if let Some(number) = value.as_str() {
@@ -123,7 +126,10 @@ impl Contact {
         Some(Self { kind, destination: text("destination")? })
     }
 
-    /// The party it reaches, as the account names it, or the problem with the member `name`.
+    /// The party that the contact reaches: an extension of the account, or the number itself.
+    ///
+    /// # Errors
+    /// The problem with the contact, which is the member `name` of the request.
     fn reach(&self, account: &Account, name: &str, kinds: &[&str]) -> Result<String, String> {
         if !kinds.contains(&self.kind.as_str()) {
             return Err(format!("{name}.type must be one of {}", kinds.join(", ")));
@@ -156,13 +162,14 @@ impl Contact {
 /// The last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Seconds since 1970; microseconds for numbers that are too large for seconds.
+/// Reads seconds since 1970. A number beyond the year 9999 counts as microseconds.
 fn moment(text: &str) -> Option<Timestamp> {
     let number: i64 = text.parse().ok()?;
     Some(seconds(if number > LAST_SECOND { number / 1_000_000 } else { number }))
 }
 
-/// Whether the oldest come first: `asc` or `desc`, with or without `start:` before it.
+/// Whether the oldest calls come first: `order` is `asc` or `desc`, with or without `start:` before
+/// it.
 fn ascending(request: &ApiRequest<'_>) -> bool {
     request.query("order").is_some_and(|order| order.to_ascii_lowercase().ends_with("asc"))
 }
@@ -177,7 +184,7 @@ fn page(query: &str, total: usize) -> Page {
     Page::new(number("page", 1), number("page_size", 100), total)
 }
 
-/// A page of a list. Its links omit the gateway's prefix, and its numbers are strings.
+/// A page of a list. Its links omit the suite's prefix, and its numbers are strings.
 fn listed(request: &ApiRequest<'_>, name: &str, page: &Page, shown: Vec<Value>) -> Response {
     let path = super::suite(request.path).map_or(request.path, |(_, rest)| rest);
     let others = request.query_without(&["page", "page_size"]);

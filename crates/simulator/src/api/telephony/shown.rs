@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::epoch;
 use crate::world::calls::{Call, Leg};
 
-/// The state of a call after a change.
+/// The response to a change of a call.
 pub(super) fn changed(account: u64, call: &Call) -> Value {
     json!({
         "account_id": account.to_string(), "call_id": call.id, "call_state": call.state(),

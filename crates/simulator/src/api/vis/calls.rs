@@ -74,8 +74,8 @@ fn counted(request: &mut ApiRequest<'_>, filter: &Filter, ended: bool) -> Respon
     json_response(200, &json!({ "count": own(account, user, filter, ended).len() }))
 }
 
-/// The user's matching calls, in the order in which they started. Ended calls are included only on
-/// request.
+/// The user's calls that match the filter, in the order in which they started. Ended calls are
+/// included only if `ended` is set.
 fn own(account: &Account, user: usize, filter: &Filter, ended: bool) -> Vec<UserCall> {
     let all =
         (0..account.calls.len()).filter_map(|position| Some((position, seen(account, user, position)?)));
@@ -94,7 +94,7 @@ pub(super) fn event(mut request: ApiRequest<'_>) -> Response {
     shown(&mut request, "Event", true)
 }
 
-/// A single call or event, as a list of one.
+/// A single call or event, as a list with one item.
 fn shown(request: &mut ApiRequest<'_>, what: &str, ended: bool) -> Response {
     match find(request, what) {
         Ok(CallPosition { account, user, position }) => {
@@ -176,7 +176,7 @@ fn phone_number(request: &ApiRequest<'_>) -> Result<String, Box<Response>> {
     }
 }
 
-/// The position of a call, and of its user.
+/// The positions of a call and of the token's user in their account.
 struct CallPosition {
     account: u64,
     user: usize,
@@ -196,7 +196,7 @@ fn find(request: &mut ApiRequest<'_>, what: &str) -> Result<CallPosition, Box<Re
     }
 }
 
-/// Changes an active call at the user's own end.
+/// Changes a call that has not ended, at the user's own end.
 fn change(
     mut request: ApiRequest<'_>,
     in_a_list: bool,

@@ -31,17 +31,18 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// For the list of active calls, newest first. The documentation has no default states.
+    /// Reads the filter for the list of active calls, newest first. Without `states` it matches any
+    /// state, because the documentation has no default.
     pub(super) fn of_active_calls(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, UNDER_WAY, None, "DESC")
     }
 
-    /// For the count of active calls; the default state is `ACTIVE`.
+    /// Reads the filter for the count of active calls. The default state is `ACTIVE`.
     pub(super) fn of_call_count(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, UNDER_WAY, Some("ACTIVE"), "DESC")
     }
 
-    /// For events, which are calls in any state, oldest first.
+    /// Reads the filter for events, which are calls in any state, oldest first.
     pub(super) fn of_events(request: &ApiRequest<'_>) -> Result<Self, Box<Response>> {
         Self::read(request, &[UNDER_WAY, ENDED].concat(), None, "ASC")
     }
@@ -97,7 +98,8 @@ impl Filter {
             && self.to.is_none_or(|to| view.start <= to)
     }
 
-    /// The requested page of calls, which are given in the order in which they started.
+    /// Sorts the calls, and returns the requested page of them. `found` must be in the order in
+    /// which the calls started.
     pub(super) fn page(&self, mut found: Vec<UserCall>) -> Vec<UserCall> {
         if let Some(sort) = &self.sort {
             found.sort_by(|one, two| compare(sort, one, two));

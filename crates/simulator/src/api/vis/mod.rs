@@ -52,7 +52,7 @@ fn no_user() -> Response {
     error(400, "BAD_REQUEST", "User not found", &[])
 }
 
-/// This suite documents no 404.
+/// The response for an unknown id. It is a 400, because this suite documents no 404.
 fn nothing_of_that_id(what: &str) -> Response {
     error(400, "BAD_REQUEST", &format!("{what} not found"), &[])
 }
@@ -77,7 +77,7 @@ fn user(mut request: ApiRequest<'_>) -> Response {
         200,
         &json!({
             "id": user.id, "accountId": account.id,
-            // Spelt like this in the published specification.
+            // The published specification has this spelling.
             "acountLabel": account.name,
             "firstName": user.first_name, "lastName": user.last_name, "emailAddress": user.email,
             "contactNumber": user.mobile, "status": "ACTIVE", "ucis": uci(user.id, "USER_UCI"),

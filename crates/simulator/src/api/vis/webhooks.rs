@@ -34,7 +34,7 @@ fn read(body: &Value) -> Result<Subscription, Vec<Problem>> {
         Value::Array(events) => {
             events.iter().map(|event| event.as_str().unwrap_or_default().to_owned()).collect()
         }
-        // The documentation's snippet sends a single event without a list.
+        // A snippet in the documentation sends a single event instead of a list.
         Value::String(event) => vec![event.clone()],
         _ => vec![String::new()],
     };
