@@ -1,5 +1,5 @@
 //! Measures many credentials: start-up time, memory of each, and how fast they get their tokens.
-//! `cargo bench --bench credentials [-- COUNT]` takes two minutes, most of it for the file store.
+//! `cargo bench --bench credentials [-- COUNT]` takes two minutes, mostly for the file store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -16,7 +16,7 @@ use vbc_simulator::{Identity, SimulatorOptions};
 
 /// The number of timed starts.
 const STARTS: usize = 5;
-/// The number of credentials that are refreshed at once.
+/// The number of credentials that are refreshed at the same time.
 const LANES: usize = 8;
 
 fn main() {
@@ -24,8 +24,8 @@ fn main() {
     let count = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(10_000);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let identities = names(count).iter().map(|name| Identity::demo_user(name)).collect();
-    // One simulator serves all runs, since the token URL is part of a credential's identity. It is
-    // not in the measured process.
+    // One simulator serves all runs, since the token URL is part of a credential's identity. It
+    // runs outside the measured process.
     let options = SimulatorOptions { identities, ..SimulatorOptions::default() };
     let sim = runtime.block_on(Simulator::bind(options)).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn main() {
         let at_rest = run.resident();
         let (resident, took) = run.resident_with_tokens(&names(count));
         println!(
-            "memory each, store in {store:<6}   {} bytes, before its token {}",
+            "memory each, store in {store:<6}   {} bytes with a token, {} without",
             each(resident),
             each(at_rest)
         );

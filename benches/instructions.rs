@@ -18,7 +18,7 @@ use std::thread;
 use vbc_proxy::Simulator;
 
 const SHORT: usize = 300;
-/// Long enough that the varying cost of a start hardly matters.
+/// The requests of a long run, enough that the varying cost of a start hardly matters.
 const LONG: usize = 4_300;
 /// How far a figure may be from the committed one, in per cent.
 const TOLERANCE: f64 = 3.0;
@@ -84,15 +84,16 @@ fn main() -> ExitCode {
     }
     if wrong {
         println!(
-            "a figure is more than {TOLERANCE} % from benches/instructions.txt, or a request takes more than two receives and \
-             two sends; if that is meant, run with --write and say why in the commit"
+            "A figure is missing from benches/instructions.txt or differs from it by more than {TOLERANCE} %, or a request \
+             takes more than two receives or two sends. If a new figure is intended, run \
+             `scripts/instructions --write` and give the reason in the commit."
         );
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-/// System calls that move bytes.
+/// The numbers of system calls that move bytes.
 struct Calls {
     receives: usize,
     sends: usize,
@@ -103,8 +104,8 @@ impl Calls {
         Self { receives: self.receives - other.receives, sends: self.sends - other.sends }
     }
 
-    /// Whether a request has at most two of each. Timers and signals may add one in a hundred
-    /// requests.
+    /// Whether a request takes at most two receives and two sends. Timers and signals may add one
+    /// of each in a hundred requests.
     fn is_least(&self, requests: usize) -> bool {
         let most = 2 * requests + requests / 100;
         self.receives <= most && self.sends <= most
@@ -230,7 +231,7 @@ fn upstream(request: Vec<u8>, response: Vec<u8>) -> String {
 }
 
 fn read_message(stream: &mut TcpStream, buffer: &mut [u8]) {
-    assert!(read_message_of(stream, buffer, None), "the proxy hung up");
+    assert!(read_message_of(stream, buffer, None), "the proxy closed the connection");
 }
 
 /// Reads a head and a body of this length, or of the announced one.

@@ -48,13 +48,13 @@ fn main() -> ExitCode {
         for (how, rate) in [("over sockets", over_sockets(path)), ("Service     ", service(path))] {
             kept &= rate.by_processor >= REQUESTS;
             println!(
-                "{what}, {how}: {:.0} requests for each second of one core ({:.0} a second of the day)",
+                "{what}, {how}: {:.0} requests for each second of one core ({:.0} for each second of wall time)",
                 rate.by_processor, rate.by_wall_time
             );
         }
     }
     if !kept {
-        println!("not as promised: {START:?} from the start, {REQUESTS} requests a second");
+        println!("a goal was missed: {START:?} to the first response, {REQUESTS} requests a second");
     }
     ExitCode::from(u8::from(!kept))
 }
@@ -175,7 +175,8 @@ fn program_start() -> Duration {
     begun.elapsed()
 }
 
-/// The time from nothing to an access token in this process, as in a test. It includes the runtime.
+/// The time to start a runtime and a simulator in this process, as a test does, and to get an
+/// access token.
 fn library_start() -> Duration {
     let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -196,7 +197,7 @@ fn over_sockets(path: &str) -> Rate {
     })
 }
 
-/// Requests without sockets, as of a test that calls the service directly.
+/// The rate without sockets, as in a test that calls the service directly.
 fn service(path: &str) -> Rate {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let service = runtime.block_on(Simulator::start()).unwrap().service();

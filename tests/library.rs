@@ -67,7 +67,11 @@ async fn simulators_are_independent_and_stop_when_they_are_dropped() {
     let without = Simulator::builder().seed(7).start().await.unwrap();
     let log_in = || Request::post("/token").body(Bytes::from_static(LOGIN.as_bytes())).unwrap();
     assert_eq!(with.service().respond(log_in()).await.unwrap().status(), 200);
-    assert_eq!(without.service().respond(log_in()).await.unwrap().status(), 400, "dora is not everywhere");
+    assert_eq!(
+        without.service().respond(log_in()).await.unwrap().status(),
+        400,
+        "dora is a user of one simulator only"
+    );
 
     with.fail_next("/t/**", 503);
     with.advance_clock(std::time::Duration::from_secs(3600));
@@ -81,5 +85,5 @@ async fn simulators_are_independent_and_stop_when_they_are_dropped() {
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(get(authority(&other), USERS).await, 401, "the other one goes on");
+    assert_eq!(get(authority(&other), USERS).await, 401, "the other simulator still responds");
 }

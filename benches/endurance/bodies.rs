@@ -1,5 +1,5 @@
-//! 64 MiB up and down, on every transport and to both kinds of upstream. Every body must arrive
-//! unchanged, and memory must not grow with its size.
+//! Uploads and downloads of 64 MiB, on every transport and to both kinds of upstream. Every body
+//! must arrive unchanged, and memory must not grow with the size of bodies.
 
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ async fn peak(proxy: &Proxy, idle: usize, transport: Transport, clients: usize, 
         let response = client.send("POST", "/hash/", LENGTH).await.unwrap();
         assert_eq!(response.status(), 200);
         let told = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
-        assert_eq!(told, expected, "what arrived is not what was sent");
+        assert_eq!(told, expected, "the upload arrived changed");
         let response = client.send("GET", &format!("/bytes/{LENGTH}"), 0).await.unwrap();
         assert_eq!(response.headers()["content-length"], LENGTH.to_string());
         assert_eq!(hash(response.into_body()).await, (LENGTH, expected.to_owned()));

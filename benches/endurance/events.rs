@@ -1,5 +1,5 @@
-//! Server-sent events: the delay that the proxy adds to each, and when the upstream notices that
-//! its client has disconnected.
+//! Server-sent events: the delay that the proxy adds to each, and how soon the upstream notices
+//! that a client has disconnected.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) async fn run() {
             while late.len() < EVENTS {
                 let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
                 let arrived = upstream.now();
-                // The last of several events in one frame counts for all.
+                // If a frame contains several events, the delay of the last one counts.
                 let text = String::from_utf8(frame.to_vec()).unwrap();
                 let sent = text.trim_end().rsplit("data: ").next().unwrap().parse().unwrap();
                 late.push(arrived - Duration::from_nanos(sent));
@@ -47,7 +47,7 @@ pub(crate) async fn run() {
             drop(client);
             upstream.left.notified().await;
             let gone = left.elapsed();
-            assert!(gone < Duration::from_secs(1), "the upstream saw it after {gone:?}");
+            assert!(gone < Duration::from_secs(1), "the upstream noticed the disconnect only after {gone:?}");
             assert_eq!(upstream.streams.load(Ordering::Relaxed), 0);
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
             println!(

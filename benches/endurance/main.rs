@@ -1,9 +1,10 @@
 //! The proxy under load: large bodies on every transport, clients that are slow on purpose, streams
-//! of events. Run it with `cargo bench --bench endurance [-- bodies|slow|events]`. Everything takes
-//! about six minutes.
+//! of events. `cargo bench --bench endurance [-- bodies|slow|events]` runs all of them or one. All
+//! take about six minutes.
 //!
-//! It needs about 15,000 file descriptors (`ulimit -n`). Times depend on the machine; only compare
-//! those of one run. It fails if a body arrives changed, or a connection outlives its deadline.
+//! The bench needs about 15,000 file descriptors (`ulimit -n`). Times depend on the machine; only
+//! compare times of one run. The bench fails if a body arrives changed, if a connection outlives
+//! its deadline, or if the upstream notices a disconnect late.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 

@@ -70,7 +70,7 @@ impl Proxy {
         (field("VmRSS:"), field("VmHWM:"))
     }
 
-    /// Restarts the search for a peak.
+    /// Resets the peak of resident memory.
     pub(crate) fn forget_peak(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }

@@ -17,9 +17,9 @@ use crate::upstream::Upstream;
 const HEADS: usize = 10_000;
 const READERS: usize = 2_000;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The time in which all of them connect.
+/// The time over which the slow clients connect.
 const RAMP: Duration = Duration::from_secs(10);
-/// The longest deadline of the proxy, which is that of a write, plus the interval of its check.
+/// The proxy's longest deadline (for a write), plus the interval at which it checks deadlines.
 const DEADLINE: Duration = Duration::from_secs(75);
 /// The interval between requests of an ordinary client.
 const EVERY: Duration = Duration::from_millis(5);
@@ -28,7 +28,7 @@ pub(crate) async fn run() {
     println!("\n{HEADS} connections whose head never ends and {READERS} that do not read, for a minute");
     let upstream = Upstream::start(false).await;
     let proxy = Proxy::start(&upstream.url, false, "").await;
-    // Warm up.
+    // Warms up: these times do not count.
     ordinary(&proxy, Duration::from_secs(3)).await;
     let quiet = ordinary(&proxy, Duration::from_secs(20)).await;
     let (idle, sockets) = (proxy.memory().0, proxy.sockets());
@@ -109,7 +109,7 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     if let Some(worst) = (0..times.len()).max_by_key(|&at| times[at]) {
         let when = EVERY * worst as u32;
         println!(
-            "the worst, {:.1} ms, came after {:.1} s",
+            "the slowest request took {:.1} ms, {:.1} s after the start",
             times[worst].as_secs_f64() * 1e3,
             when.as_secs_f64()
         );
@@ -118,8 +118,8 @@ async fn ordinary(proxy: &Proxy, during: Duration) -> Vec<Duration> {
     times
 }
 
-/// Prints, once a second, the kernel's buffers of all TCP connections on this machine, if they have
-/// reached a new maximum.
+/// Checks the kernel's buffers of all TCP connections on this machine once a second, and prints
+/// each new maximum.
 async fn most_in_kernel() {
     let started = Instant::now();
     let mut most = 0;
@@ -135,8 +135,8 @@ async fn most_in_kernel() {
     }
 }
 
-/// Sends a head byte by byte, without end, and starts again when it is disconnected. In the end it
-/// waits for that.
+/// Sends a head byte by byte, without end, and connects again after each disconnect. Once `stop` is
+/// set, it sends nothing and waits for the last disconnect.
 async fn endless_head(address: String, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut stream) = TcpStream::connect(&address).await else {

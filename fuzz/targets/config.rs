@@ -6,7 +6,9 @@ use super::Config;
 
 /// A text laid out like `proxy.toml`.
 ///
-/// # Panics When an invalid configuration passes, or a finding names a line that does not exist.
+/// # Panics
+///
+/// When an invalid configuration passes, or a finding names a line that does not exist.
 pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Config::from_toml(text) {

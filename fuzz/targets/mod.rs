@@ -1,6 +1,6 @@
 //! Functions that accept any bytes and panic if a rule is broken.
 //!
-//! The programs in `fuzz/fuzz_targets` call them with inputs of libFuzzer. The tests here replay
+//! The programs in `fuzz/fuzz_targets` call them with libFuzzer's inputs. The tests here replay
 //! `fuzz/corpus`.
 
 pub use crate::config::fuzz::configuration;

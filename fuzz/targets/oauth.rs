@@ -14,7 +14,9 @@ const SECRETS: [&str; 3] = ["fuzz-client-secret", "fuzz-refresh-token", "fuzz-pa
 
 /// The input is one byte for status and grant, a line for `Retry-After`, then the body.
 ///
-/// # Panics When a token is accepted that cannot be sent, or an error shows a secret.
+/// # Panics
+///
+/// When a token is accepted that cannot be sent, or an error shows a secret.
 pub fn token_response(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let (line, body) = rest.split_at(rest.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));

@@ -14,9 +14,11 @@ use super::upstream::testing::{self, ReadResponse, ScriptedUpstream};
 use super::verdict::{self, Verdict};
 use vbc_http::headers;
 
-/// The input is header lines, which are stripped like those of a request.
+/// The input is header lines, which are stripped like the header lines of a request.
 ///
-/// # Panics When a hop-by-hop field or a credential remains, or a field is removed that must stay.
+/// # Panics
+///
+/// When a hop-by-hop field or a credential remains, or a field is removed that must stay.
 pub fn connection_header(data: &[u8]) {
     let mut map = HeaderMap::new();
     for line in data.split(|byte| *byte == b'\n') {
@@ -42,13 +44,16 @@ pub fn connection_header(data: &[u8]) {
         "forwarded",
     ];
     for name in always {
-        assert!(!map.contains_key(name), "{name} is left");
+        assert!(!map.contains_key(name), "{name} was not removed");
     }
     let te: Vec<_> = map.get_all(header::TE).iter().collect();
     assert!(te.is_empty() || te == ["trailers"], "{te:?}");
-    // `Connection` must not remove framing and routing.
+    // `Connection` must not remove the fields for framing and routing.
     for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
-        assert!(before.get_all(&name).iter().eq(map.get_all(&name).iter()), "{name} was touched");
+        assert!(
+            before.get_all(&name).iter().eq(map.get_all(&name).iter()),
+            "{name} was changed by Connection"
+        );
     }
     for name in before.keys() {
         let kept = map.get_all(name).iter().eq(before.get_all(name).iter());
@@ -58,8 +63,11 @@ pub fn connection_header(data: &[u8]) {
         let ours =
             name.as_str().starts_with("x-") || ["te", "apikey", "internal-key"].contains(&name.as_str());
         let protected = [header::HOST, header::CONTENT_LENGTH, header::EXPECT].contains(name);
-        assert!(kept || listed || ours || always.contains(&name.as_str()), "{name} was taken away");
-        assert!(gone || !listed || protected || name == header::TE, "{name} was named and is left");
+        assert!(kept || listed || ours || always.contains(&name.as_str()), "{name} was removed");
+        assert!(
+            gone || !listed || protected || name == header::TE,
+            "{name} is named by Connection and was not removed"
+        );
     }
 }
 
@@ -75,6 +83,7 @@ fn named_by_connection(map: &HeaderMap) -> Vec<String> {
 /// The input is a line with the challenge, then the body of a 401.
 ///
 /// # Panics
+///
 /// When the verdict contradicts the error code in the body.
 pub fn verdict(data: &[u8]) {
     let (challenge, body) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
@@ -99,7 +108,9 @@ const BASE: &str = "http://127.0.0.1:8080";
 
 /// The first byte is the length of the pieces in which the rest, a JSON body, arrives.
 ///
-/// # Panics When the result depends on the pieces, or when anything but URLs of the upstream
+/// # Panics
+///
+/// When the result depends on the pieces, or when anything but URLs of the upstream
 /// changes in valid JSON.
 pub fn links(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
@@ -108,7 +119,11 @@ pub fn links(data: &[u8]) {
     // The rewriter does not wait for the end of a string over 2 KiB to decide whether it is a key.
     let short = !bytes.contains(&b'\\') && bytes.split(|byte| *byte == b'"').all(|part| part.len() < 1000);
     if short || bytes.len() <= 2048 {
-        assert_eq!(rewritten, links::rewrite_pieces(UPSTREAM, BASE, [bytes]), "the pieces make a difference");
+        assert_eq!(
+            rewritten,
+            links::rewrite_pieces(UPSTREAM, BASE, [bytes]),
+            "the result depends on the pieces"
+        );
     }
     // A link whose first letter is escaped is left unchanged: finding it would need decoding of
     // every string.
@@ -118,7 +133,7 @@ pub fn links(data: &[u8]) {
     }
     let Ok(mut expected) = serde_json::from_slice::<Value>(bytes) else { return };
     point_at_base(&mut expected);
-    let found: Value = serde_json::from_slice(&rewritten).expect("it was JSON");
+    let found: Value = serde_json::from_slice(&rewritten).expect("the rewritten body is JSON");
     assert_eq!(found, expected);
 }
 
@@ -156,7 +171,9 @@ fn point_at_base(value: &mut Value) {
 
 /// The first byte is the length of the pieces in which the rest, a response, arrives.
 ///
-/// # Panics When the result depends on the pieces, or when hyper reads an accepted response
+/// # Panics
+///
+/// When the result depends on the pieces, or when hyper reads an accepted response
 /// differently.
 pub fn response_head(data: &[u8]) {
     let Some((step, bytes)) = data.split_first() else { return };
@@ -165,13 +182,13 @@ pub fn response_head(data: &[u8]) {
         .expect("a runtime");
     runtime.block_on(async {
         let read = read(bytes, usize::from(*step)).await;
-        assert_eq!(read, self::read(bytes, usize::MAX).await, "the pieces make a difference");
+        assert_eq!(read, self::read(bytes, usize::MAX).await, "the result depends on the pieces");
         // Hyper may differ about a 101 and about rejected responses.
         let (Ok((status, headers)), None) = (&read.head, read.error) else { return };
         if *status == 101 {
             return;
         }
-        let theirs = hypers(bytes).await.expect("hyper is the lenient one");
+        let theirs = hypers(bytes).await.expect("hyper accepts what the proxy accepts");
         assert_eq!((theirs.0, &theirs.1), (*status, headers));
         assert_eq!(theirs.2, read.data);
     });

@@ -1,4 +1,4 @@
-// Shared by the Node programs: addresses, the demo identity, and requests that no library makes.
+// Shared by the Node programs: addresses, the demo identity, and requests without a library.
 
 import assert from 'node:assert/strict'
 

@@ -1,4 +1,4 @@
-"""Shared by the Python programs: addresses, the demo identity, and requests that no library makes."""
+"""Shared by the Python programs: addresses, the demo identity, and requests without a library."""
 
 import sys
 from urllib.parse import parse_qs, urlsplit

@@ -55,7 +55,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     assert_works(client)
     done(f"{method} code")
 
-    # The library finds the token expired, as the service does, and renews it before the request.
+    # The library counts the token as expired and renews it. The service has revoked it too.
     before = stats()["refreshes"]["ok"]
     fault(fault="expires_in_as", value=-1, endpoint="token", count=1)
     old = client.fetch_token(TOKEN, username=USER, password=PASSWORD, grant_type="password")
@@ -65,7 +65,7 @@ for method in ("client_secret_basic", "client_secret_post"):
     [(new, replaced)] = renewed
     assert new["access_token"] != old["access_token"]
     assert replaced["refresh_token"] == old["refresh_token"]
-    # With the proxy, its own token was renewed too.
+    # Through the proxy, the proxy's own token was renewed too.
     assert stats()["refreshes"]["ok"] - before == (1 if API == IDENTITY else 2), stats()
     done(f"{method} renewal")
 

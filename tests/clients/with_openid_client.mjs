@@ -1,5 +1,5 @@
-// openid-client: discovery, a code with a nonce, PKCE and the age of the login, signatures, and
-// the other grants.
+// openid-client: discovery, a code with a nonce, PKCE and a maximum age of the login, signatures,
+// and the other grants.
 
 import assert from 'node:assert/strict'
 import * as openid from 'openid-client'
@@ -9,7 +9,8 @@ const wellKnown = new URL(`${identity}/t/vbc.prod/oauth2/token/.well-known/openi
 const insecure = { execute: [openid.allowInsecureRequests] }
 const issuer = 'https://apimanager.auth.prod.vonagenetworks.net:443/oauth2/token'
 
-/// Configured by hand, because the service documents no keys. A secret alone is sent in the body.
+/// A configuration without discovery, because the service documents no keys. Without `auth`, the
+/// library sends the client secret in the body.
 function manual (auth) {
   const at = name => `${identity}/${name}`
   const server = {

@@ -57,7 +57,7 @@ for in_body in (False, True):
     assert_works(client)
     [new] = renewed
     assert new["access_token"] != old["access_token"] and new["refresh_token"] != old["refresh_token"]
-    # With the proxy, its own token was renewed too.
+    # Through the proxy, the proxy's own token was renewed too.
     assert stats()["refreshes"]["ok"] - before == (1 if API == IDENTITY else 2), stats()
     done(f"{how} renewal")
 

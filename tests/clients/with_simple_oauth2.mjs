@@ -1,4 +1,4 @@
-// simple-oauth2: password and code, refresh of an expired token, and both tokens revoked at once.
+// simple-oauth2: password and code, refresh of an expired token, and both tokens revoked together.
 
 import assert from 'node:assert/strict'
 import oauth from 'simple-oauth2'

@@ -26,8 +26,8 @@ const ADVISED: [&str; 10] = [
     "vbc-proxy unlock default",
 ];
 
-/// Texts that name the program but advise no command. The last advises one that contains the user's
-/// own; a test of `run` covers it.
+/// Texts that name the program but advise no fixed command. The last advises `run` with the user's
+/// own command; a test of `run` covers it.
 const NO_ADVICE: [&str; 3] =
     ["vbc-proxy replay", "vbc-proxy doctor: credential", "vbc-proxy run {simulate}-- sh -c"];
 
@@ -96,7 +96,7 @@ fn every_advised_command_is_in_the_table_and_between_backticks() {
                 continue;
             }
             let shown = rest.lines().next().unwrap();
-            // Alone in a literal, it is a command that a page shows.
+            // A command for a page is alone in its string literal; others are between backticks.
             let Some(delimiter @ ('`' | '"')) = text[..at].chars().next_back() else {
                 panic!("not between backticks in {}: {shown}", path.display());
             };
@@ -107,13 +107,13 @@ fn every_advised_command_is_in_the_table_and_between_backticks() {
     assert_eq!(advised, ADVISED.map(str::to_owned).into());
 }
 
-/// The arguments of an advised command. Panics if it is not in the table.
+/// The arguments of an advised command. Panics if the command is not in [`ADVISED`].
 fn arguments(command: &'static str) -> Vec<&'static str> {
     assert!(ADVISED.contains(&command), "{command}");
     command.split(' ').skip(1).collect()
 }
 
-/// A directory with a proxy.toml in front of the simulator.
+/// A directory with the proxy.toml of a proxy in front of the simulator.
 fn before(sim: &Simulator, lines: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), lines);

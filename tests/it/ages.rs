@@ -43,8 +43,8 @@ async fn a_suite_with_an_age_limit_never_sees_an_old_token_in_any_mode() {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}");
                 }
                 assert_eq!(world.sim.stats().refreshes.ok, round - 1, "{mode:?} {old_access:?}");
-                // All at once: reports share one refresh. The others never get a 401 because the
-                // old token ends.
+                // Concurrent reports share one refresh. The refresh ends the old token, and still
+                // no other request gets a 401.
                 let mixed = (0..20).map(|n| world.get(if n % 2 == 0 { REPORTS } else { USERS }));
                 for response in join_all(mixed).await {
                     assert_eq!(response.status, 200, "{mode:?} {old_access:?}: {response:?}");
@@ -75,7 +75,7 @@ async fn without_a_younger_token_the_current_one_is_sent() {
     for outage in [Fault::status(503).on("/token"), Fault::hang().on("/token")] {
         let (world, clock) = world(Mode::Reuse, OldAccess::Dead, Some(LIMIT)).await;
         world.sim.inject(outage).unwrap();
-        // Too old for the proxy's limit, young enough for the service's.
+        // The token is now too old for the proxy's limit, and young enough for the service.
         later(&clock, 280);
         for _ in 0..3 {
             assert_eq!(within(world.get(REPORTS)).await.status, 200);

@@ -195,7 +195,7 @@ async fn chunk_sizes_and_ends_that_can_be_read_in_two_ways_are_refused() {
         let head = "POST /a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
         let bytes = format!("{head}{body}{smuggled}");
         world.refused(bytes.as_bytes()).await.assert_problem(400, "http_request_error");
-        // The same after a good request.
+        // Sends the same bytes after a good request.
         let mut client = world.connect().await;
         client.write(format!("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n{bytes}").as_bytes()).await;
         assert_eq!(client.response().await.text(), "ok");

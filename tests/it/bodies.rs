@@ -59,7 +59,7 @@ async fn a_response_to_head_has_no_body_and_keeps_its_length() {
         let response = client.response_to("HEAD").await;
         assert_eq!((response.status, response.header("content-length")), (200, length), "{path}");
     }
-    // No bytes were taken for a body: one connection on each side served all requests.
+    // No bytes were mistaken for a body: one connection on each side served all requests.
     assert_eq!(upstream.connections(), 1);
 }
 
@@ -132,7 +132,7 @@ async fn a_response_cut_short_is_never_passed_off_as_complete() {
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n6\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\nX: y\r\n"),
-        // These are malformed instead of cut short.
+        // These bodies are malformed, not cut short.
         ("Transfer-Encoding: chunked", "5\r\nhello\r\nXX\r\n"),
         ("Transfer-Encoding: chunked", "5\r\nhello\r\n-1\r\n"),
     ] {

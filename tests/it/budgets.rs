@@ -10,8 +10,8 @@ use vbc_simulator::{Simulator, SimulatorOptions};
 use crate::harness::{Client, RawUpstream, World, within};
 use crate::process::{Process, configuration, get, lay_out};
 
-/// The most memory, in bytes, that a test may add to the process. If each byte were kept as its own
-/// piece, every test would take ten times more.
+/// The most memory, in bytes, that a test may add to the process. If the proxy kept each byte as a
+/// piece of its own, every test would need ten times more.
 const MODEST: usize = 12 << 20;
 
 /// A chunked body with chunks of one byte.
@@ -182,7 +182,10 @@ async fn clients_and_upstream_leave_descriptors_for_the_store() {
     .await;
     let lines = "listen.max_connections = 100000\nupstream.connect_timeout = \"500ms\"";
     let mut running = Running::start(&upstream, lines, MOST).await;
-    running.process.logged("lowered listen.max_connections").await;
+    running
+        .process
+        .logged("lowered listen.max_connections: it would leave too few file descriptors for the upstream")
+        .await;
     let mut waiting = tokio::task::JoinSet::new();
     // There are more clients, each with a request, than descriptors.
     for _ in 0..300 {

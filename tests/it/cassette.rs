@@ -94,7 +94,7 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
         assert!(recorded.outputs.iter().any(|output| text(output).contains(kind)), "no {kind}");
     }
     assert!(recorded.backend.cured() >= 8, "{}", recorded.backend.cured());
-    // Replay at the same address, because links point there.
+    // Replays at the same address, because links point there.
     let (replayed, ended) = replay(directory.path(), &session, &recorded.address.to_string(), &[]).await;
     assert_eq!(replayed.len(), recorded.outputs.len());
     for (index, (live, played)) in recorded.outputs.iter().zip(&replayed).enumerate() {
@@ -113,8 +113,8 @@ async fn a_session_of_200_requests_replays_identically_to_curl() {
         "{}",
         ended.stdout
     );
-    // Personal data and unknown bodies are kept, as the options say. Secrets that the proxy knows
-    // never are.
+    // The options keep personal data and unknown bodies. Secrets that the proxy knows are never
+    // kept.
     let cassette = cassette(directory.path());
     assert!(PERSONAL.iter().all(|word| cassette.contains(word)));
     assert_without(&cassette, ["sim-secret", "sim-password"]);
@@ -154,7 +154,7 @@ async fn the_cassette_of_a_session_has_no_token_no_secret_and_no_personal_data()
         assert!(is_left_out || status(live) == status(played), "{}", session.name(index));
         assert!(!text(played).contains(&recorded.address.to_string()), "{}", text(played));
     }
-    // Without the key, only recorded pseudonyms match, or `--match lenient`.
+    // Without the key, a request matches only by its pseudonyms, or with `--match lenient`.
     std::fs::remove_file(directory.path().join("session.cassette.key")).unwrap();
     let (_, strict) = replay(directory.path(), &session, "127.0.0.1:0", &[]).await;
     assert_eq!(strict.code, Some(1));

@@ -34,7 +34,7 @@ impl LoginSetup {
         Self { world, browser: Chromium::start().await, _reserved }
     }
 
-    /// Starts a login at our own page. Its announced address differs from the redirect URI's.
+    /// Starts a login at our own page. Its address differs from the host of the redirect URI.
     async fn begin(&self) {
         self.browser.open(&format!("http://{}/login/default", self.world.admin)).await;
         assert!(self.browser.url().await.starts_with(&self.world.sim.url()), "not at the login page");
@@ -93,7 +93,7 @@ async fn a_wrong_password_is_reported_on_the_login_page_and_can_be_corrected() {
     let alert = setup.browser.find("[role=alert]").await.text().await;
     setup.browser.screenshot("login-page-wrong-password").await;
     assert!(alert.contains("Login failed"), "{alert}");
-    // The user name is still there.
+    // The user name is still filled in.
     setup.browser.find("#password").await.type_in(ALICE.1).await;
     setup.browser.find("#login").await.click().await;
     setup.outcome("logged_in").await;

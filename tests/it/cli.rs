@@ -17,7 +17,7 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const FREE: [(&str, &str); 2] =
     [("VBC_PROXY_LISTEN_ADDRESS", "127.0.0.1:0"), ("VBC_PROXY_ADMIN_ADDRESS", "127.0.0.1:0")];
 
-/// A directory with a proxy.toml in front of the simulator.
+/// A directory with the proxy.toml of a proxy in front of the simulator.
 fn before(sim: &Simulator, lines: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", sim.url());

@@ -36,7 +36,7 @@ fn lay_out(program: &str, folder: &Path) -> Command {
         symlink(modules, folder.join("node_modules")).unwrap();
         Command::new("node")
     };
-    // No proxy settings or configuration files of this machine.
+    // The program must not use proxy settings or configuration files of this machine.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", folder);
     command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(folder).stdin(Stdio::null());
     command.arg(folder.join(program));
@@ -58,7 +58,7 @@ async fn works(program: &str, expected: &[&str]) {
         let base = match api {
             Api::Simulator => world.sim.url(),
             Api::Proxy => {
-                // The proxy gets a token first, so that it can lose it.
+                // The proxy gets a token first, so that the program can revoke it.
                 world.ready().await;
                 format!("http://{}", world.address)
             }

@@ -15,7 +15,7 @@ use crate::process::{Output, Process, configuration, get, lay_out};
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const ADMIN: &str = "VBC_PROXY_ADMIN_ADDRESS";
 
-/// A directory with a proxy.toml in front of the simulator.
+/// A directory with the proxy.toml of a proxy in front of the simulator.
 fn before(sim: &Simulator, lines: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", sim.url());

@@ -27,7 +27,7 @@ use peers::Peer;
 use table::Row;
 use wire::{ReceivedRequest, ReceivedResponse, Upstream, talk, values};
 
-/// The number of cases that run at a server at once.
+/// The number of cases that run at a server at the same time.
 const AT_ONCE: usize = 8;
 
 /// The outcome of one case at one server.
@@ -95,7 +95,7 @@ async fn send_all(cases: Arc<Vec<Case>>, address: SocketAddr, upstream: &Upstrea
         outcomes[index] = Outcome { got, ended, seen: Vec::new() };
     }
     for seen in upstream.seen() {
-        // Caddy makes its own request from some bytes, without the number of the case.
+        // Caddy turns some bytes into a request of its own, without the number of the case.
         if let Some(case) = seen.case {
             outcomes[case].seen.push(seen);
         }
@@ -156,7 +156,7 @@ fn faults(case: &Case, index: usize, outcome: &Outcome, authority: SocketAddr) -
     for response in outcome.got.iter().filter(|response| response.status >= 400) {
         let problem = values(&response.head, "content-type") == ["application/problem+json"];
         if !problem || values(&response.head, "proxy-status").len() != 1 {
-            faults.push(format!("the {} is no problem of ours", response.status));
+            faults.push(format!("the {} is not a problem response of this proxy", response.status));
         }
     }
     faults
@@ -233,7 +233,7 @@ impl Passed {
     }
 }
 
-/// Requests every response through one server, and another request after each.
+/// Requests each response through one server, and sends another request after each.
 async fn ask_all(cases: &[Response], address: SocketAddr) -> Vec<Passed> {
     let mut outcomes = Vec::new();
     for (index, case) in cases.iter().enumerate() {
@@ -291,7 +291,7 @@ async fn responses_have_the_expected_outcome_and_nothing_fails_that_others_pass(
         // An idempotent request may be sent again if a reused connection ended before a byte of the
         // response.
         if asked != 1 && !(asked == 2 && case.bytes.is_empty()) {
-            faults.push(format!("the upstream was asked {asked} times"));
+            faults.push(format!("the upstream got the request {asked} times"));
         }
         let passed = |other: &&&Passed| {
             let passed = other

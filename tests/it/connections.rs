@@ -28,7 +28,7 @@ async fn connections_are_kept_on_both_sides() {
         assert_eq!((response.text(), response.header("connection")), (format!("/{i}").as_str(), None));
     }
     assert_eq!(upstream.connections(), 1);
-    // Another client finds it in the pool.
+    // A request of another client uses the same upstream connection.
     assert_eq!(world.get("/other").await.text(), "/other");
     assert_eq!(upstream.connections(), 1);
 }

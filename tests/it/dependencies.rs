@@ -1,5 +1,5 @@
-//! The allowed dependencies: the rules of deny.toml, checked without cargo-deny. Also the files of
-//! the container image.
+//! The allowed dependencies: the rules of deny.toml, checked without cargo-deny. The files of the
+//! container image are checked too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -71,7 +71,7 @@ fn name(package: &Value) -> &str {
     package["name"].as_str().unwrap()
 }
 
-/// Whether it is a member of the workspace.
+/// Whether the package is a member of the workspace.
 fn is_ours(package: &Value) -> bool {
     let manifest = Path::new(package["manifest_path"].as_str().unwrap());
     package["source"].is_null() && manifest.starts_with(env!("CARGO_MANIFEST_DIR"))
@@ -108,7 +108,7 @@ impl Parser<'_> {
         holds
     }
 
-    /// `AND` binds more tightly.
+    /// Reads operands of `AND`, which binds more tightly than `OR`.
     fn all(&mut self) -> bool {
         let mut holds = self.one();
         while self.next_is("AND") {
@@ -175,7 +175,7 @@ fn tests_use_a_banned_crate_only_through_the_crates_that_the_rules_name() {
     }
 }
 
-/// The packages that depend on one of this name themselves.
+/// The packages that depend directly on a package of this name.
 fn users(name: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([

@@ -174,7 +174,7 @@ async fn a_wrong_client_secret_is_named() {
     let sentences = [
         "FAIL login the client id or client secret is wrong (invalid_client)",
         "copy Consumer Key and Consumer Secret again",
-        "skipped suites not checked, because there is no token: provisioning, telephony,",
+        "skipped suites not checked, because there is no usable token: provisioning, telephony,",
     ];
     let lines = "credentials.default.client_secret = \"wrong\"";
     Case { lines, ..Case::default() }.diagnose(1, &sentences).await;
@@ -194,7 +194,7 @@ async fn a_changed_client_secret_is_reported_once_although_a_token_seems_valid()
     assert_eq!(client.response().await.status, 503);
     let output = doctor(directory.path(), &[], &[(ADMIN, &admin.to_string())]).await;
     let text = flat(&output);
-    // A new secret ends the tokens too.
+    // A new client secret also invalidates the tokens.
     assert!(text.contains("FAIL login the gateway rejects the token"), "{}", output.stdout);
     assert!(text.contains("client id or client secret is wrong (invalid_client)"), "{}", output.stdout);
     assert!(text.ends_with("1 check fails."), "{}", output.stdout);
@@ -290,7 +290,7 @@ async fn a_refused_password_is_the_only_failure_and_dependent_checks_are_skipped
         let login = "FAIL login the gateway rejects the token, and there is no new one: VBC rejected the user name or password";
         assert!(text.contains(login), "{}", output.stdout);
         assert!(
-            text.contains("skipped suites not checked, because there is no token: provisioning"),
+            text.contains("skipped suites not checked, because there is no usable token: provisioning"),
             "{}",
             output.stdout
         );

@@ -26,8 +26,8 @@ struct Service {
 }
 
 impl Service {
-    /// A service that calls `first` with each request line, and responds to a refresh token when it
-    /// is allowed to.
+    /// A service that calls `first` with each request line. It responds to a refresh token only
+    /// after `response` is notified.
     async fn start(first: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let (presented, response) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (notes, first) = ((Arc::clone(&presented), Arc::clone(&response)), Arc::new(first));

@@ -1,4 +1,4 @@
-//! The documents: their size, their links, and that what they name exists.
+//! Checks the size and the links of documents, and that the things that documents name exist.
 
 mod commands;
 mod markdown;
@@ -35,14 +35,14 @@ fn documents() -> BTreeMap<String, Markdown> {
     documents
 }
 
-/// The documents that describe the present. The changelog names what there was.
+/// The documents that describe the present. The changelog also names things that are gone.
 fn present_documents() -> BTreeMap<String, Markdown> {
     let mut documents = documents();
     documents.remove("CHANGELOG.md");
     documents
 }
 
-/// Fails with all findings at once.
+/// Fails with all findings in one message.
 fn assert_none(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }
@@ -106,7 +106,7 @@ fn follow(documents: &BTreeMap<String, Markdown>, path: &str, link: &str) -> Res
     Err(format!("{target} has no such heading; it has {}", anchors.join(", ")))
 }
 
-/// The path from the root of the repository of a file that the document at `path` names.
+/// Resolves a file that the document at `path` names. Returns the path from the repository's root.
 fn resolve(path: &str, file: &str) -> String {
     let mut found: Vec<&str> = path.split('/').collect();
     found.pop();
@@ -139,7 +139,7 @@ fn paths_of_the_repository_in_documents_exist() {
     assert!(known > 50, "only {known} paths were found");
 }
 
-/// The path that a code span begins with, if it looks like one of the repository.
+/// The path that a code span begins with, if it looks like a path of the repository.
 fn repository_path(span: &str) -> Option<&str> {
     let path = span.split([' ', '[', ':']).next()?;
     let (folder, rest) = path.split_once('/')?;

@@ -12,10 +12,10 @@ use crate::harness::{RawUpstream, Received, World, within};
 use crate::operate::post;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// Names the token as the reason.
+/// A 401 that names the token as the reason.
 const NAMED: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n\
                      {\"code\":\"900901\"}";
-/// Says nothing about the token.
+/// A 401 that says nothing about the token.
 const BARE: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 
 fn bearer(request: &Received) -> String {
@@ -71,7 +71,7 @@ async fn an_upstream_that_refuses_every_first_sending_costs_ten_refreshes_a_minu
 
 #[tokio::test]
 async fn a_node_that_learns_tokens_late_forces_no_refresh_and_no_client_sees_a_401() {
-    // One of two nodes refuses each new token by name until it has seen it three times.
+    // One of two nodes refuses each new token by name until it has seen that token three times.
     let mut known: BTreeMap<String, u32> = BTreeMap::new();
     let upstream = gateway(move |request| {
         let first = known.is_empty();
@@ -211,7 +211,7 @@ async fn a_path_that_is_always_refused_by_name_leaves_the_proxy_ready_while_othe
 
 #[tokio::test]
 async fn a_401_that_names_nothing_during_a_neighbours_trial_is_sent_again() {
-    // The first request's second sending is held until the neighbour has its response.
+    // The upstream holds the retry of the first request until the neighbour has its response.
     let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (seen, notes) = (Arc::new(Mutex::new(BTreeSet::new())), (Arc::clone(&held), Arc::clone(&release)));
     let upstream = RawUpstream::scripted(move |mut connection| {

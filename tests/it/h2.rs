@@ -133,7 +133,7 @@ async fn responses_without_a_body_keep_their_length_and_end_at_their_head() {
         let found = parts.headers.get("content-length").map(|value| value.to_str().unwrap());
         assert_eq!(found, length, "{path}");
     }
-    // A problem has a body, which a HEAD must not get.
+    // A problem response has a body, which a HEAD must not get.
     let mut raw = RawH2::connect(world.address).await;
     let foreign = [(":method", "HEAD"), (":scheme", "http"), (":path", "/"), (":authority", "foreign.test")];
     raw.headers(1, &foreign, true).await;

@@ -3,7 +3,7 @@
 
 use crate::harness::{Client, RawUpstream, World};
 
-/// Starts a proxy in front of this upstream, with this grace.
+/// Starts a proxy in front of this upstream, with this `listen.half_close_grace`.
 async fn world(upstream: &RawUpstream, grace: &str) -> World {
     let line = format!("listen.half_close_grace = \"{grace}\"");
     World::builder().config(&line).upstream(upstream.url()).start().await
@@ -83,7 +83,7 @@ async fn a_response_that_stops_is_abandoned_after_the_grace_and_does_not_look_wh
         client.shutdown().await;
         assert_eq!(connection.gone().await, b"");
         if version == "1.0" {
-            // In HTTP/1.0 a normal close would be the end of the body.
+            // In HTTP/1.0 a normal close would mark the body as complete.
             client.expect(b"hello").await;
             client.was_reset().await;
         } else {

@@ -20,11 +20,11 @@ async fn logged_in(mode: Mode) -> World {
 }
 
 fn days_left(world: &World, snapshot: &Snapshot) -> f64 {
-    let by = snapshot.login_needed_by.expect("a person has to log in some day");
+    let by = snapshot.login_needed_by.expect("an interactive login is needed some day");
     by.duration_since(world.clock.now()).as_secs_f64() / DAY.as_secs_f64()
 }
 
-/// Asserts that its token is valid, at the gateway too, and that no login is needed soon.
+/// Asserts that the proxy and the gateway accept the token, and that no login is needed.
 async fn assert_well(world: &World, day: usize) {
     let snapshot = world.credential().snapshot();
     assert!(snapshot.usable && !snapshot.login_needed, "day {day}: {snapshot:?}");
@@ -53,14 +53,14 @@ async fn a_credential_survives_suspended_machines_and_clock_jumps() {
         let world = logged_in(mode).await;
         for day in 0..100 {
             match day % 5 {
-                // From Friday evening to Monday morning.
+                // The machine sleeps from Friday evening to Monday morning.
                 0 => world.suspend(DAY * 5 / 2),
                 1 => world.clock.shift(SignedDuration::from_hours(-24 * 30)),
                 2 => world.clock.shift(SignedDuration::from_hours(24 * 40)),
                 3 => world.suspend(DAY),
                 _ => world.clock.shift(SignedDuration::from_hours(-24 * 7)),
             }
-            // The clock is checked every few minutes.
+            // The refresher checks the clock every few minutes.
             tokio::time::sleep(Duration::from_secs(330)).await;
             assert_well(&world, day).await;
             tokio::time::sleep(DAY).await;

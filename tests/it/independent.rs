@@ -221,7 +221,7 @@ async fn revoked_tokens_are_refused() {
         let refresh = RefreshToken::new(tokens.refresh.clone());
         client.revoke(StandardRevocableToken::RefreshToken(refresh)).await;
         assert_eq!(client.api(&tokens).await, 401);
-        // An unknown token may be revoked again (RFC 7009 §2.2).
+        // Revoking the token again succeeds, although it is unknown now (RFC 7009 §2.2).
         client.revoke(StandardRevocableToken::RefreshToken(RefreshToken::new(tokens.refresh))).await;
         assert_eq!(client.sim.stats().revokes, 3);
     }

@@ -1,5 +1,5 @@
-//! The examples of docs/legacy-tools.md, run as they are shown. `scripts/test` installs their
-//! languages. PowerShell and Excel are not run, and the page says so.
+//! Runs the examples of docs/legacy-tools.md unchanged, except for the address. `scripts/test`
+//! installs their languages. PowerShell and Excel are not run, and the page says so.
 
 use std::process::{Command, Stdio};
 
@@ -7,8 +7,8 @@ use crate::harness::{World, within};
 use crate::testing_page::page::sections_of;
 use crate::tools::python;
 
-/// Runs the example `file` by `command`. Every token is revoked first, so that the proxy has to
-/// cure a 401 for it.
+/// Runs the example `file` with `command`. Every token is revoked first, so that the proxy must
+/// cure a 401.
 async fn shows_the_users(file: &str, command: &[&str]) {
     let world = World::start().await;
     assert_eq!(world.get("/t/vbc.prod/vis/v1/self").await.status, 200);
@@ -36,7 +36,7 @@ async fn shows_the_users(file: &str, command: &[&str]) {
     assert!(output.status.success(), "{file}: {}\n{text}\n{errors}", output.status);
 
     let users: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-    // Some examples print the whole response, the others its number of users.
+    // Some examples print the whole response, the others only the number of users.
     let total = users.get("total_items").unwrap_or(&users).as_u64();
     assert!(total.is_some_and(|total| total > 3), "{file}: {text}");
     assert_eq!(world.sim.stats().by_status.get(&401), Some(&1), "the 401 is cured: {file}");

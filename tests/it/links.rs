@@ -358,7 +358,7 @@ async fn slow_readers_get_all_of_more_json_than_may_be_buffered() {
     .await;
     let world = World::with_upstream(&upstream).await;
     let mut clients = Vec::new();
-    // This is much more than the buffers of all threads together.
+    // The responses together are much larger than the buffers of all threads.
     for _ in 0..90 {
         let mut client = world.connect().await;
         client.request("GET /a HTTP/1.1\nHost: localhost", b"").await;
@@ -382,7 +382,7 @@ async fn streams_of_events_and_of_lines_are_passed_on_at_once_and_untouched() {
         let request = connection.head().await.unwrap();
         let url = format!("http://{}", request.header("host").unwrap());
         let event = format!("{{\"a\":\"{url}/t\"}}\n");
-        // The length makes no difference here, although JSON would be buffered.
+        // The proxy would buffer plain JSON of a known length, but must not buffer these types.
         let lines = format!("Content-Type: {kind}\r\nContent-Length: {}", event.len() * 2);
         connection.write(format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{event}").as_bytes()).await;
         assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));

@@ -259,7 +259,7 @@ async fn with_client_ca_a_client_needs_a_certificate_from_there() {
     let mut known = handshake(&world, &with(pair(&clients))).await.unwrap();
     get(&mut known).await.unwrap();
     for config in [Arc::new(files.client(&[])), with(pair(&authority()))] {
-        // In TLS 1.3 the client learns the refusal only after its own last message.
+        // In TLS 1.3 the client learns of the refusal only after its own last message.
         let refused = match handshake(&world, &config).await {
             Err(_) => true,
             Ok(mut stream) => get(&mut stream).await.is_err(),
@@ -363,7 +363,7 @@ fn files_that_cannot_be_used_are_findings() {
     let mut warnings: Vec<String> =
         load(&files.line("")).unwrap().warnings.iter().map(ToString::to_string).collect();
     assert!(warnings.pop().is_some_and(|warning| warning.contains("has expired")), "{warnings:?}");
-    // A key of root may be readable, as Debian keeps keys of certificates.
+    // A key that root owns may be readable without a warning: Debian installs keys this way.
     let by_root =
         std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(files.path("key.pem")).unwrap()) == 0;
     assert_eq!(

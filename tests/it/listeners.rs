@@ -1,4 +1,4 @@
-//! Several addresses at once, and unix sockets.
+//! Several listening addresses, and unix sockets.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

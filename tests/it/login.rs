@@ -70,7 +70,7 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let world = World::builder().config(r#"credentials.default.grant = "authorization_code""#).start().await;
     let port = world.admin.port();
     let own = format!("http://localhost:{port}");
-    // If the browser uses another name of this machine, it is redirected to the host of the
+    // If the browser uses another name of this machine, the proxy redirects it to the host of the
     // redirect URI, because cookies are per host.
     let moved = world.admin(LOGIN).await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login/default"))));
@@ -149,10 +149,7 @@ async fn another_user_replaces_the_first_only_after_confirmation() {
     assert_page(&page, 200, "logged_in", BOB);
     let now = status(&world).await;
     assert_eq!(now["subject"], BOB);
-    assert!(
-        now["issuance"].is_null(),
-        "the tokens of two users say nothing about how one gets a second: {now}"
-    );
+    assert!(now["issuance"].is_null(), "logins of two users must not determine the issuance mode: {now}");
     assert_eq!(world.get(USERS).await.status, 200);
     // The confirmation works once.
     let page = browser.submit(world.admin, &action, &format!("token={token}&choice=replace")).await;
@@ -201,7 +198,7 @@ async fn nobody_else_can_confirm_another_user() {
         );
     }
     assert_eq!(status(&world).await["subject"], ALICE);
-    // `Origin: null` alone is enough, since the browser has token and cookie.
+    // With `Origin: null` and no `Sec-Fetch-Site`, the token and the cookie are enough.
     let head = format!(
         "POST {action} HTTP/1.1\nHost: {HOST}\nOrigin: null\nContent-Type: application/x-www-form-urlencoded"
     );

@@ -191,7 +191,7 @@ async fn another_user_has_to_be_named() {
             assert_eq!(process.terminate().await.code, Some(0));
         }
     }
-    // A name with and without the tenant is the same user, in any case.
+    // Names with and without the tenant mean the same user, ignoring case.
     let output = paste(directory.path(), BOB, &["--replace-user", "Bob"], whole).await;
     assert_logged_in(&output, BOB);
     assert_eq!(paste(directory.path(), ALICE, &[], whole).await.code, Some(1));
@@ -246,7 +246,7 @@ async fn a_store_that_a_proxy_uses_is_left_to_it() {
     let sim = Simulator::start().await.unwrap();
     let directory = directory(&sim, "");
     let (serve, _) = serve(directory.path()).await;
-    // The command does not find the running proxy, as with another file.
+    // The command does not find the running proxy, as if it read another proxy.toml.
     let variables = [("VBC_PROXY_ADMIN_ADDRESS", "off")];
     let output = Process::run(directory.path(), &PASTE, &variables).await;
     assert_eq!(output.code, Some(69), "{output:?}");

@@ -56,7 +56,7 @@ async fn a_state_that_is_unknown_or_missing_redeems_nothing() {
     }
     assert_eq!(codes_redeemed(&world), before);
     assert_unchanged(&world).await;
-    // The real state still works.
+    // The callback with the real state still completes the login.
     assert_page(&browser.visit(world.admin, &callback).await, 200, "logged_in", ALICE);
 }
 
@@ -126,7 +126,7 @@ async fn an_attacker_cannot_log_a_victim_in_to_another_account() {
     let attack = format!("GET {response} HTTP/1.1\nHost: {HOST}\nSec-Fetch-Site: cross-site");
     let mut victim = Browser::new();
     assert_failed(&victim.send(world.admin, &attack, b"").await, 403, "started in another browser");
-    // It also fails while the victim has a login in progress.
+    // The attack also fails while the victim has a login in progress.
     let callback = victim.authorize(&world, ALICE).await;
     let page = victim.send(world.admin, &attack, b"").await;
     assert!([400, 403].contains(&page.status), "{}", page.text());

@@ -39,7 +39,7 @@ async fn without_a_password_every_surface_asks_for_a_login_which_restores_servic
             assert_login_needed(&world).await;
         }
         let stats = world.sim.stats();
-        // After the lost response the token is presented once more, and never again.
+        // After the lost response the proxy presents the token once more, and never again.
         assert_eq!((stats.refreshes.ok, stats.refreshes.failed, stats.refresh_reuse), (1, 1, 1), "{mode:?}");
 
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
@@ -47,7 +47,7 @@ async fn without_a_password_every_surface_asks_for_a_login_which_restores_servic
         assert_eq!(world.admin("/ready").await.status, 200, "{mode:?}");
         let credential = status(&world).await;
         assert_eq!(credential["login_needed"], false, "{credential}");
-        // From then on it refreshes by itself.
+        // From then on the proxy refreshes the tokens by itself.
         world.sim.revoke_all_access();
         assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
     }

@@ -28,8 +28,8 @@ fn names(count: usize) -> Vec<String> {
     std::iter::once("default".to_owned()).chain(others).collect()
 }
 
-/// Gets a token for every credential, eight at a time. Their own first logins take more than a
-/// minute, because a start spreads them to spare the token endpoint.
+/// Gets a token for every credential, eight at a time. Without this, the first logins take more
+/// than a minute, because a start spreads them to spare the token endpoint.
 async fn ask_for_all(admin: SocketAddr, names: &[String]) {
     let lanes = names.chunks(names.len().div_ceil(8)).map(|names| async move {
         let mut client = Client::connect(admin).await;

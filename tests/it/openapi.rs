@@ -39,7 +39,7 @@ async fn run(program: &str, target: Target, folder: Option<&Path>) -> String {
     };
     let python = repository().join("target/python-tools/bin/python");
     let mut command = Command::new(&python);
-    // No proxy settings or configuration files of this machine.
+    // The program must not use proxy settings or configuration files of this machine.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
     let home = tempfile::tempdir().unwrap();
     command.env("HOME", home.path()).current_dir(home.path()).stdin(Stdio::null());
@@ -50,7 +50,7 @@ async fn run(program: &str, target: Target, folder: Option<&Path>) -> String {
     ]);
     command.args(folder);
     let running = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap();
+    let output = tokio::time::timeout(PATIENCE, running).await.expect("the program does not end").unwrap();
     let output =
         output.unwrap_or_else(|error| panic!("{}: {error} (scripts/test installs it)", python.display()));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

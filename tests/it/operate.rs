@@ -111,7 +111,7 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
             "Sec-Fetch-Site: cross-site",
             "Sec-Fetch-Site: same-site",
         ] {
-            // The proxy's own form may come with this origin. Then token and cookie decide.
+            // The proxy's own form may have this origin. Then its token and its cookie decide.
             if (target, from) == ("/login/default/confirm", "Origin: null") {
                 continue;
             }
@@ -132,15 +132,15 @@ async fn foreign_hosts_and_foreign_pages_are_refused() {
         );
     }
     assert_eq!(world.sim.stats().token_requests, before);
-    // A body of `text/plain`, which a form can send, is not read.
+    // A form of another site can send `text/plain`, so the proxy does not read such a body.
     let mut client = Client::connect(world.admin).await;
     let head = "POST /credentials/default/login/answer HTTP/1.1\nContent-Type: text/plain";
     client.request(head, br#"{"login": "x", "answer": "y"}"#).await;
     assert_eq!(client.response().await.json()["type"], "urn:vbc-proxy:malformed-request");
 }
 
-/// A directory with a proxy.toml in front of the simulator, whose admin listener is on a unix
-/// socket.
+/// A directory with the proxy.toml of a proxy in front of the simulator. The admin listener is on
+/// a unix socket.
 fn on_socket(sim: &Simulator) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let text = configuration(&sim.url(), &format!("{}/token", sim.url()), "")

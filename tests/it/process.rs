@@ -24,7 +24,7 @@ pub(crate) struct Process {
     stderr: Stream,
 }
 
-/// One of its two outputs, line by line and as a whole.
+/// One of the program's two outputs, line by line and as a whole.
 struct Stream {
     lines: mpsc::UnboundedReceiver<String>,
     text: Arc<Mutex<String>>,
@@ -173,7 +173,7 @@ impl Process {
         self.limit(Resource::Fsize, Rlimit { current: bytes, maximum: None });
     }
 
-    /// Lowers its limit of descriptors below what it has open, so that it can open nothing more.
+    /// Lowers its limit of descriptors below the number of open ones, so that it can open no more.
     pub(crate) fn take_descriptors(&self) {
         self.limit(Resource::Nofile, Rlimit { current: Some(3), maximum: Some(3) });
     }
@@ -231,11 +231,11 @@ impl Process {
         assert!(Command::new("/bin/sh").args(["-c", &command]).status().unwrap().success());
     }
 
-    /// Repeats a signal until the program ends. A repetition counts from a second after the first
-    /// one.
+    /// Repeats a signal until the program ends. The program counts repetitions only from a second
+    /// after the first signal.
     pub(crate) async fn signal_to_the_end(mut self, name: &str) -> Output {
         within(async {
-            // The process is not reaped before this, so its number is still its own.
+            // Only `try_wait` reaps the process, so until then no other process has its number.
             while self.child.try_wait().unwrap().is_none() {
                 self.signal(name);
                 tokio::task::yield_now().await;
@@ -282,7 +282,7 @@ fn addresses(line: &str, first: &str, second: &str) -> (SocketAddr, SocketAddr) 
         let (one, rest) = line.strip_prefix(first)?.split_once(second)?;
         Some((one.parse().ok()?, rest.strip_suffix(')')?.parse().ok()?))
     };
-    parse().unwrap_or_else(|| panic!("not the line that was promised: {line}"))
+    parse().unwrap_or_else(|| panic!("unexpected first line: {line}"))
 }
 
 /// Sends a GET on its own connection.
@@ -359,7 +359,7 @@ impl Relay {
                 if let Some(gate) = gate {
                     gate.acquire().await.unwrap().forget();
                 }
-                // A moment in which the process can be killed.
+                // Gives the test time to kill the process.
                 for _ in 0..20 {
                     tokio::task::yield_now().await;
                 }

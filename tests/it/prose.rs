@@ -1,7 +1,7 @@
-//! The floor of the prose (CONTRIBUTING.md, "Habits").
+//! The minimum for prose (CONTRIBUTING.md, "Habits").
 //!
-//! Comments have at most 100 columns, sentences at most 25 words, and no turn of the list in
-//! `banned` occurs.
+//! Comments have at most 100 columns, sentences have at most 25 words, and neither contains a turn
+//! from the list in `banned`.
 //!
 //! `prose/allowed.txt` lists the findings that are still allowed, as `path: rule: count`. It may
 //! only shrink: a count that is too high fails as well. To lower it:
@@ -21,7 +21,7 @@ use crate::sources::{SourceFile, files, is_product, root};
 const MOST_COLUMNS: usize = 100;
 const MOST_WORDS: usize = 25;
 
-/// The names of the rules that have no turn.
+/// The rules about length, which have no banned turn as their name.
 const WIDE: &str = "columns";
 const LONG: &str = "words";
 
@@ -33,7 +33,7 @@ struct Finding {
     line: usize,
     /// The turn, or [`WIDE`] or [`LONG`].
     rule: &'static str,
-    /// The words there.
+    /// The words at that place.
     quote: String,
     instead: &'static str,
 }
@@ -41,7 +41,7 @@ struct Finding {
 /// Counts by path and rule.
 type Counts = BTreeMap<(String, String), usize>;
 
-/// What a file's name says about its text.
+/// The format of a file's text, which follows from the file's name.
 enum Format {
     Rust {
         has_messages: bool,
@@ -80,7 +80,7 @@ fn check(file: &SourceFile) -> Vec<Finding> {
         }
         Format::Lines(mark) => check_comments(text, &line_comments(text, mark)),
         Format::Markdown if file.path == "CHANGELOG.md" => {
-            // Released entries are history.
+            // Released entries are history, so they are not checked.
             let lines = (1..).zip(text.lines()).skip_while(|(_, line)| *line != "## Unreleased");
             let lines = lines.enumerate().take_while(|(at, (_, line))| *at == 0 || !line.starts_with("## "));
             check_prose(lines.map(|(_, line)| line))

@@ -61,7 +61,7 @@ async fn a_dead_refresh_token_in_any_wording_needs_a_login_without_a_password() 
         }
         assert_eq!(status(&world).await["login_needed"], true, "{words:?}");
         assert_eq!(world.sim.stats().token_requests, 2, "{words:?}");
-        // A login restores it.
+        // A login restores the credential.
         assert_page(&Browser::new().log_in(&world, ALICE).await, 200, "logged_in", ALICE);
         assert_eq!(world.get(USERS).await.status, 200, "{words:?}");
     }
@@ -95,7 +95,7 @@ async fn a_refresh_that_returns_another_users_tokens_is_not_used_and_every_surfa
     };
     response(ALICE).await;
     world.ready().await;
-    // Past the time of the early refresh, which a request triggers.
+    // Moves the clock past the time of the early refresh, which a request triggers.
     clock.shift(SignedDuration::from_secs(900));
     assert_eq!(world.get("/a").await.status, 200);
     let asked = response("bob").await;
@@ -117,8 +117,8 @@ async fn a_refresh_that_returns_another_users_tokens_is_not_used_and_every_surfa
         upstream.requests().iter().all(|request| !String::from_utf8_lossy(&request.head).contains("bob"))
     );
 
-    // The present token is used until it expires. Then the login follows, within the limits of the
-    // brake.
+    // The proxy uses the current token until it expires. Then it logs in, because the brake allows
+    // that.
     clock.shift(SignedDuration::from_secs(200));
     let (served, asked) = tokio::join!(world.get("/c"), response(ALICE));
     assert_eq!(served.status, 200);
@@ -141,7 +141,7 @@ async fn after_a_clock_jump_ready_reports_the_expired_token_until_it_is_replaced
         let reasons = response.json()["reasons"].to_string();
         assert!(reasons.contains("the token has expired; a new one is on its way"), "{reasons}");
     }
-    // Only `/ready` was requested.
+    // Only requests for `/ready` were sent, and still the proxy replaces the token.
     within(async {
         while world.sim.stats().token_requests < 2 {
             tokio::task::yield_now().await;

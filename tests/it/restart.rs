@@ -21,8 +21,8 @@ const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 /// The number of kills.
 const KILLS: usize = 100;
 
-/// In one of this many lives only a 401 triggers the next refresh, and the following life finds a
-/// young token.
+/// One of this many lives is patient: only a 401 triggers its next refresh, and the following life
+/// finds a young token.
 const PATIENT_LIVES: usize = 4;
 
 async fn serve(directory: &Path) -> (Process, SocketAddr) {
@@ -221,8 +221,8 @@ async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept(
         load.responses(1 + random.below(20)).await;
         let (arrived, responded) = relay.counts();
         sim.revoke_all_access();
-        // A 401 replaces a token once it is two seconds old. An operator's refresh does not wait
-        // for that.
+        // A 401 replaces a token only once the token is two seconds old. An operator's refresh does
+        // not wait for that.
         let is_patient = kill % PATIENT_LIVES == 0;
         let operator = (!is_patient).then(|| tokio::spawn(refresh(admin)));
         match random.below(6) {
@@ -261,7 +261,7 @@ async fn a_proxy_killed_at_any_moment_loses_no_refresh_token_that_could_be_kept(
     let stats = sim.stats();
     assert!(
         lost > 0 && lost < KILLS as u64,
-        "{lost} of {KILLS} kills lost a response: not the moments meant"
+        "{lost} of {KILLS} kills lost a response, so the kills missed the intended moments"
     );
     assert!(stats.logins.ok <= 1 + lost, "{} logins, {lost} responses lost", stats.logins.ok);
     assert!(stats.refresh_reuse <= lost, "{} reused, {lost} responses lost", stats.refresh_reuse);

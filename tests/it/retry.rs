@@ -1,5 +1,5 @@
-//! Clients never see a 401 that a fresh token cures. A 401 that it does not cure is passed on, and
-//! is cheap.
+//! Clients never see a 401 that a fresh token cures. Any other 401 is passed on, and costs few
+//! token requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,7 +91,8 @@ fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
-/// Asserts the upstream's 401, with the reason in `Proxy-Status` why it was not cured.
+/// Asserts that the response is the upstream's 401, and that `Proxy-Status` says why no token
+/// cured it.
 #[track_caller]
 fn assert_passed_on(response: &Response) {
     assert_eq!(response.status, 401, "{response:?}");
@@ -130,7 +131,7 @@ async fn a_replayed_body_is_the_same_to_the_byte() {
         let requests = (0..60).map(|n| {
             let world = &world;
             async move {
-                // Just under and exactly at `retry.memory`.
+                // Bodies just under and exactly at `retry.memory`.
                 let body = call_of(65_536 - n % 2, n);
                 let head = format!("POST {CALLS}?n={n} HTTP/1.1\nContent-Type: application/json");
                 let response = match n % 3 {
@@ -237,7 +238,7 @@ async fn a_401_that_no_token_cures_is_passed_on_unchanged() {
     }
 }
 
-/// Sends `count` requests over `clients` connections at once. `path` makes a path from the
+/// Sends `count` requests over `clients` concurrent connections. `path` makes a path from the
 /// request's number.
 async fn hammer(world: &World, clients: usize, count: usize, path: impl Fn(usize) -> String) {
     let path = &path;
@@ -397,7 +398,7 @@ async fn only_a_401_is_replayed() {
             let world = World::builder().config(r#"upstream.response_timeout = "200ms""#).start().await;
             world.ready().await;
             if warm {
-                // The request is then sent on a connection that was idle.
+                // This makes the next request use an idle connection.
                 assert_eq!(world.get(USERS).await.status, 200);
             }
             world.sim.inject(fault.clone()).unwrap();
@@ -440,8 +441,8 @@ async fn a_suite_that_always_returns_401_does_not_keep_others_from_being_cured()
         world.sim.inject(Fault::backend_401("/t/vbc.prod/provisioning")).unwrap();
         for round in 0..8 {
             world.sim.revoke_all_access();
-            // The refused suite comes first. Its 401 comes from the gateway, later from its
-            // backend.
+            // The refused suite gets the first request. Its first 401 comes from the gateway, the
+            // others from its backend.
             assert_passed_on(&world.get(USERS).await);
             assert_eq!(world.get(CALLS).await.status, 200, "{kind:?}, round {round}");
             for _ in 0..5 {

@@ -317,13 +317,14 @@ async fn journal_of_a_day(
     let address = proxy.unwrap_or(simulator);
     let mut bearer = String::new();
     for hour in 0..4 {
-        // A proxy would notice revoked tokens. This client does not, in the third hour.
+        // A proxy replaces revoked tokens itself. A client without one logs in again, except in the
+        // third hour.
         if proxy.is_none() && hour != 2 {
             bearer = log_in(simulator).await;
         }
         for _ in 0..4 {
             let response = ask(address, &format!("POST {CALLS}"), &bearer, place).await;
-            // The id of the call is in the next target.
+            // The next target contains the id of the call.
             let call = response.lines().find(|line| line.len() == 36 && line.contains('-')).unwrap_or("none");
             ask(address, &format!("GET {CALLS}/{call}"), &bearer, "").await;
             ask(address, &format!("GET {USERS}?page={hour}"), &bearer, "").await;
@@ -358,13 +359,13 @@ async fn two_runs_of_a_scenario_with_one_seed_have_the_same_journal_with_and_wit
         }
         let [(first, plain), (second, again), (other, _)] = &runs[..] else { panic!("three runs") };
         assert_eq!(first, second, "{command:?}");
-        assert_eq!(plain, again, "{command:?}: but for times and the port it is the same by itself");
-        assert_ne!(first, other, "{command:?}: chances and names of calls come from the seed");
+        assert_eq!(plain, again, "{command:?}: the full journals differ in more than times and the port");
+        assert_ne!(first, other, "{command:?}: random choices and call ids must depend on the seed");
         let journal: Value = serde_json::from_str(first).unwrap();
         let journal = journal.as_array().unwrap();
         let count = |status: u64| journal.iter().filter(|request| request["status"] == status).count();
         assert!(journal.len() > 48 && count(200) > 0 && count(503) > 0, "{first}");
-        assert!(count(401) > 0, "{command:?}: what was revoked has been noticed");
+        assert!(count(401) > 0, "{command:?}: no request noticed that its token was revoked");
     }
 }
 

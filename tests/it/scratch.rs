@@ -19,7 +19,7 @@ async fn the_example_for_rust_runs_in_a_crate_that_has_only_the_simulator() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("src")).unwrap();
-    // Tokio's features and the profile are those of this workspace's tests, so that built
+    // Tokio's features and the profile are the same as for this workspace's tests, so that built
     // dependencies are reused.
     let manifest = format!(
         "[package]\nname = \"scratch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n\
@@ -37,6 +37,7 @@ async fn the_example_for_rust_runs_in_a_crate_that_has_only_the_simulator() {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--offline", "--quiet", "--target-dir"]).arg(built).current_dir(directory.path());
     let running = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap().unwrap();
+    let output =
+        tokio::time::timeout(PATIENCE, running).await.expect("the example does not end").unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,4 +1,4 @@
-//! Encrypted token sets, as a thief of the directory and as the operator sees them.
+//! Encrypted token sets, as seen by a thief of the directory and by the operator.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,7 @@ async fn no_token_is_readable_across_refreshes_kills_restarts_and_new_keys() {
     let with = |lines: &str| configuration(&sim.url(), &relay.token_url(), lines);
     lay_out(directory, &with(""), "sim-password");
     live(directory).await;
-    assert_eq!(readable(directory, &relay), 2, "they are there to be found");
+    assert_eq!(readable(directory, &relay), 2, "the search finds tokens that are not encrypted");
     fs::copy(record(directory), directory.join("tokens/default.json.bak")).unwrap();
 
     lay_out(directory, &with(KEY_FILE), "sim-password");
@@ -132,7 +132,8 @@ async fn no_token_is_readable_across_refreshes_kills_restarts_and_new_keys() {
     }
 }
 
-/// Serves with an unusable record. Returns the text of the response.
+/// Serves with an unusable record, and asserts that no file changes. Returns the text of the
+/// response.
 async fn held(directory: &Path) -> String {
     let before = files(directory);
     let (serve, address) = serve(directory).await;
@@ -141,7 +142,7 @@ async fn held(directory: &Path) -> String {
     let output = serve.terminate().await;
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stderr.contains("cannot read the stored record"), "{}", output.stderr);
-    assert_eq!(files(directory), before, "nothing is touched");
+    assert_eq!(files(directory), before, "no file may change");
     response.json()["detail"].as_str().unwrap().to_owned()
 }
 

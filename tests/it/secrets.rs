@@ -1,5 +1,5 @@
-//! No secret leaves the process: not in a log line at any level, a response of the proxy or debug
-//! output.
+//! No secret leaves the process: not in a log line at any level, in a response of the proxy, or in
+//! debug output.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::process::{Issued, Output, Process, Relay, configuration, get, lay_out
 
 const GATEWAY_401: &str = r#"{"code":"900901","message":"Invalid Credentials"}"#;
 
-/// Secrets that clients send, which must not leave either.
+/// Secrets that clients send. They must not leave the process either.
 const THEIRS: [&str; 4] =
     ["their-bearer-token", "dGhlaXI6cGFzc3dvcmQ=", "their-api-key-value", "their-query-token"];
 
@@ -130,7 +130,7 @@ async fn session(format: &str, level: &str) {
     let (address, admin) = serve.listening().await;
     let mut responses = Vec::new();
 
-    // A login, a 401 that a refresh cures, and one that it does not.
+    // A login, a 401 that a refresh cures, and a 401 that no refresh cures.
     assert_eq!(get(address, "/t/vbc.prod/reports/a").await.status, 200);
     let bearer = |issued: &Issued| format!("Bearer {}", issued.access);
     refused.lock().extend(relay.issued().iter().map(bearer));
@@ -183,7 +183,7 @@ async fn session(format: &str, level: &str) {
     sim.inject(Fault::from(Effect::Status(echo)).on("/token")).unwrap();
     let second = another_life(directory.path(), &mut responses).await;
 
-    // The upstream saw only issued bearers, so the watch covers the right ones.
+    // The upstream saw only issued bearers, so the search below covers every bearer.
     let issued = relay.issued();
     assert!(issued.len() >= 2, "{issued:?}");
     for request in upstream.requests() {

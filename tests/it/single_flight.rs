@@ -114,7 +114,7 @@ fn two_requests_with_the_same_refused_bearer_share_one_exchange() {
         assert!(world.respond_to_one() && world.respond_to_one());
         let outcomes = askers.map(|asker| asker.join().unwrap());
         for outcome in outcomes {
-            assert_eq!(*outcome.lock(), Some(2), "everybody is known, by the one newer revision");
+            assert_eq!(*outcome.lock(), Some(2), "both requests get the one newer revision");
         }
         assert_eq!(world.exchanges.load(Ordering::Relaxed), 1);
     });
@@ -161,7 +161,7 @@ fn after_an_outcome_a_reader_sees_at_least_that_revision() {
                 assert!(second >= first, "a reader never goes back");
                 assert!(
                     known.is_none_or(|known| second >= known),
-                    "an outcome is published before it is given"
+                    "an outcome is given only after its revision is published"
                 );
                 world.mailbox.close();
             })

@@ -1,4 +1,4 @@
-//! The main job, once.
+//! The proxy's main job, once: a request gets a token and a response.
 
 use crate::harness::{RawUpstream, World};
 

@@ -8,11 +8,11 @@ use crate::architecture::tokens::{Kind, Token, tokens};
 /// The folders that are read. Files at the top are read too.
 const FOLDERS: [&str; 8] = [".ci", "benches", "crates", "docs", "fuzz", "scripts", "src", "tests"];
 
-/// Not ours, or not written by hand.
+/// Folders with files that are not ours, or not written by hand.
 const SKIPPED: [&str; 5] = ["target", "corpus", "artifacts", "node_modules", "published"];
 
 pub(crate) struct SourceFile {
-    /// Relative to the repository.
+    /// The path relative to the repository.
     pub(crate) path: String,
     pub(crate) text: String,
 }
@@ -50,7 +50,7 @@ fn collect(directory: &Path, prefix: &str, found: &mut Vec<SourceFile>) {
     }
 }
 
-/// Whether this Rust file is one of a library or program, and not one for its tests.
+/// Whether this Rust file belongs to a library or program, and not to tests.
 pub(crate) fn is_product(path: &str) -> bool {
     let is_source = path.starts_with("src/") || path.starts_with("crates/");
     let is_for_tests = path.contains("/tests/") || path.ends_with("tests.rs") || path.ends_with("testing.rs");
@@ -60,10 +60,9 @@ pub(crate) fn is_product(path: &str) -> bool {
 /// A string literal of Rust code.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Literal {
-    /// Where it begins, counted from one.
+    /// The line where the literal begins, counted from one.
     pub(crate) line: usize,
-    /// With its escapes, except those at the ends of lines: a `\` there is gone, its line break
-    /// stays.
+    /// The text with its escapes. At the end of a line, the `\` is gone and the line break stays.
     pub(crate) text: String,
 }
 
@@ -85,7 +84,8 @@ pub(crate) fn literals(source: &str) -> Vec<Literal> {
     found
 }
 
-/// The number of tokens of an item for tests that begins here, with its attribute.
+/// The number of tokens of an item for tests, with its attribute. `None` if no such item begins
+/// here.
 fn test_item(tokens: &[Token<'_>]) -> Option<usize> {
     const ATTRIBUTES: [&[Kind<'_>]; 2] = [
         &[Kind::Mark('#'), Kind::Mark('['), Kind::Word("test"), Kind::Mark(']')],

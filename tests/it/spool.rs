@@ -10,7 +10,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const REVOKED: &str = "HTTP/1.1 401 No\r\nContent-Length: 17\r\n\r\n{\"code\":\"900901\"}";
 const GAUGE: &str = "vbc_proxy_replay_disk_bytes";
 
-/// Bytes that differ enough at every position.
+/// Pseudorandom bytes, so that a missing or swapped part changes the body.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }

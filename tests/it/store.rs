@@ -16,7 +16,7 @@ use crate::process::{Process, Relay, configuration, get, lay_out};
 use crate::restart::stored;
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
-/// Fewer than the connections of [`FLOOD`].
+/// Allows fewer descriptors than [`FLOOD`] opens connections.
 const FEW: &str = "ulimit -n 256";
 const FLOOD: usize = 300;
 
@@ -108,7 +108,7 @@ async fn a_damaged_record_blocks_only_its_credential_and_unlock_reads_it_again()
     }
     let unlock = post(admin, "/credentials/crm/unlock", "").await;
     assert_eq!(unlock.status, 503, "{unlock:?}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), "{", "it is left as it is");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{", "unlock must not change the record");
 
     fs::rename(&path, directory.join("damaged")).unwrap();
     assert_eq!(post(admin, "/credentials/crm/unlock", "").await.status, 200);
@@ -187,7 +187,7 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     sim.revoke_all_access();
     let asking = tokio::spawn(get(address, USERS));
     relay.arrived(arrived).await;
-    // The directory is gone, with the reserved files.
+    // Takes the directory away, with the files that the store has reserved.
     fs::rename(directory.join("tokens"), directory.join("away")).unwrap();
     gate.add_permits(10);
     assert_eq!(asking.await.unwrap().status, 200, "a token that cannot be stored is used");
@@ -235,7 +235,7 @@ async fn without_descriptors_a_kill_loses_no_refreshed_tokens() {
         let clients = flood(address, "http://elsewhere.example/", FLOOD).await;
         let more = flood(admin, "/live", FLOOD).await;
         assert!(clients.len() > 20 && operators.len() > 5, "{} {}", clients.len(), operators.len());
-        // This takes the descriptors that the listeners' limits have left.
+        // This also takes the descriptors that the listeners' limits keep free.
         serve.take_descriptors();
         gate.add_permits(10);
         within(async {

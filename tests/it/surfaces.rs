@@ -60,29 +60,29 @@ async fn through_every_state_of_a_credential_all_surfaces_agree_with_the_next_re
     assert_agree(&world, "the first exchange is under way", true, 503).await;
     world.sim.remove_fault(hang);
     world.ready().await;
-    assert_agree(&world, "a token is there", true, 200).await;
+    assert_agree(&world, "there is a token", true, 200).await;
 
     world.sim.revoke_all_access();
     assert_agree(&world, "the token is revoked", false, 200).await;
 
     let down = world.sim.inject(Fault::status(503).on("/token")).unwrap();
     assert_eq!(post(world.admin, "/credentials/default/refresh", "").await.status, 503);
-    assert_agree(&world, "the token lives and the token endpoint is down", true, 200).await;
+    assert_agree(&world, "the token is valid and the token endpoint is down", true, 200).await;
     world.sim.revoke_all_access();
     assert_agree(&world, "the token is refused during the back-off", false, 503).await;
-    assert_agree(&world, "the same, a little later", true, 503).await;
+    assert_agree(&world, "the token was refused during the back-off, and that is known", true, 503).await;
     world.sim.remove_fault(down);
     unlock(&world).await;
-    assert_agree(&world, "the token endpoint is there again", false, 200).await;
+    assert_agree(&world, "the token endpoint works again", false, 200).await;
 
     let down = world.sim.inject(Fault::status(503).on("/token")).unwrap();
     assert_eq!(post(world.admin, "/credentials/default/refresh", "").await.status, 503);
     world.sim.revoke_all_access();
     world.get(CALLS).await.assert_problem(503, "proxy_internal_error");
-    assert_agree(&world, "another path has met the refusal", true, 503).await;
+    assert_agree(&world, "the token was refused on another path", true, 503).await;
     world.sim.remove_fault(down);
     unlock(&world).await;
-    assert_agree(&world, "well again", false, 200).await;
+    assert_agree(&world, "the token endpoint works again, after a refusal on another path", false, 200).await;
 
     world.sim.inject(Action::LockUser { user: USER.into(), keep_tokens: false }).unwrap();
     assert_agree(&world, "the account is locked", false, 503).await;
@@ -93,7 +93,7 @@ async fn through_every_state_of_a_credential_all_surfaces_agree_with_the_next_re
 
     let down = world.sim.inject(Fault::status(503).on("/token")).unwrap();
     clock.shift(SignedDuration::try_from(Duration::from_secs(2 * 86_400)).unwrap());
-    assert_agree(&world, "the token has ended and the token endpoint is down", true, 503).await;
+    assert_agree(&world, "the token has expired and the token endpoint is down", true, 503).await;
     world.sim.remove_fault(down);
     unlock(&world).await;
     assert_agree(&world, "there is a token again", false, 200).await;

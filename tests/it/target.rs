@@ -42,7 +42,7 @@ async fn path_and_query_are_forwarded_byte_for_byte() {
     }
 }
 
-/// Bytes that RFC 3986 does not allow, as tools without percent-encoding send them.
+/// Tools without percent-encoding send bytes that RFC 3986 does not allow.
 #[tokio::test]
 async fn eight_bit_bytes_in_a_target_pass_in_every_form() {
     let upstream = RawUpstream::ok().await;
@@ -74,7 +74,7 @@ async fn the_simulator_records_such_a_target_unchanged() {
     assert_eq!(requests.last().unwrap().target, "/t/vbc.prod/x?f={\"a\":<1>}");
 }
 
-/// RFC 9110 §7.6.2.
+/// `Max-Forwards` (RFC 9110 §7.6.2).
 #[tokio::test]
 async fn options_without_hops_left_get_their_response_here_and_others_lose_one_hop() {
     let upstream = RawUpstream::ok().await;
@@ -95,7 +95,7 @@ async fn options_without_hops_left_get_their_response_here_and_others_lose_one_h
         ("OPTIONS", "5", "4"),
         ("OPTIONS", "010", "9"),
         ("OPTIONS", "99999999999999999999", "18446744073709551614"),
-        // A value that is not a number has no effect, nor has any on other methods.
+        // Values that are not numbers have no effect. For other methods, no value has an effect.
         ("OPTIONS", "-1", "-1"),
         ("OPTIONS", "five", "five"),
         ("GET", "0", "0"),
@@ -177,7 +177,7 @@ async fn http_and_https_urls_of_the_upstream_are_served_with_its_port_or_a_defau
     {
         world.get(foreign).await.assert_problem(421, "http_request_denied");
     }
-    // The upstream's name is accepted in `Host` with any port, as of a port mapping.
+    // `Host` may have the upstream's name with any port, for example behind a port mapping.
     let mapped = world.send("GET /a HTTP/1.1\nHost: api.vonage.invalid:8080", b"").await;
     assert_eq!(mapped.status, 502);
 }

@@ -69,7 +69,7 @@ async fn while_a_token_is_valid_an_outage_of_the_token_endpoint_goes_unnoticed()
     for outage in outages() {
         let (world, clock) = ready().await;
         world.sim.inject(outage.clone()).unwrap();
-        // Past the time of the early refresh.
+        // Moves the clock past the time of the early refresh.
         later(&clock, 60_000);
         for _ in 0..20 {
             assert_eq!(world.get(USERS).await.status, 200, "{outage:?}");
@@ -86,7 +86,7 @@ async fn while_a_token_is_valid_an_outage_of_the_token_endpoint_goes_unnoticed()
 #[tokio::test]
 async fn without_a_token_a_request_gets_503_within_a_second() {
     for outage in outages() {
-        // The first request waits this long for an exchange that hangs.
+        // The first request waits at most this long for an exchange that hangs.
         let builder = World::builder().config("oauth.max_wait = \"1s\"");
         let (world, clock) = clocked(builder, Mode::Reuse).await;
         world.ready().await;
@@ -106,7 +106,7 @@ async fn without_a_token_a_request_gets_503_within_a_second() {
         let requests = world.sim.stats().token_requests;
         assert!(requests <= 5, "{requests} token requests: {outage:?}");
         assert_eq!(world.sim.stats().token_concurrency_max, 1);
-        // Nothing was forwarded, neither without a token nor with an expired one.
+        // No request was forwarded: not without a token, and not with an expired one.
         assert_eq!(world.sim.stats().api_requests, 0);
     }
 }
@@ -118,7 +118,7 @@ async fn a_token_endpoint_that_comes_back_is_used_again() {
     later(&clock, 90_000);
     assert_unavailable(&world.get(USERS).await);
     world.sim.clear_faults();
-    // The back-off uses the clock.
+    // Moves the clock past the back-off.
     later(&clock, 400);
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.sim.stats().logins.ok, 1, "by its refresh token");
@@ -130,7 +130,7 @@ async fn the_proxy_starts_without_a_token_endpoint_and_recovers_by_itself() {
     sim.inject(Fault::status(503).on("/token").times(1)).unwrap();
     let config = World::builder().configuration(&sim);
     let world = World::with(config, sim).await;
-    // No request triggers this. The refresher retries by itself.
+    // No request triggers the retry. The refresher retries by itself.
     world.ready().await;
     assert_eq!(world.get(USERS).await.status, 200);
     assert_eq!(world.sim.stats().token_requests, 2);
@@ -153,7 +153,7 @@ async fn a_response_lost_after_the_rotation_is_recovered() {
         assert_eq!(stats.token_requests, 4, "{mode:?}");
         world.sim.revoke_all_access();
         assert_eq!(world.get(USERS).await.status, 200);
-        assert_eq!(world.sim.stats().token_requests, 5, "{mode:?}: the new refresh token is good");
+        assert_eq!(world.sim.stats().token_requests, 5, "{mode:?}: the new refresh token works");
     }
 }
 
@@ -212,7 +212,7 @@ async fn a_locked_account_is_left_alone_until_its_lock_is_over() {
         assert_eq!((world.sim.stats().logins.ok, world.sim.stats().logins.failed), (1, 1), "{mode:?}");
         later(&clock, 34 * 60);
         assert_unavailable(&world.get(USERS).await);
-        assert_eq!(world.sim.stats().logins.failed, 1, "{mode:?}: not within 35 minutes");
+        assert_eq!(world.sim.stats().logins.failed, 1, "{mode:?}: a login within 35 minutes");
         world.sim.inject(Action::UnlockUser { user: ALICE.into() }).unwrap();
         later(&clock, 2 * 60);
         assert_eq!(world.get(USERS).await.status, 200, "{mode:?}");
@@ -325,7 +325,7 @@ async fn a_drain_waits_for_an_exchange_and_stores_what_it_brings() {
     let mut client = world.connect().await;
     client.request(&format!("GET {USERS} HTTP/1.1"), b"").await;
     until(&world, |sim| sim.stats().token_requests == 2).await;
-    // This holds even if no request waits any more.
+    // The drain waits even if no request waits for the exchange any more.
     client.reset();
     world.begin_drain();
     world.sim.clear_faults();
@@ -408,8 +408,8 @@ async fn a_revoked_token_that_cannot_be_replaced_is_no_longer_reported_as_usable
     assert_unavailable(&world.get(USERS).await);
     let response = world.admin("/ready").await;
     assert_eq!(response.status, 503, "{response:?}");
-    // The token is replaced without a request as soon as the token endpoint is back. A load
-    // balancer that checks /ready would send none.
+    // The token is replaced without a request as soon as the token endpoint is back: a load
+    // balancer that checks /ready would send no request.
     world.sim.clear_faults();
     later(&clock, 400);
     world.ready().await;

@@ -1,5 +1,5 @@
 //! Unmodified tools as child processes: with a base URL, and with `http_proxy` if they support it.
-//! All access tokens are revoked before, so their first request gets a 401 that the proxy cures.
+//! All access tokens are revoked first, so the first request gets a 401 that the proxy cures.
 //! `scripts/test` installs the tools; their scripts are in `tests/it/tools`.
 
 use std::path::Path;
@@ -36,11 +36,11 @@ impl Tool {
         Self { command, environment: Vec::new(), proxy_options: |_| Vec::new() }
     }
 
-    /// Runs its jobs. Returns status and body of each.
+    /// Runs the tool's jobs. Returns status and body of each.
     async fn run(&self, world: &World, by: By, upload: &Path, jobs: &[&str]) -> Vec<(u16, String)> {
         let (ours, theirs) = (format!("http://{}", world.address), world.sim.url());
         let mut command = Command::new(&self.command[0]);
-        // No proxy settings or configuration files of this machine.
+        // The program must not use proxy settings or configuration files of this machine.
         command.env_clear().env("PATH", std::env::var("PATH").unwrap());
         let home = tempfile::tempdir().unwrap();
         command.env("HOME", home.path()).current_dir(home.path()).stdin(Stdio::null());
@@ -171,7 +171,7 @@ async fn pythons_requests_works() {
 
 #[tokio::test]
 async fn nodes_fetch_works() {
-    // It ignores `http_proxy`.
+    // Node's `fetch` ignores `http_proxy`.
     works_by(&Tool::new(&["node", &script("fetch.mjs")]), By::BaseUrl).await;
 }
 
@@ -179,7 +179,7 @@ async fn nodes_fetch_works() {
 async fn javas_http_client_works() {
     let mut tool = Tool::new(&["java", "-XX:TieredStopAtLevel=1", &script("Tool.java")]);
     works_by(&tool, By::BaseUrl).await;
-    // Java takes properties, and would bypass the proxy for loopback.
+    // Java reads the proxy from properties, and by default bypasses it for loopback.
     tool.proxy_options = |world| {
         vec![
             format!("-Dhttp.proxyHost={}", world.address.ip()),

@@ -16,7 +16,7 @@ use crate::process::{Process, configuration, get, lay_out};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
-/// A user and a group without other files here.
+/// A user id and a group id without files on this machine.
 const STRANGER: u32 = 54_321;
 
 fn is_root() -> bool {
@@ -87,7 +87,7 @@ fn a_configuration_or_a_password_of_another_user_is_refused() {
         let directory = laid_out();
         let path = directory.path().join(name);
         if !is_root() {
-            // Only root can give a file away. Without root, own files and files of root pass.
+            // Only root can give a file to another user. Others test that their own files pass.
             assert_eq!(check(directory.path(), None).0, Some(0));
             continue;
         }
@@ -107,7 +107,7 @@ fn a_private_group_may_write_and_a_shared_one_may_not() {
         assert_eq!(check(directory.path(), None).0, Some(0));
         return;
     }
-    // As in a clone with umask 002.
+    // A clone with umask 002 has these groups and modes.
     for path in [&config, &password] {
         chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
         set_mode(path, 0o664);
@@ -271,7 +271,7 @@ async fn a_command_inherits_no_variable_that_may_be_a_secret() {
 #[test]
 fn a_cassette_key_that_others_can_read_causes_a_warning() {
     let directory = tempfile::tempdir().unwrap();
-    // Files of root may be readable on purpose, so another user runs the command.
+    // A readable file of root causes no warning, so another user runs the command.
     let user = is_root().then_some(STRANGER);
     chown(directory.path(), user, user).unwrap();
     let har = "{\"log\":{\"version\":\"1.2\",\"creator\":{\"name\":\"x\",\"version\":\"1\"},\"entries\":[]}}";
@@ -337,7 +337,10 @@ fn serving(directory: &Path, user: Option<u32>, core_dumps: bool) -> (String, u3
     }
     let mut child = Ended(command.spawn().unwrap());
     let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.contains("listening on")), "it does not listen");
+    assert!(
+        lines.map_while(Result::ok).any(|line| line.contains("listening on")),
+        "the proxy does not listen"
+    );
     let process = Path::new("/proc").join(child.0.id().to_string());
     let limits = fs::read_to_string(process.join("limits")).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
@@ -356,7 +359,7 @@ fn the_memory_of_a_proxy_is_in_no_core_dump_and_no_other_process_reads_it() {
     let (limit, owner) = serving(directory.path(), user, true);
     assert_eq!(owner, user.unwrap_or(us));
     let hard = Command::new("/bin/sh").args(["-c", "ulimit -Hc"]).output().unwrap();
-    assert_eq!(limit == "0", hard.stdout == b"0\n", "the limit is as it was: {limit}");
+    assert_eq!(limit == "0", hard.stdout == b"0\n", "the proxy changed the limit: {limit}");
 }
 
 #[tokio::test]

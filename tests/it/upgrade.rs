@@ -1,4 +1,4 @@
-//! An upgrade passes for `websocket` if the client requested it and the upstream agreed.
+//! An upgrade to `websocket` passes if the client requested it and the upstream agreed.
 
 use vbc_proxy::app::Ended;
 
@@ -29,7 +29,7 @@ async fn a_websocket_passes_byte_for_byte_both_ways() {
     let mut client = world.connect().await;
     client.request(ASK, b"").await;
     let mut connection = upstream.accept().await;
-    // The first bytes come in one segment with the head, and would be refused as HTTP.
+    // The first bytes come in one segment with the head. They would be refused as HTTP.
     let asked = connection.respond(&format!("{SWITCHES}\0first\r\n\n")).await;
     assert_eq!((asked.header("connection"), asked.header("upgrade")), (Some("Upgrade"), Some("websocket")));
     assert_eq!(asked.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));

@@ -134,8 +134,8 @@ async fn a_response_before_the_end_of_the_upload_is_passed_on_and_the_rest_corru
         connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await;
         let response = client.response().await;
         assert_eq!((response.status, response.text()), (413, "no"));
-        // The upload is incomplete, so the connection is closed, regardless of the next bytes of
-        // the client.
+        // The upload is incomplete, so the proxy closes both connections and ignores further bytes
+        // from the client.
         connection.gone().await;
         client.write_all_or_be_closed_upon(smuggled.as_bytes()).await;
         client.closed().await;

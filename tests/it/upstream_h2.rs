@@ -96,7 +96,7 @@ async fn http_2_that_is_pinned_and_not_spoken_is_a_502_that_says_so() {
     let response = world.get("/").await;
     response.assert_problem(502, "http_protocol_error");
     assert!(response.text().contains("upstream.http"), "{}", response.text());
-    // The same by prior knowledge.
+    // The same with HTTP/2 by prior knowledge.
     let plain = RawUpstream::scripted(|mut connection| async move {
         connection.write(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         connection.gone().await;
@@ -440,7 +440,7 @@ async fn a_target_that_http_2_cannot_carry_goes_out_on_http_1_or_is_refused_wher
     let world = upstream.world("").await;
     let mut client = get(&world, "/q?f={\"a\":1}").await;
     assert_eq!(client.response().await.text(), "h1");
-    // Targets that HTTP/2 can carry go out on HTTP/2.
+    // Other targets are still sent over HTTP/2.
     client.request("GET /q?f={a|b} HTTP/1.1", b"").await;
     let incoming = upstream.next_request().await;
     assert_eq!(incoming.request.uri().query(), Some("f={a|b}"));

@@ -1,5 +1,5 @@
-"""Generates a client from each specification with OpenAPI Generator, and calls every operation through it. The clients
-parse every response into their models, and fail if it does not fit."""
+"""Generates a client from each specification with OpenAPI Generator, and calls every operation with
+it. The clients parse every response into their models, and fail if a response does not fit."""
 
 import importlib
 import inspect
@@ -34,7 +34,7 @@ def generate(name):
 
 
 def plain(name):
-    """A name without differences between naming conventions."""
+    """A name in a form that does not depend on the naming convention."""
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 

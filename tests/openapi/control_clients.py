@@ -1,5 +1,5 @@
-"""Generates clients from the control plane's own description, with OpenAPI Generator and openapi-python-client, and injects
-every fault through each. Faults are typed, and the client refuses one without a required parameter."""
+"""Generates clients from the control plane's own description with two generators, and injects every
+fault with each client. Faults are typed: a client rejects a fault without a required parameter."""
 
 import datetime
 import enum
@@ -32,7 +32,7 @@ VALUES = {
     "requests": 2, "field": "expires_in", "value": "x", "path": "/nothing", "endpoint": "api", "method": "GET",
     "grant": "password", "after": 1, "count": 2, "lasts": "1h", "probability": 0.5, "seed": 7,
 }
-# Faults that change no setting, so they are never listed as in force.
+# Faults with a one-time effect. The simulator never lists them as active.
 DONE = {
     "revoke_all_access", "revoke_all_refresh", "rotate_signing_kid", "unlock_user", "change_password",
     "regenerate_secret", "resubscribe",

@@ -124,7 +124,7 @@ def platform(begin):
     walk("callHold", **one)
     walk("callUnold", **one)
     walk("callTransfer", body={"phoneNumber": "1002"}, **one)
-    # A call from outside rings, and is answered; another is sent to the voicemail.
+    # One call from outside is answered, and another goes to voicemail.
     for path in ["callAnswer", "callVMTransfer"]:
         ring()
         ringing = walk("listCalls", query={"states": "RINGING"})[0]
@@ -138,7 +138,8 @@ def platform(begin):
 
 
 def everything(begin):
-    """Calls every operation. `begin(NAME)` returns the caller of a specification, which knows the operations that are left."""
+    """Calls every operation. `begin(NAME)` returns a function that calls operations of a
+    specification, and knows which ones are left."""
     account, user = provisioning(begin)
     reports(begin)
     recording(begin, account, user)

@@ -1,5 +1,5 @@
-"""Generates valid and invalid requests from each schema with Schemathesis. No response may be a server error, and every
-response must match the schema."""
+"""Generates valid and invalid requests from each schema with Schemathesis. No response may be a
+server error, and every response must match the schema."""
 
 import json
 import pathlib
@@ -10,11 +10,11 @@ import tempfile
 import specifications
 from world import BASE, HEADERS, HOW, get
 
-# In addition to those that cover every parameter.
+# The number of random requests for each operation. Other requests cover every parameter.
 EXAMPLES = 8 if HOW == "direct" else 2
 CHECKS = ["not_a_server_error", "response_schema_conformance", "content_type_conformance"]
 if HOW == "direct":
-    # The proxy itself refuses some requests, which no schema describes.
+    # Only without the proxy: no schema describes the statuses of the proxy's own refusals.
     CHECKS.append("status_code_conformance")
 
 

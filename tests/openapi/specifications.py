@@ -54,9 +54,9 @@ CORRECTIONS = [
 # Responses that the files leave out.
 PROBLEM = {"description": "what is wrong with the parameters"}
 UNDOCUMENTED = {
-    # From the gateway, before any suite: no credentials.
+    # The gateway sends this for a request without credentials, before any suite.
     "401": {"description": "refused by the gateway"},
-    # Another account, or an unknown id.
+    # The suites send this for another account or an unknown id.
     "404": {"description": "not found"},
     "400": PROBLEM,
 }
@@ -96,7 +96,7 @@ def load(name):
 
 
 def correct(specification, pointer, value):
-    # A path of the API starts with its own slash; in a media type the slash is written as a tilde.
+    # A path of the API starts with its own slash. In a media type, `~` stands for the slash.
     head, _, rest = pointer.partition("//")
     names = head.split("/")
     if rest:
@@ -112,7 +112,8 @@ def correct(specification, pointer, value):
 
 
 def strict(specification):
-    """A strict copy: every specified member is required, except the optional ones, and others are forbidden."""
+    """A strict copy: every specified member is required, except the optional ones, and no other
+    member is allowed."""
     tighten(specification["components"]["schemas"])
     return specification
 

@@ -1,4 +1,5 @@
-"""Calls every operation of every specification for an existing resource, and checks the response against the schema."""
+"""Calls every operation of every specification for an existing resource, and checks each response
+against the schema."""
 
 import schemathesis
 from schemathesis.checks import not_a_server_error

@@ -1,5 +1,5 @@
-"""Target and login: `BASE direct CONTROL` logs in and sends the token, `BASE proxy CONTROL` leaves that to the proxy.
-`CONTROL` is the simulator's control plane."""
+"""Target and login. With `BASE direct CONTROL` this program logs in and sends the token; with
+`BASE proxy CONTROL` the proxy does. `CONTROL` is the simulator's control plane."""
 
 import json
 import sys

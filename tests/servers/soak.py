@@ -61,7 +61,7 @@ class Server:
 
 
 class Proxy:
-    """The proxy in front of a server. Its store outlives it."""
+    """The proxy in front of a server. Its store survives restarts."""
 
     def __init__(self, program, server, folder, password="right", credentials=("default",)):
         self.program, self.folder = program, folder
@@ -152,7 +152,7 @@ class Proxy:
 
 
 class Load:
-    """Sends some requests a second until it is stopped. A proxy that is gone is not a failure."""
+    """Sends some requests a second until it is stopped. Requests to a killed proxy may fail."""
 
     def __init__(self):
         self.target, self.statuses, self.going = None, {}, True
@@ -239,7 +239,7 @@ def changed_password(program, proxy, server, folder):
 def kills(proxy, server, seed):
     chance = random.Random(seed)
     before, logins = server.stats(), 0
-    # Some kills then hit a proxy whose refresh token is spent, while the new one is on its way.
+    # Some kills then hit a proxy whose refresh token is spent, and whose new token has not arrived.
     server.control("delay", "0.5")
     load = Load()
     try:

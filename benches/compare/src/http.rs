@@ -1,5 +1,5 @@
-//! The part of HTTP/1.1 that a load generator and its upstream need. Heads are searched for a
-//! length, and bodies are skipped.
+//! The part of HTTP/1.1 that a load generator and its upstream need. It reads only the length from
+//! a head, and skips bodies.
 
 use std::cell::RefCell;
 use std::io;
@@ -28,7 +28,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl Io for TcpStream {
-    /// Without a copy: load and upstream share one core, which must not become the bottleneck.
+    /// Discards without a copy: load and upstream share one core, which must not be the bottleneck.
     async fn discard(&mut self, mut left: u64) -> io::Result<()> {
         while left > 0 {
             let most = left.min(AT_ONCE as u64) as usize;
@@ -72,7 +72,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The number of body bytes that were not read yet.
+    /// The number of body bytes that have not been read yet.
     pub(crate) fn left(self) -> u64 {
         let read = (self.filled - self.end) as u64;
         assert!(read <= self.length, "{read} bytes of a body of {}", self.length);

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 type ProxyBody = Either<Incoming, Full<Bytes>>;
 
-/// The hop-by-hop fields of RFC 9110 §7.6.1, and those that authenticate to a proxy.
+/// The hop-by-hop fields of RFC 9110 §7.6.1, and the fields that authenticate to a proxy.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -65,7 +65,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
             let proxy = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(|request| proxy.handle(request));
-                // Errors of a connection are the client's. hyper has sent a 400 where it could.
+                // Such an error comes from the client. hyper has already sent a 400 if it could.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .serve_connection(TokioIo::new(stream), service)
@@ -88,7 +88,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         }
     }
 
-    /// Turns a client's request into the upstream's.
+    /// Turns a client's request into the request for the upstream.
     fn prepare(&self, request: &mut Request<Incoming>) -> hyper::http::Result<()> {
         let mut parts = self.upstream.clone().into_parts();
         parts.path_and_query = request.uri().path_and_query().cloned();
@@ -98,10 +98,10 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         let headers = request.headers_mut();
         strip(headers);
         if has_unknown_length {
-            // Without it, hyper's client drops the body of a GET.
+            // Without `Transfer-Encoding`, hyper's client drops the body of a GET.
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        // The client derives it from the URI.
+        // hyper's client derives `Host` from the URI.
         headers.remove(header::HOST);
         headers.insert(header::AUTHORIZATION, self.authorization.clone());
         Ok(())

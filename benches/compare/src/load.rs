@@ -22,10 +22,10 @@ use crate::machine::{Meter, Used};
 use crate::stats::{median, percentile};
 
 const PIECE: usize = 256 * 1024;
-/// The time before anything counts.
+/// The warm-up: requests in this time do not count.
 const WARMING: Duration = Duration::from_millis(150);
-/// The 99th percentile is the median over slices of this length, if slices have [`MANY`] requests
-/// on average. Otherwise it is the percentile of the round.
+/// The reported 99th percentile is the median of the percentiles of slices of this length, if
+/// slices have [`MANY`] requests on average. Otherwise it is the percentile of the round.
 const SLICE: Duration = Duration::from_millis(50);
 const MANY: usize = 500;
 
@@ -81,7 +81,7 @@ impl Client {
         Self { stream, buffer: vec![0; ROOM] }
     }
 
-    /// One exchange.
+    /// Sends a request and reads the whole response.
     pub(crate) async fn exchange(&mut self, request: &Request) {
         self.stream.write_all(&request.first).await.expect("the proxy takes the request");
         for _ in 0..request.pieces {
@@ -137,7 +137,7 @@ impl Tally {
 pub(crate) struct Outcome {
     /// Requests a second.
     pub(crate) rate: f64,
-    /// CPU seconds of the proxy for 100,000 requests.
+    /// CPU seconds of the proxy per 100,000 requests.
     pub(crate) cpu: f64,
     /// Median latency in microseconds.
     pub(crate) p50: f64,
@@ -147,7 +147,7 @@ pub(crate) struct Outcome {
     pub(crate) p99: f64,
     /// The 99.9th percentile of the latency in microseconds, over the whole round.
     pub(crate) p999: f64,
-    /// The use of the machine meanwhile.
+    /// The machine's load during the window.
     pub(crate) used: Used,
 }
 
@@ -279,7 +279,8 @@ impl Pool {
                         if spins { yield_now().await } else { timer.tick().await }
                     }
                     number += 1;
-                    // A longer queue shows nothing more, and would have to be served.
+                    // A longer queue would show nothing more, and its requests would have to be
+                    // served after the window.
                     if due.borrow().len() < most {
                         due.borrow_mut().push_back(at);
                         wake.notify_one();
@@ -298,7 +299,7 @@ impl Pool {
         outcome(&self.tally, used)
     }
 
-    /// One request at a time, each on the next connection.
+    /// Load with one request at a time, each on the next connection.
     pub(crate) async fn in_turn(&self, meter: &Meter, duration: Duration) -> Outcome {
         let ended = Rc::new(Cell::new(false));
         let asking = {
@@ -345,7 +346,7 @@ impl Timer {
             Timespec { tv_sec: interval.as_secs() as i64, tv_nsec: i64::from(interval.subsec_nanos()) };
         let setting = Itimerspec { it_interval: interval, it_value: interval };
         rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting).unwrap();
-        #[expect(deprecated, reason = "an OwnedFd keeps what the unsafe way would have us promise")]
+        #[expect(deprecated, reason = "the replacement is unsafe, and an OwnedFd fulfils its contract")]
         let timer = AsyncFd::new(timer).unwrap();
         Self(timer)
     }

@@ -9,9 +9,9 @@ use std::time::Instant;
 pub(crate) struct Meter {
     /// The proxy's address.
     pub(crate) address: SocketAddr,
-    /// The proxy's process. Those that it starts count, too.
+    /// The proxy's process. Processes that it starts count, too.
     pub(crate) process: u32,
-    /// The core that it is pinned to, if any.
+    /// The core that the proxy is pinned to, if any.
     pub(crate) core: Option<usize>,
 }
 
@@ -34,7 +34,7 @@ struct Core {
 /// The difference between two readings.
 #[derive(Clone, Copy)]
 pub(crate) struct Used {
-    /// The time between them, in seconds.
+    /// The time between the readings, in seconds.
     pub(crate) elapsed: f64,
     /// CPU seconds of the proxy.
     pub(crate) proxy: f64,

@@ -1,5 +1,5 @@
 //! Measures vbc-proxy against nginx, HAProxy and a plain proxy on hyper. `scripts/bench` builds and
-//! runs it.
+//! runs this program.
 //!
 //! The proxies take turns within every round. Load and upstream share one thread and one core; the
 //! proxy has another core.
@@ -34,7 +34,7 @@ pub(crate) struct Lab {
     here: Api,
     /// The API on threads of its own.
     elsewhere: Api,
-    /// The certificate of the authority that signed the API's, in PEM.
+    /// The certificate of the authority that signed the API's certificate, in PEM.
     authority: String,
     tokens: Tokens,
     /// The core of a pinned proxy.
@@ -132,7 +132,7 @@ fn refuse(reason: &str) -> ! {
     std::process::exit(2)
 }
 
-/// Prints a line at once.
+/// Prints a line and flushes standard output.
 pub(crate) fn say(text: &str) {
     println!("{text}");
     let _ = std::io::stdout().flush();
@@ -158,7 +158,7 @@ async fn run(options: Options) {
         tokens: Tokens::start(),
         core: machine::cores() - 1,
         rounds: options.rounds,
-        // Short, so that the measurements that are compared lie close together in time.
+        // A short window, so that measurements that are compared lie close together in time.
         duration: Duration::from_millis(400),
     };
     let ours = Kind::Ours("ours", options.ours.clone());

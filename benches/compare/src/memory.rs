@@ -1,4 +1,5 @@
-//! Memory of an idle process, of a connection and of long bodies, and how soon it is given back.
+//! Memory of an idle process, of a connection and of long bodies, and how soon the memory is given
+//! back.
 
 use std::time::{Duration, Instant};
 
@@ -15,30 +16,30 @@ const IDLE: usize = 2_000;
 const LONG: usize = 50;
 /// How long a proxy has to give memory back.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Memory is back at this multiple of the quiet figure.
+/// Memory counts as given back at or below this multiple of [`Memory::quiet`].
 const BACK: f64 = 1.2;
 
 /// The memory of one proxy, in bytes.
 pub(crate) struct Memory {
     /// The proxy's name.
     pub(crate) name: &'static str,
-    /// After one request.
+    /// The process after one request.
     pub(crate) quiet: f64,
     /// An open connection before its first request.
     pub(crate) fresh: f64,
     /// An idle connection after its first request.
     pub(crate) used: f64,
-    /// The peak with long bodies, less the quiet figure.
+    /// The peak with long bodies, minus the peak before them.
     pub(crate) long: f64,
-    /// Immediately after the load.
+    /// The process immediately after the load.
     pub(crate) after: f64,
-    /// After a minute, or when it was back.
+    /// The process after a minute, or as soon as the memory was given back.
     pub(crate) later: f64,
-    /// How long that took. `None` if it was not back within a minute.
+    /// The time until the memory was given back. `None` if that took more than a minute.
     pub(crate) back: Option<Duration>,
 }
 
-/// Measures all of them.
+/// Measures every proxy.
 pub(crate) async fn take(lab: &Lab, kinds: &[Kind]) -> Vec<Memory> {
     let row = rows().remove(0);
     lab.place(true);

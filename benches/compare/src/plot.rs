@@ -9,7 +9,7 @@ const WIDTH: f64 = 460.0;
 const BAR: f64 = 13.0;
 /// The ratio at the right edge. Longer bars end there.
 const MOST: f64 = 1.6;
-/// For HAProxy, hyper, ours, and ours made with a profile.
+/// The colours of HAProxy, hyper, this proxy, and this proxy built with a profile.
 const COLOURS: [&str; 4] = ["#9aa5b1", "#dd9a5b", "#2b6cb0", "#63b3ed"];
 
 /// The plot. `None` if every ratio is too noisy.

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::machine::Meter;
 use crate::upstream::token;
 
-/// Debian installs nginx and HAProxy where only root's path leads.
+/// Debian installs nginx and HAProxy in directories that only root's path contains.
 pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin";
 
-/// Environment variables that proxies inherit: where the training writes its profile, and what an
-/// allocator is tried with.
+/// Environment variables that proxies inherit: where the training writes its profile, and settings
+/// to try another allocator.
 const PASSED: [&str; 3] = ["LLVM_PROFILE_FILE", "GLIBC_TUNABLES", "LD_PRELOAD"];
 
 /// A proxy that can be started.
@@ -25,14 +25,14 @@ pub(crate) enum Kind {
     Nginx,
     /// HAProxy.
     Haproxy,
-    /// The plain proxy on hyper, by its binary.
+    /// The plain proxy on hyper: the path of its binary.
     Hyper(PathBuf),
-    /// Ours, by its name in tables and its binary.
+    /// This proxy: its name in tables, and the path of its binary.
     Ours(&'static str, PathBuf),
 }
 
 impl Kind {
-    /// Its name in tables.
+    /// The proxy's name in tables.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Nginx => "nginx",
@@ -50,7 +50,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) api: SocketAddr,
     /// Trust roots, if the upstream is reached by https.
     pub(crate) authority: Option<&'a str>,
-    /// The core it is pinned to. `None`: it may use all of them.
+    /// The core that the proxy is pinned to. `None` if it may use every core.
     pub(crate) core: Option<usize>,
     /// Whether its buffers are tuned for large bodies.
     pub(crate) bulk: bool,
@@ -71,7 +71,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it and waits until it accepts.
+    /// Starts the proxy and waits until it accepts connections.
     pub(crate) fn start(kind: &Kind, setting: &Setting) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path();
@@ -168,7 +168,8 @@ fn nginx(directory: &Path, listen: SocketAddr, setting: &Setting) -> String {
     let workers = if setting.core.is_some() { 1 } else { crate::machine::cores() };
     let root = crate::machine::says("id", &["-u"]) == "0";
     let user = if root { "user root;" } else { "" };
-    // Allocated for each response: a large buffer helps long ones and costs short ones.
+    // nginx allocates buffers for each response: large ones help long bodies and slow down short
+    // ones.
     let buffers = if setting.bulk {
         "proxy_buffer_size 128k; proxy_buffers 8 256k; proxy_busy_buffers_size 512k; proxy_max_temp_file_size 0;
          client_body_buffer_size 512k; proxy_request_buffering off;"
@@ -243,7 +244,7 @@ fn haproxy(listen: SocketAddr, setting: &Setting) -> String {
     )
 }
 
-/// It has nothing to tune.
+/// The plain proxy on hyper has nothing to tune.
 fn hyper(setting: &Setting) -> String {
     let (scheme, roots) =
         if setting.authority.is_some() { ("https", "upstream.ca_file = \"ca.pem\"\n") } else { ("http", "") };

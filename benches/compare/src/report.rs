@@ -8,7 +8,7 @@ use crate::rows::{BUSY, middle};
 use crate::stats::Ratio;
 use crate::steady::Line;
 
-/// The page.
+/// The text of `RESULTS.md`.
 pub(crate) fn page(results: &Results) -> String {
     let mut page = String::new();
     let out = &mut page;
@@ -81,7 +81,7 @@ fn goal(ratio: Option<Ratio>, goal: Option<f64>, most: bool) -> String {
     let sign = if most { "≤" } else { "≥" };
     let verdict = match ratio.value() {
         None => "",
-        // The page shows two decimals.
+        // The page shows two decimals, so a ratio passes if it rounds to the goal.
         Some(value) if most && value < goal + 0.005 || !most && value > goal - 0.005 => " ✓",
         Some(_) => " ✗",
     };

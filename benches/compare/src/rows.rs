@@ -10,7 +10,8 @@ use crate::{Lab, say};
 /// A round's times count only if other processes and the hypervisor took at most this share of a
 /// core.
 const CALM: f64 = 0.06;
-/// From this share on, a busy core means that the proxy limits the requests a second, not the load.
+/// If the proxy's core is busy for at least this share, the proxy limits the requests a second.
+/// Otherwise the load does.
 pub(crate) const BUSY: f64 = 0.95;
 /// The constant rate, as a share of nginx's peak.
 const SHARE: f64 = 0.6;
@@ -19,11 +20,11 @@ const SHARE: f64 = 0.6;
 /// the build with a profile.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Goals {
-    /// At most.
+    /// The most CPU per request.
     pub(crate) cpu: Option<(f64, f64)>,
-    /// At least.
+    /// The fewest requests a second.
     pub(crate) rate: Option<(f64, f64)>,
-    /// At most, at a constant rate.
+    /// The highest 99th percentile of the latency at a constant rate.
     pub(crate) p99: Option<f64>,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Row {
     pub(crate) bulk: bool,
     /// Whether the proxy is pinned to one core, and everything else to the other.
     pub(crate) pinned: bool,
-    /// Whether it is measured at a constant rate as well.
+    /// Whether the workload is measured at a constant rate as well.
     pub(crate) constant: bool,
     /// Bounds for our ratios.
     pub(crate) goals: Goals,
@@ -182,7 +183,7 @@ impl Measured {
         ratio(&self.closed, index, 0, |outcome| outcome.cpu, false, 0.03)
     }
 
-    /// CPU per request of one proxy to that of another.
+    /// The ratio of CPU per request between two proxies.
     pub(crate) fn between(&self, index: usize, other: usize) -> Ratio {
         ratio(&self.closed, index, other, |outcome| outcome.cpu, false, 0.03)
     }
@@ -224,14 +225,14 @@ fn ratio(
     Ratio::of(&ratios, error, LEAST.min(rounds[0].len()))
 }
 
-/// Whether other processes and the hypervisor took little enough that times count.
+/// Whether times count: other processes and the hypervisor took at most [`CALM`].
 pub(crate) fn is_calm(outcome: &Outcome) -> bool {
     outcome.used.others <= CALM
 }
 
 impl Lab {
-    /// Whether there are enough rounds, and enough calm ones among them. At most
-    /// [`most_rounds`](Self::most_rounds) are tried.
+    /// Whether there are enough rounds, and enough calm ones among them. After
+    /// [`most_rounds`](Self::most_rounds), calm rounds no longer matter.
     fn enough(&self, all: &Rounds) -> bool {
         let done = all[0].len();
         let calm = (0..done).filter(|round| all.iter().all(|rounds| is_calm(&rounds[*round]))).count();
@@ -251,7 +252,7 @@ impl Lab {
         }
     }
 
-    /// The most rounds that are tried: half as many again.
+    /// The most rounds that are tried: one and a half times the wanted number.
     fn most_rounds(&self) -> usize {
         self.rounds + self.rounds / 2
     }

@@ -19,7 +19,7 @@ use crate::{Lab, say};
 pub(crate) struct Line {
     /// The condition.
     pub(crate) what: String,
-    /// The median.
+    /// The median over rounds.
     pub(crate) figure: f64,
     /// The 99.9th percentile in microseconds, where the figure is a latency.
     pub(crate) tail: Option<f64>,
@@ -42,7 +42,7 @@ fn lines(
             .filter(|(one, first)| !calm || is_calm(one) && is_calm(first))
             .map(|(one, first)| of(one) / of(first))
             .collect();
-        // Only times need calm rounds, and only they have a tail.
+        // Only latencies need calm rounds, and only latencies have a tail.
         let tail = calm.then(|| middle(taken, |outcome| outcome.p999));
         Line {
             what,
@@ -74,7 +74,7 @@ pub(crate) async fn refreshes(lab: &Lab, kind: &Kind, rate: f64) -> Vec<Line> {
         let refreshing = tokio::task::spawn_local(async move {
             loop {
                 assert!(refresh(admin, "default").await, "the refresh failed");
-                // At least one refresh in every slice that has a percentile.
+                // Short enough for at least one refresh in every slice of the 99th percentile.
                 sleep(Duration::from_millis(40)).await;
             }
         });

@@ -17,7 +17,7 @@ use crate::http::{self, Io, ROOM};
 
 /// The number of bytes for each write of a large body.
 const PIECE: usize = 256 * 1024;
-/// A client may wait for a 100 before a body that is longer.
+/// Before a body longer than this, a client may wait for a 100.
 const WAITED_FOR: u64 = 64 * 1024;
 
 /// The token that every proxy adds. It is about a kilobyte long, like a JWT of the service.
@@ -149,7 +149,7 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Serves on this thread: a switch to and from the load would cost time.
+    /// Serves on this thread: a switch between two threads would cost time.
     pub(crate) async fn here(tls: &TlsAcceptor) -> Self {
         let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let secured = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -218,7 +218,7 @@ impl Tokens {
         Self { url: format!("http://{address}/token"), given, hangs }
     }
 
-    /// While this is set, requests wait for their response.
+    /// Sets whether token requests wait for their response until the next call.
     pub(crate) fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Gives a connection any bytes and compares its requests with those of an independent reader of
-//! RFC 9112.
+//! Gives a connection any bytes and compares its requests with the result of an independent
+//! reader of RFC 9112.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a finding is a panic")]
 
@@ -129,7 +129,9 @@ impl Handler for Recorder {
 
 /// The first two bytes are the lengths of the pieces in which the rest arrives.
 ///
-/// # Panics When the connection reads requests differently than the grammar says, or accepts
+/// # Panics
+///
+/// When the connection reads requests differently than the grammar says, or accepts
 /// ambiguous ones.
 pub fn request_head(data: &[u8]) {
     let Some((steps, bytes)) = data.split_first_chunk::<2>() else { return };
@@ -146,7 +148,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The first two bytes are the lengths of the pieces in which the input arrives. The rest is HTTP/2
 /// frames, which follow a preface.
 ///
-/// # Panics When the handler gets a request without a host, or with a target that is not a path.
+/// # Panics
+///
+/// When the handler gets a request without a host, or with a target that is not a path.
 pub fn h2_frames(data: &[u8]) {
     let Some((steps, frames)) = data.split_first_chunk::<2>() else { return };
     for call in run(*steps, &[PREFACE, frames].concat()) {
@@ -186,9 +190,9 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 );
                 assert_eq!(without_length(&seen.fields), without_length(&expected.fields));
                 assert_eq!(seen.body, expected.body);
-                assert!(at == 0 || !messages[at - 1].last, "a request behind the last one");
+                assert!(at == 0 || !messages[at - 1].last, "a request after the last one");
             }
-            (Call::Request { whole: true, .. }, None) => panic!("a request too many: {call:?}, {end:?}"),
+            (Call::Request { whole: true, .. }, None) => panic!("one request too many: {call:?}, {end:?}"),
             (Call::Request { whole: false, .. }, None) => {
                 assert!(matches!(end, End::InBody | End::RefusedInBody), "{end:?}");
                 assert_eq!(at + 1, calls.len());
@@ -202,7 +206,8 @@ fn compare(calls: &[Call], messages: &[Message], end: &End) {
                 assert!(expected, "{call:?}, {end:?}");
             }
             (Call::Request { whole: false, .. } | Call::Refused(_), Some(_)) => {
-                // Only deliberate strictness may differ, and it must end the connection.
+                // Only deliberate strictness may cause a difference, and it must end the
+                // connection.
                 let stricter = match call {
                     Call::Refused(refusal) => is_stricter(refusal),
                     Call::Request { .. } => true,

@@ -11,7 +11,7 @@ pub(super) struct Message {
     /// Sorted, with names in lower case.
     pub(super) fields: Vec<Field>,
     pub(super) body: Vec<u8>,
-    /// Whether the connection may end after it (RFC 9112 §9.3).
+    /// Whether the connection may end after this request (RFC 9112 §9.3).
     pub(super) last: bool,
 }
 
@@ -130,7 +130,8 @@ fn split_field(line: &[u8]) -> Read<Field> {
     Ok((name.to_ascii_lowercase(), value[start..end].to_vec()))
 }
 
-/// RFC 9112 §6.3. Where the RFC leaves a proxy the choice, the message is refused.
+/// The framing of a body (RFC 9112 §6.3). Where the RFC leaves a proxy the choice, the message is
+/// refused.
 fn framing(lengths: &[Vec<u8>], codings: &[Vec<u8>], http_11: bool) -> Read<Framing> {
     match (lengths, codings) {
         ([], []) => Ok(Framing::Length(0)),
@@ -160,7 +161,7 @@ fn body(framing: Framing, input: &[u8]) -> Read<(Vec<u8>, &[u8])> {
     }
 }
 
-/// RFC 9112 §7.1. A line that cannot become a chunk is bad before it ends.
+/// Reads a chunked body (RFC 9112 §7.1). A line that cannot become a chunk is bad before it ends.
 fn chunked(mut input: &[u8]) -> Read<(Vec<u8>, &[u8])> {
     let mut body = Vec::new();
     loop {
@@ -189,7 +190,7 @@ fn chunked(mut input: &[u8]) -> Read<(Vec<u8>, &[u8])> {
     }
 }
 
-/// The rest of a chunk's first line. A control character in it is bad as soon as it is seen.
+/// The rest of a chunk's first line. A control character is bad before the line ends.
 fn size_line(input: &[u8]) -> Read<(&[u8], &[u8])> {
     let end = input.iter().position(|byte| !matches!(byte, b'\t' | b' '..=b'~' | 0x80..));
     let Some(end) = end else { return Err(Stop::Short) };
@@ -219,7 +220,7 @@ fn trailers(mut input: &[u8]) -> Read<&[u8]> {
     }
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether the bytes are a token (RFC 9110 §5.6.2).
 fn is_token(bytes: &[u8]) -> bool {
     let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(tchar)

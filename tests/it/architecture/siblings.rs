@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::modules::{Crate, Name};
 
-/// The children of one module: for each, the siblings that it uses, and the first place.
+/// The children of one module: for each, the siblings that it uses, and where it first does.
 pub(super) type Level = BTreeMap<String, BTreeMap<String, (PathBuf, usize)>>;
 
 /// The graph of every module's children.

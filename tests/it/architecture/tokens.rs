@@ -15,7 +15,7 @@ pub(crate) enum Kind<'a> {
     Word(&'a str),
     /// The content of a string literal, escapes included.
     Text(&'a str),
-    /// Any other character. Character literals leave none.
+    /// Any other character. Character literals leave no token.
     Mark(char),
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn tokens_and_comments(source: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// The length of the first token, and its kind. Whitespace and characters have none.
+/// The length of the first token, and its kind. Whitespace and character literals have no kind.
 fn next(rest: &str, first: char) -> (usize, Option<Kind<'_>>) {
     if rest.starts_with("//") {
         let end = rest.find('\n').unwrap_or(rest.len());
@@ -72,7 +72,7 @@ fn is_of_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// The length of the opening of a string literal, and its closing.
+/// The length of the opening of a string literal, and the text that closes the literal.
 fn string(rest: &str) -> Option<(usize, String)> {
     let prefix = ["br", "cr", "r", "b", "c", ""].into_iter().find(|prefix| {
         rest.strip_prefix(prefix).is_some_and(|rest| rest.trim_start_matches('#').starts_with('"'))

@@ -32,7 +32,7 @@ const UNKNOWN: [&str; 7] = [
 
 const PIN: &str = "804271";
 
-/// The places where the service or HTTP has numbers.
+/// The places where numbers of the service or of HTTP occur too.
 const OF_NUMBERS: [&str; 12] = [
     "request body 6 of an operation",
     "a range",
@@ -74,7 +74,7 @@ fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: 
         if is_uuid || (secret == PIN && OF_NUMBERS.contains(&place)) {
             secret = &secrets[0];
         }
-        // Part of a token, if the whole would be too long for a request target.
+        // Sends only part of a token that would be too long for a request target.
         let is_long = secret.len() > 100 && encoding.is_lengthy();
         let sent = encoding.pieces(if is_long { &secret[100..164] } else { secret });
         let shown: String = secret.chars().take(12).collect();
@@ -87,7 +87,7 @@ fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: 
     (0..count).map(one).collect()
 }
 
-/// The results of a session of attempts.
+/// The files and outputs that a session of attempts left.
 struct Left {
     directory: tempfile::TempDir,
     tries: Vec<Try>,

@@ -61,7 +61,7 @@ const HARMLESS: [&str; 42] = [
 /// Sends requests, and records the responses.
 struct Walk<'r> {
     address: SocketAddr,
-    /// Places a call from outside. Does nothing during a replay.
+    /// Places a call from outside, except during a replay.
     ring: &'r dyn Fn(),
     steps: Vec<Step>,
 }
@@ -264,7 +264,7 @@ struct Compared {
 }
 
 impl Compared {
-    /// Asserts that two values have one shape, and equal values where these are harmless.
+    /// Asserts that both values have the same shape, and that harmless values are equal.
     fn compare(&mut self, place: &str, member: &str, live: &Value, played: &Value) {
         match (live, played) {
             (Value::Object(one), Value::Object(other)) => {

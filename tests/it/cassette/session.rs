@@ -77,8 +77,8 @@ impl Session {
             ask(&[&json[..], &["-d", call, "/t/vbc.prod/telephony/v3/cc/accounts/self/calls"]].concat());
             ask(&[&format!("/stream/{n}")]);
             ask(&["-L", &format!("/old/{n}")]);
-            // Only two of these paths each force a refresh, because more within a minute would be
-            // delayed.
+            // All these requests use only two paths, and each path forces one refresh. More
+            // refreshes within a minute would be delayed.
             ask(&[&format!("/t/vbc.prod/retry{}/a", n % 2)]);
             ask(&["-u", "their:password", &format!("/t/vbc.prod/denied{}/a?n={n}", n % 2)]);
             ask(&[&format!("/error/{}", [404, 500, 503, 429, 400][n % 5])]);
@@ -160,7 +160,7 @@ impl Session {
         (0..self.0.len()).map(read).collect()
     }
 
-    /// A response without what the recorder must change: set cookies, details, repeated
+    /// A response without the parts that the recorder must change: set cookies, details, repeated
     /// credentials, and codings with their lengths.
     pub(super) fn comparable(&self, output: &[u8]) -> Vec<u8> {
         const CHANGED: [&str; 8] = [
@@ -241,7 +241,7 @@ impl Backend {
         self.relay.issued()
     }
 
-    /// 401s that a second sending cured.
+    /// The number of 401s that a retry cured.
     pub(super) fn cured(&self) -> usize {
         self.cured.load(Ordering::SeqCst)
     }

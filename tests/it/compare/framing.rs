@@ -2,7 +2,7 @@
 
 use super::case::{Case, all_pass, passes, refused, refused_after, refused_with, silent};
 
-/// The request that a smuggler hides. It also ends the connection of a server that accepts it.
+/// The request that a smuggler hides. A server that accepts it then closes the connection.
 const HIDDEN: &str = "GET /case-000/hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A POST with these lines and a hidden request where its body should be.
@@ -10,7 +10,7 @@ fn hides(lines: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n\r\n0\r\n\r\n{HIDDEN}")
 }
 
-/// A POST with this chunked body. It ends its connection.
+/// A POST with this chunked body and `Connection: close`.
 fn chunked(body: &str) -> String {
     format!(
         "POST /case-000 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{body}"
@@ -22,7 +22,7 @@ fn chunked_hides(body: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{body}{HIDDEN}")
 }
 
-/// A POST with these lines and this body. It ends its connection.
+/// A POST with these lines, this body and `Connection: close`.
 fn sized(lines: &str, body: &str) -> String {
     format!("POST /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n\r\n{body}")
 }
@@ -37,11 +37,11 @@ fn lengths() -> Vec<Case> {
         passes("a length", sized("Content-Length: 5", "hello")).arrives(b"hello"),
         passes("a length of nothing", sized("Content-Length: 0", "")).arrives(b""),
         passes("leading zeros", sized("Content-Length: 0005", "hello")).arrives(b"hello"),
-        passes("white space around the length", sized("Content-Length: \t 5 \t", "hello")).arrives(b"hello").because("RFC 9110 §5.6.3: a tab is white space, too; nginx wants spaces"),
+        passes("white space around the length", sized("Content-Length: \t 5 \t", "hello")).arrives(b"hello").because("RFC 9110 §5.6.3: a tab is white space, too; nginx accepts only spaces"),
         passes("no space before the length", sized("content-length:5", "hello")).arrives(b"hello"),
         passes("equal lengths", sized("Content-Length: 5\r\nContent-Length: 5", "hello"))
             .arrives(b"hello")
-            .because("RFC 9112 §6.3 allows it; what goes out has one"),
+            .because("RFC 9112 §6.3 allows equal lengths; the proxy forwards one"),
         passes(
             "GET with a body",
             "GET /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
@@ -59,7 +59,7 @@ fn lengths() -> Vec<Case> {
         refused("a length in quotes", hides("Content-Length: \"5\"")),
         refused("a length with a space inside", hides("Content-Length: 5 5")),
         refused("a length with a parameter", hides("Content-Length: 5;a")),
-        refused("an empty length", hides("Content-Length:")).because("RFC 9112 §6.3: a length that is not a number is an error; Caddy takes it for none"),
+        refused("an empty length", hides("Content-Length:")).because("RFC 9112 §6.3: a length that is not a number is an error; Caddy ignores it"),
         refused("a length in words", hides("Content-Length: five")),
         refused("a length above 64 bits", hides("Content-Length: 18446744073709551621")),
         refused("a length of thirty digits", hides("Content-Length: 999999999999999999999999999999")),
@@ -70,7 +70,7 @@ fn lengths() -> Vec<Case> {
         refused("a folded length", hides("Content-Length:\r\n 5")).because("obs-fold is refused"),
         refused("a length after a bare LF", hides("X: a\nContent-Length: 5")).because("a bare LF does not end a line"),
         refused("a length after a bare CR", hides("X: a\rContent-Length: 5")),
-        refused("a length after a NUL", hides("X: a\0Content-Length: 5")).because("a NUL is refused wherever it is; HAProxy passes it on"),
+        refused("a length after a NUL", hides("X: a\0Content-Length: 5")).because("this proxy refuses every NUL; HAProxy passes it on"),
         silent("a body cut short", "POST /case-000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello")
             .then_ends(),
     ]
@@ -78,7 +78,7 @@ fn lengths() -> Vec<Case> {
 
 fn codings() -> Vec<Case> {
     const BOTH: &str =
-        "RFC 9112 §6.1 lets a server refuse both framings; one of them was meant for another reader";
+        "RFC 9112 §6.1 lets a server refuse both framings; one of them is meant for another reader";
     const EXACTLY: &str = "exactly one `chunked`";
     const LAST: &str = "RFC 9112 §6.1: one `chunked`, and no coding that we do not decode; hyper checks the last coding alone";
     vec![
@@ -90,7 +90,7 @@ fn codings() -> Vec<Case> {
             .because(BOTH),
         refused("a coding and a long length", hides("Transfer-Encoding: chunked\r\nContent-Length: 115"))
             .because(BOTH),
-        refused("a coding and a bad length", hides("Transfer-Encoding: chunked\r\nContent-Length: x")).because("RFC 9112 §6.1: both framings are an attack; Caddy looks at the coding alone"),
+        refused("a coding and a bad length", hides("Transfer-Encoding: chunked\r\nContent-Length: x")).because("RFC 9112 §6.1: both framings are an attack; Caddy reads only the coding"),
         refused("chunked twice", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked")).because(LAST),
         refused("chunked twice on one line", hides("Transfer-Encoding: chunked, chunked")).because(LAST),
         refused("chunked and identity", hides("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity")),
@@ -141,7 +141,7 @@ fn codings() -> Vec<Case> {
 
 fn chunks() -> Vec<Case> {
     const DIGITS: &str = "RFC 9112 §7.1: a size is hexadecimal digits and nothing else";
-    const LINE_END: &str = "RFC 9112 §7.1: chunks end with CR LF, and a bare LF is how TERM.EXT smuggles";
+    const LINE_END: &str = "RFC 9112 §7.1: chunks end with CR LF, and the TERM.EXT attack uses a bare LF";
     const EXTENSION: &str = "a control character in an extension is refused, as everywhere";
     vec![
         passes("chunks", chunked("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n")).arrives(b"hello!"),
@@ -196,7 +196,7 @@ fn trailers() -> Vec<Case> {
             2,
             chunked_hides("5\r\nhello\r\n0\r\nContent-Length: 99\r\nHost: example.com\r\nTransfer-Encoding: gzip\r\n\r\n"),
         )
-        .arrives(b"hello").because("RFC 9110 §6.5.1: they are dropped, and decide nothing"),
+        .arrives(b"hello").because("RFC 9110 §6.5.1: such trailers are dropped and have no effect"),
         refused("a trailer without a colon", chunked_hides("5\r\nhello\r\n0\r\nno colon\r\n\r\n")).because(LINES),
         refused("a folded trailer", chunked_hides("5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n")).because(LINES),
         refused("a space before the colon of a trailer", chunked_hides("5\r\nhello\r\n0\r\nX : a\r\n\r\n"))
@@ -209,7 +209,7 @@ fn trailers() -> Vec<Case> {
             431,
             chunked(&format!("5\r\nhello\r\n0\r\n{}\r\n", "X: a\r\n".repeat(101))),
         )
-        .because("the limit is that of headers"),
+        .because("headers and trailers have the same limit"),
     ]
 }
 
@@ -222,7 +222,7 @@ fn pipelines() -> Vec<Case> {
         all_pass("a pipeline", 3, format!("{a}{b}{HIDDEN}")),
         all_pass("a pipeline with bodies", 4, format!("{post}{put}{post}{HIDDEN}")).arrives(b"hello"),
         all_pass("an empty line between requests", 2, format!("{a}\r\n{HIDDEN}"))
-            .because("RFC 9112 §2.2 has a server ignore one"),
+            .because("RFC 9112 §2.2: a server ignores one empty line"),
         all_pass(
             "a body of nothing between requests",
             2,
@@ -251,9 +251,9 @@ fn pipelines() -> Vec<Case> {
             1,
             format!("{a}GET /case-000 HTTP/1.1\r\nConnection: close\r\n\r\n"),
         )
-        .because("RFC 9112 §3.2: 400; HAProxy requires none"),
+        .because("RFC 9112 §3.2: 400; HAProxy does not require a Host"),
         refused_after("a bad third request", 2, format!("{a}{post}GET /case-000\r\nHost: localhost\r\n\r\n"))
-            .because("a request line has a version; nginx takes it for HTTP/0.9"),
+            .because("a request line has a version; nginx reads it as HTTP/0.9"),
         refused_after("rubbish after a request", 1, format!("{a}\0\0\0\0")),
         refused_after("rubbish after a body", 1, format!("{post} /c HTTP/1.1\r\nHost: localhost\r\n\r\n")),
         refused_after("rubbish after the last chunk", 1, format!("{put}\x01\r\n\r\n")),

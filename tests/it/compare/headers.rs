@@ -2,7 +2,7 @@
 
 use super::case::{Case, all_pass, passes, refused, refused_with};
 
-/// A GET with these lines. It ends its connection.
+/// A GET with these lines and `Connection: close`.
 fn with(lines: impl AsRef<[u8]>) -> Vec<u8> {
     [b"GET /case-000 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", lines.as_ref(), b"\r\n\r\n"]
         .concat()
@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn lines() -> Vec<Case> {
     const NO_CONTROLS: &str =
-        "RFC 9110 §5.5: no control character in a value; NUL and CR are what splits are made of";
+        "RFC 9110 §5.5: no control character in a value; attacks split messages at NUL and CR";
     const FIELD: &str = "RFC 9112 §5: a line is a name, a colon, a value";
     const FOLD: &str = "this proxy refuses obs-fold and does not unfold it";
     vec![
@@ -32,9 +32,9 @@ fn lines() -> Vec<Case> {
         passes("50 lines", with("X: a\r\n".repeat(50).trim_end())),
         passes("a value of 4,000 bytes", with(format!("X: {}", "a".repeat(4000)))),
         refused_with("101 lines and more", 431, with("X: a\r\n".repeat(120).trim_end()))
-            .because("a limit on the number of headers"),
+            .because("this proxy limits the number of headers"),
         refused_with("a head of 70,000 bytes", 431, with(format!("X: {}", "a".repeat(70_000))))
-            .because("a limit on heads; Caddy's is a megabyte"),
+            .because("this proxy limits heads; Caddy's limit is a megabyte"),
         refused("a space before the colon", with("X : y")),
         refused("a tab before the colon", with("X\t: y")),
         refused("a space in a name", with("X Y: z")),
@@ -89,8 +89,10 @@ fn credentials() -> Vec<Case> {
         ),
         passes("Proxy-Authorization", with("Proxy-Authorization: Basic eA==")),
         passes("a cookie on two lines", with("Cookie: a=1\r\nCookie: b=2")),
-        refused_with("our own Via", 508, with("Via: 1.1 vbc-proxy")).because("a loop"),
-        refused_with("a foreign Origin", 403, with("Origin: http://example.com")).because("a foreign page"),
+        refused_with("our own Via", 508, with("Via: 1.1 vbc-proxy"))
+            .because("the request has already passed this proxy"),
+        refused_with("a foreign Origin", 403, with("Origin: http://example.com"))
+            .because("a page of another site sent the request"),
     ]
 }
 

@@ -124,7 +124,7 @@ fn bodiless() -> Vec<Response> {
 }
 
 fn lengths() -> Vec<Response> {
-    const NUMBER: &str = "RFC 9110 §8.6: one number of decimal digits; its end would be a guess";
+    const NUMBER: &str = "RFC 9110 §8.6: one number of decimal digits; otherwise the end would be a guess";
     const BOTH: &str = "this proxy never chooses between two framings";
     vec![
         bad("lengths that differ", with("Content-Length: 2\r\nContent-Length: 3", "ok!")).because(NUMBER),
@@ -182,7 +182,7 @@ fn chunks() -> Vec<Response> {
 
 fn heads() -> Vec<Response> {
     const CONTROL: &str = "NUL and bare CR are a 502; the client may split there";
-    const FOLD: &str = "invalid in RFC 9112, and never repaired";
+    const FOLD: &str = "obs-fold is invalid in RFC 9112, and never repaired";
     const LINE: &str = "RFC 9112 §4: a status line has one form";
     vec![
         bad("no colon", lined("no colon")),
@@ -200,9 +200,9 @@ fn heads() -> Vec<Response> {
         bad("bare LFs for line ends", "HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
             .because("a bare LF does not end a line"),
         bad("70,000 bytes", lined(&format!("X: {}", "a".repeat(70_000))))
-            .because("a limit on heads; Caddy's is a megabyte"),
+            .because("this proxy limits heads; Caddy's limit is a megabyte"),
         bad("120 lines", lined("X: a\r\n".repeat(120).trim_end()))
-            .because("a limit on the number of headers"),
+            .because("this proxy limits the number of headers"),
         bad("HTTP/2", "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
         bad("HTTP/1.2", "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok").because(LINE),
         bad("a version in lower case", "http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -226,7 +226,7 @@ fn heads() -> Vec<Response> {
             .because(LINE),
         bad("HTML alone", "<html>hello</html>")
             .then_ends()
-            .because("HTTP/0.9 is not supported; any bytes could be it"),
+            .because("HTTP/0.9 is not supported; any bytes could be such a response"),
         bad("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends().because("HTTP/0.9 is not supported"),
         bad("a greeting of ICY", "ICY 200 OK\r\n\r\nok").then_ends().because(LINE),
     ]

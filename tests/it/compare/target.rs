@@ -2,17 +2,17 @@
 
 use super::case::{Case, all_pass, passes, refused, refused_with, silent};
 
-/// A GET of this target. It ends its connection.
+/// A GET of this target with `Connection: close`.
 fn get(target: &str) -> String {
     line(&format!("GET {target} HTTP/1.1"))
 }
 
-/// A request with this request line.
+/// A request with this request line and `Connection: close`.
 fn line(line: &str) -> String {
     format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-/// A GET with these lines in the place of `Host`.
+/// A GET with these lines in the place of `Host`, and `Connection: close`.
 fn host(lines: &str) -> String {
     format!("GET /case-000 HTTP/1.1\r\n{lines}Connection: close\r\n\r\n")
 }
@@ -25,7 +25,8 @@ fn targets() -> Vec<Case> {
     const UNESCAPED: &str = "passed byte for byte; an escaped one would be another target";
     const DELIMITERS: &str =
         "clients send them unescaped and nginx, HAProxy and Caddy pass them; hyper's Uri does not";
-    const BYTE_FOR_BYTE: &str = "dots belong to the origin: RFC 9110 §4.2.3, and nothing is matched here";
+    const BYTE_FOR_BYTE: &str =
+        "RFC 9110 §4.2.3: only the origin resolves dots, and this proxy matches no paths";
     vec![
         passes("a plain path", get("/case-000")),
         passes("an empty query", get("/case-000?")),
@@ -38,9 +39,9 @@ fn targets() -> Vec<Case> {
         passes("an escaped slash", get("/case-000/a%2Fb%2fc%5C")),
         passes("escapes of eight bits", get("/case-000/%e4%FF")),
         passes("an escaped NUL", get("/case-000/%00"))
-            .because("escapes are not decoded here, so none is invalid"),
+            .because("this proxy decodes no escapes, so none is invalid"),
         passes("an escape that is none", get("/case-000/%zz%"))
-            .because("escapes are not decoded here, so none is invalid"),
+            .because("this proxy decodes no escapes, so none is invalid"),
         passes("an escaped line break", get("/case-000/%0d%0aX:%20y")),
         passes("a plus, and sub-delimiters", get("/case-000/a+b;c=d,e!$&'()*:@~_-.?f+g")),
         passes("UTF-8 in the path", get("/case-000/\u{e4}\u{1f600}"))
@@ -53,7 +54,7 @@ fn targets() -> Vec<Case> {
         passes("a URL in the query", get("/case-000?u=http://localhost/a")),
         passes("7,000 bytes", get(&format!("/case-000/{}", "a".repeat(7000)))),
         refused_with("20,000 bytes", 414, get(&format!("/case-000/{}", "a".repeat(20_000))))
-            .because("a limit on the target; Caddy has one on the head alone, of a megabyte"),
+            .because("this proxy limits the target; Caddy limits only the head, to a megabyte"),
         refused("a fragment", get("/case-000#a"))
             .because("a fragment is never sent (RFC 9112 §3.2); nginx would cut it off"),
         refused("a space in the target", line("GET /case-000 a HTTP/1.1")),
@@ -98,7 +99,7 @@ fn forms() -> Vec<Case> {
             "absolute form, our name as userinfo",
             421,
             get("http://localhost@example.com/case-000"),
-        ).because("it is another host's; Caddy answers for every host"),
+        ).because("the target belongs to another host; Caddy serves every host"),
         refused("another scheme", get("ftp://localhost/case-000")).because("only http URLs are forwarded"),
         refused("a scheme without slashes", get("http:/case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
         refused("no authority", get("http:///case-000")).because("RFC 9110 §4.2.1: an http URL without a host is invalid"),
@@ -107,12 +108,12 @@ fn forms() -> Vec<Case> {
         refused(
             "an asterisk with GET",
             "GET * HTTP/1.1\r\nHost: localhost\r\nX: case-000\r\nConnection: close\r\n\r\n",
-        ).because("RFC 9112 §3.2.4: only OPTIONS may use it"),
+        ).because("RFC 9112 §3.2.4: only OPTIONS may use the asterisk"),
         passes(
             "an asterisk with OPTIONS",
             "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nX: case-000\r\nConnection: close\r\n\r\n",
         )
-        .because("RFC 9110 §9.3.7; nginx does not forward it"),
+        .because("RFC 9110 §9.3.7 allows it; nginx does not forward it"),
         refused_with(
             "CONNECT",
             405,
@@ -123,7 +124,7 @@ fn forms() -> Vec<Case> {
         refused_with("TRACE", 405, line("TRACE /case-000 HTTP/1.1")).because(CONNECT),
         passes("an unknown method", line("BREW /case-000 HTTP/1.1")),
         passes("a method in lower case", line("get /case-000 HTTP/1.1"))
-            .because("method names are case-sensitive tokens: this is another one"),
+            .because("method names are case-sensitive: this is not GET"),
         passes("a method with a dash", line("M-SEARCH /case-000 HTTP/1.1")),
         passes("a method of odd token characters", line("X!#$%&'*+.^_`|~9 /case-000 HTTP/1.1"))
             .because("every method token passes, unknown ones too"),
@@ -142,19 +143,19 @@ fn request_lines() -> Vec<Case> {
         refused("a space before the method", line(" GET /case-000 HTTP/1.1")),
         refused("tabs for spaces", line("GET\t/case-000\tHTTP/1.1")).because(ONE_SPACE),
         refused("no version", line("GET /case-000"))
-            .because("a request line has a version; nginx takes it for HTTP/0.9"),
+            .because("a request line has a version; nginx reads it as HTTP/0.9"),
         refused("no target", line("GET HTTP/1.1")),
         refused("a method alone", line("GET")),
         passes("an empty line before", format!("\r\n{}", get("/case-000")))
-            .because("RFC 9112 §2.2 has a server ignore one"),
+            .because("RFC 9112 §2.2: a server ignores one empty line"),
         refused("two empty lines before", format!("\r\n\r\n{}", get("/case-000")))
-            .because("RFC 9112 §2.2 has a server ignore one"),
+            .because("RFC 9112 §2.2: a server ignores one empty line"),
         refused("a bare LF before", format!("\n{}", get("/case-000")))
             .because("a bare LF does not end a line"),
         refused("a TLS handshake", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice()).then_ends(),
-        refused("half a preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n")
+        refused("half an HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\n")
             .then_ends()
-            .because("RFC 9113 §3.4: only half of a preface; Caddy makes a request of it"),
+            .because("RFC 9113 §3.4: only half of a preface; Caddy reads it as a request"),
         refused("a greeting of SSH", "SSH-2.0-OpenSSH_9.6\r\n").then_ends(),
         silent("half a request line", "GET /case-000 HTT").then_ends(),
         silent("half a head", "GET /case-000 HTTP/1.1\r\nHost: loc").then_ends(),
@@ -172,11 +173,11 @@ fn hosts() -> Vec<Case> {
         passes("Host with white space around it", host("Host: \t localhost \t\r\n")).because(TABS),
         passes("Host without a space", host("Host:localhost\r\n")),
         passes("Host, an IPv6 address", host("Host: [::1]:8080\r\n")),
-        refused("no Host", host("")).because("RFC 9112 §3.2: 400; HAProxy requires none"),
+        refused("no Host", host("")).because("RFC 9112 §3.2: 400; HAProxy does not require a Host"),
         refused("an empty Host", host("Host:\r\n")).because(ONE_HOST),
         refused("Host twice", host("Host: localhost\r\nHost: localhost\r\n")).because("RFC 9112 §3.2: 400"),
         refused("Host twice, different", host("Host: localhost\r\nhost: example.com\r\n"))
-            .because("RFC 9112 §3.2: 400; hyper leaves it to the application"),
+            .because("RFC 9112 §3.2: 400; hyper leaves the check to the application"),
         refused("two names in Host", host("Host: localhost, localhost\r\n")).because(ONE_HOST),
         refused("a space in Host", host("Host: local host\r\n")).because(ONE_HOST),
         refused("a slash in Host", host("Host: localhost/\r\n")).because(ONE_HOST),
@@ -188,7 +189,7 @@ fn hosts() -> Vec<Case> {
         refused("a space before the colon of Host", host("Host : localhost\r\n")),
         refused("Host folded", host("Host:\r\n localhost\r\n")).because("obs-fold is refused, not unfolded"),
         refused_with("a foreign Host", 421, host("Host: example.com\r\n"))
-            .because("a page could have rebound its name to the proxy"),
+            .because("a page of a foreign host could have rebound its name to the proxy"),
         passes("a name on Connection: Host", host("Host: localhost\r\nConnection: host\r\n")),
     ]
 }

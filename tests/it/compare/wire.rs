@@ -1,5 +1,5 @@
 //! Both ends of every comparison: an upstream that counts requests, and a client that reads to the
-//! end. They accept everything; the tables judge it.
+//! end. Both accept any bytes; only the tables judge the outcome.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use super::case::number_in;
 
-/// The longest silence before an open connection is reported as such.
+/// The time after which a connection is reported as still open.
 const OPEN: Duration = Duration::from_secs(4);
 
 /// A whole request at the upstream.
 #[derive(Clone, Debug)]
 pub(super) struct ReceivedRequest {
-    /// The case that it belongs to.
+    /// The case that the request belongs to.
     pub(super) case: Option<usize>,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
@@ -153,14 +153,14 @@ impl Reader {
 /// One response at the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReceivedResponse {
-    /// 9 for a response without a head (HTTP/0.9), 0 if it is not a number.
+    /// The status; 9 for a response without a head (HTTP/0.9), 0 if the status is not a number.
     pub(super) status: u16,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
     pub(super) whole: bool,
 }
 
-/// Everything a client reads until the server ends the connection, and whether it does.
+/// The responses that a client reads, and whether the server ends the connection within [`OPEN`].
 pub(super) async fn talk(
     address: SocketAddr,
     bytes: &[u8],

@@ -35,7 +35,7 @@ async fn a_suite_that_is_not_subscribed_is_reported() {
 async fn a_missing_role_is_reported_for_each_suite() {
     let users = [
         ("erin", "provisioning 401", "the role Account Administrator"),
-        ("tel", "telephony 401", "a role that may see the calls"),
+        ("tel", "telephony 401", "a role that can see the calls"),
         ("rita", "reports 401", "the role Account Administrator"),
         ("rec", "call_recording 403", "Company Call Recording is enabled"),
         ("vic", "vis 401", "a license for the Integration Platform"),
@@ -98,13 +98,13 @@ async fn a_failing_suite_and_an_html_page_in_its_place_are_reported() {
         "2 checks fail, 2 warnings.",
     ];
     let case = Case { prepare: &trouble, ..Case::default() };
-    // The quota is the application's, so the last suite is not asked.
+    // All suites share the application's quota, so the last suite gets no request.
     let sentences = [&sentences[..3], &["skipped vis", "1 check fails, 2 warnings."]].concat();
     case.diagnose(1, &sentences).await;
     let page = |sim: &Simulator| {
         sim.inject(Fault::html_body().on("/t/vbc.prod/vis")).unwrap();
     };
-    let sentences = ["a web page instead of a response of the API", "check upstream.url; if it is correct"];
+    let sentences = ["a web page instead of an API response", "check upstream.url; if it is correct"];
     Case { prepare: &page, ..Case::default() }.diagnose(1, &sentences).await;
 }
 
@@ -158,13 +158,13 @@ async fn an_untrusted_certificate_is_reported_with_the_remedy() {
             &stranger,
             String::new(),
             "is from an authority that is not trusted",
-            "(PEM) into a file and name it in oauth.ca_file",
+            "(PEM) into a file and name the file in oauth.ca_file",
         ),
         (
             &stranger,
             trusted(&other_name),
             "is from an authority that is not trusted",
-            "(PEM) into a file and name it in oauth.ca_file",
+            "(PEM) into a file and name the file in oauth.ca_file",
         ),
         (&other_name, trusted(&other_name), "is for another host", "set oauth.token_url to the name"),
     ];

@@ -20,7 +20,7 @@ pub(super) struct Block {
 
 #[derive(Debug)]
 pub(super) struct Markdown {
-    /// With their marks: `## A`.
+    /// The headings with their marks: `## A`.
     pub(super) headings: Vec<Part>,
     pub(super) blocks: Vec<Block>,
     /// The code spans outside of code blocks, on one line each.

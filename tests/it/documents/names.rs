@@ -33,7 +33,8 @@ fn names<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     starts.map(|start| text[start..].split(|c| !is_of_name(c)).next().unwrap()).collect()
 }
 
-/// Whether a name of a document stands for one that is known: it, or all with this beginning.
+/// Whether a name in a document is known. A name that ends with `_` stands for every name with that
+/// prefix.
 fn is_known(name: &str, mut known: impl Iterator<Item = String>) -> bool {
     if name.ends_with('_') {
         known.any(|known| known.starts_with(name))
@@ -50,7 +51,7 @@ fn metrics_in_documents_exist() {
         .partition(|file| METRICS.contains(&&*file.path));
     assert_eq!(metrics.len(), METRICS.len());
     let registered = words(&metrics);
-    // Names of other things begin with the prefix too: a member of cassettes.
+    // Other names have the same prefix, for example a member of cassettes.
     let others = words(&product);
     let known = |name: &str| {
         let with_suffix =

@@ -55,13 +55,13 @@ impl Pattern {
         self.0.iter().filter(|element| **element != Gap).count()
     }
 
-    /// Whether this quote occurs in the literal. At least half of its characters are there word for
-    /// word: a literal that is nearly all gaps matches nothing.
+    /// Whether this quote occurs in the literal, with at most half of its characters in gaps. So a
+    /// literal that is nearly all gaps matches nothing.
     pub(super) fn occurs_in(&self, literal: &Self) -> bool {
         let (quote, literal) = (&self.0, &literal.0);
         let impossible = usize::MAX;
-        // For each position in the literal, the fewest characters of the rest of the quote that
-        // only gaps match.
+        // For each position in the literal, the rest of the quote matches from there with at least
+        // this many of its characters in gaps.
         let mut after = vec![0; literal.len() + 1];
         for element in quote.iter().rev() {
             let mut before = vec![impossible; literal.len() + 1];

@@ -126,7 +126,7 @@ fn every_exit_status_has_an_entry_and_every_such_entry_a_status() {
     let exit = source(&files, "src/cli/exit.rs");
     let exits: BTreeSet<&str> = numbers(exit).into_iter().filter(|number| is_arm(exit, number)).collect();
     assert!(["1", "64", "69", "78"].iter().all(|known| exits.contains(known)), "{exits:?}");
-    // `run` passes on other statuses, of its command.
+    // `run` also exits with the statuses of its command.
     let run = numbers(source(&files, "src/cli/run.rs"));
     let mut explained = BTreeSet::new();
     let mut findings = Vec::new();
@@ -156,7 +156,7 @@ fn is_arm(source: &str, number: &str) -> bool {
 
 #[test]
 fn every_error_of_proxy_status_has_an_entry() {
-    /// What responds to requests.
+    /// The sources that respond to requests.
     const SERVING: [&str; 4] = ["src/proxy/", "src/admin/", "src/app/", "crates/http/"];
     let files = product();
     let serves = |file: &&SourceFile| SERVING.iter().any(|folder| file.path.starts_with(folder));

@@ -92,7 +92,7 @@ async fn no_pseudo_header_and_no_field_can_write_another_line_of_http1() {
     for twice in [(":method", "GET"), (":path", "/"), (":authority", "localhost"), (":scheme", "http")] {
         heads.push(vec![twice, twice]);
     }
-    // A pseudo-header after a field.
+    // A pseudo-header must not follow a field.
     heads.push(vec![("x-field", "a"), (":path", "/")]);
     for odd in &heads {
         let mut raw = RawH2::connect(world.address).await;

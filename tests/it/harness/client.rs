@@ -85,7 +85,7 @@ impl Response {
         value.parse().ok()
     }
 
-    /// Asserts a problem of the proxy, with this status and this error in `Proxy-Status`.
+    /// Asserts a problem response of the proxy, with this status and this error in `Proxy-Status`.
     #[track_caller]
     pub(crate) fn assert_problem(&self, status: u16, error: &str) {
         assert!(PROXY_STATUS_ERRORS.contains(&error), "{error}");

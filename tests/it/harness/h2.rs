@@ -1,4 +1,4 @@
-//! An HTTP/2 client that writes any frames, and hyper's.
+//! An HTTP/2 client that writes any frames, and hyper's HTTP/2 client.
 
 use std::net::SocketAddr;
 

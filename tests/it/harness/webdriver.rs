@@ -37,7 +37,7 @@ pub(crate) struct Element<'a> {
 }
 
 impl Chromium {
-    /// Starts a browser. `chromium` and `chromedriver` must be installed, as `scripts/test` does.
+    /// Starts a browser. `scripts/test` installs its programs, `chromium` and `chromedriver`.
     pub(crate) async fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
@@ -152,7 +152,7 @@ impl Chromium {
 }
 
 impl Element<'_> {
-    /// Clicks it, and waits for the next page, if there is one.
+    /// Clicks the element, and waits for the next page, if there is one.
     pub(crate) async fn click(&self) {
         self.command("POST", "/click", Some(&json!({}))).await;
     }
@@ -240,5 +240,5 @@ fn port(mut stdout: impl BufRead + Send + 'static) -> u16 {
         }
         line.clear();
     }
-    panic!("chromedriver ended before it told its port");
+    panic!("chromedriver ended before it printed its port");
 }

@@ -33,7 +33,7 @@ enum Event {
     },
     /// One request, with a retry after a 401.
     Call,
-    /// Several requests with one bearer are refused at once.
+    /// Several concurrent requests with one bearer are refused.
     Refuse(u8),
     RevokeAccess,
     RevokeRefresh,
@@ -130,7 +130,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0..100_u64).prop_map(Duration::from_millis),
         3 => (100..60_000_u64).prop_map(Duration::from_millis),
         3 => (60..7_200_u64).prop_map(Duration::from_secs),
-        // Long waits cost the most, because the refresher checks the clock every minute.
+        // Long waits cost the most, because the refresher checks the clock every few minutes.
         1 => (7_200..200_000_u64).prop_map(Duration::from_secs),
     ];
     let hang_up = proptest::option::weighted(0.3, (0..100_u64).prop_map(Duration::from_millis));
@@ -262,9 +262,9 @@ async fn call(world: &World) {
     }
 }
 
-/// Sends a request with a bearer. After a 401 it sends it at most twice more: with the same bearer
-/// if it is new, and after a forced refresh. The gateway accepts a token that was minted for the
-/// request.
+/// Sends a request with a bearer. After a 401 it sends the request at most twice more: with the
+/// same bearer if that is new, and after a forced refresh. Reports a violation if the gateway
+/// refuses a token that was issued for this request.
 async fn request(world: &World) -> Outcome {
     let Some(mut bearer) = world.ask().await else { return Outcome::NoToken };
     let credential = world.credential();
@@ -278,7 +278,7 @@ async fn request(world: &World) -> Outcome {
             return Outcome::Upstream(status, bearer.revision);
         }
         if fresh && !world.oracle.lock().doomed {
-            world.oracle.lock().violated("a caller saw a 401 with a token that was minted for it");
+            world.oracle.lock().violated("a caller saw a 401 with a token that was issued for its request");
         }
         if sendings == 3 {
             break;
@@ -332,7 +332,7 @@ async fn heal(world: &mut World, by_password: bool) {
     call(world).await;
     if world.credential().snapshot().login_needed {
         if by_password {
-            world.oracle.lock().violated("an interactive login is asked for although there is a password");
+            world.oracle.lock().violated("an interactive login is needed although there is a password");
         }
         if !world.log_in().await {
             world.oracle.lock().violated("an interactive login failed");

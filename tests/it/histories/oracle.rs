@@ -20,8 +20,8 @@ enum Fate {
     /// The token was presented, and the credential knows no conclusive response. It may be
     /// presented again.
     Open,
-    /// The credential learned at this time that it is spent or invalid. Presenting it again is a
-    /// violation.
+    /// The credential learned at this time that the token is spent or invalid. Presenting the token
+    /// again is a violation.
     Over(Instant),
 }
 
@@ -75,12 +75,12 @@ impl Oracle {
         self.doomed = false;
         self.in_flight += 1;
         if self.in_flight > 1 {
-            self.violated("two token requests at once");
+            self.violated("two token requests at the same time");
         }
         match asked {
             TokenRequest::Refresh { token } => {
                 if matches!(self.fates.get(token), Some(Fate::Over(_))) {
-                    self.violated("a refresh token was presented again after its response had come");
+                    self.violated("a refresh token was presented again after its response had arrived");
                 }
                 self.fates.insert(token.clone(), Fate::Open);
             }
@@ -156,7 +156,7 @@ impl Oracle {
         self.locked = self.locked.filter(|at| !lost(*at));
     }
 
-    /// Tokens are revoked at the server. Those of an exchange in flight may be among them.
+    /// Tokens are revoked at the server. The tokens of an exchange in flight may be among them.
     pub(super) fn revoked(&mut self) {
         self.doomed |= self.in_flight > 0;
     }

@@ -322,8 +322,8 @@ impl World {
         }
     }
 
-    /// Reports several refusals of one bearer at once. They must share one exchange, and a late one
-    /// needs none.
+    /// Reports several concurrent refusals of one bearer. They must share one exchange, and a late
+    /// refusal must cause no other.
     pub(super) async fn refuse_at_once(&self, count: u8) {
         let Some(bearer) = self.ask().await else { return };
         let (before, requests) = {

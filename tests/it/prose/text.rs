@@ -206,7 +206,7 @@ fn list_item(content: &str) -> Option<&str> {
     (is_number || mark.starts_with("--") || matches!(mark, "-" | "*" | "•")).then_some(item)
 }
 
-/// The comments of a Rust file: those of one kind on lines that follow each other are one.
+/// The comments of a Rust file. Comments of one kind on consecutive lines are one comment.
 pub(super) fn rust_comments(source: &str) -> Vec<Vec<(usize, &str)>> {
     let mut found: Vec<Vec<(usize, &str)>> = Vec::new();
     let mut last = (0, "");

@@ -45,7 +45,7 @@ fn variables(value: &Value) -> Variables {
     members.map(|(name, value)| (name.clone(), filled(&text(value)))).collect()
 }
 
-/// The value in compose if no variable is set: the default of `${NAME:-default}`.
+/// A value of a compose file if no variable is set: the default of `${NAME:-default}`.
 fn filled(text: &str) -> String {
     let default = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')?.split_once(":-"));
     default.map_or(text, |(_, default)| default).to_owned()
@@ -156,11 +156,14 @@ impl Container {
 
     /// The address of a port of the container.
     fn port(&self, port: u16) -> SocketAddr {
-        *self.ports.get(&port).unwrap_or_else(|| panic!("port {port} is not open to all: {:?}", self.ports))
+        *self
+            .ports
+            .get(&port)
+            .unwrap_or_else(|| panic!("port {port} is not open to other containers: {:?}", self.ports))
     }
 }
 
-/// Asserts that the image may listen on its own addresses. The tests themselves use loopback.
+/// Asserts that `check` accepts the image's own addresses. The other tests use loopback instead.
 async fn assert_may_listen(home: &Path, image: &Image) {
     let mut variables = image.variables.clone();
     for name in ["VBC_CLIENT_ID", "VBC_CLIENT_SECRET", "VBC_USERNAME", "VBC_PASSWORD"] {
@@ -218,7 +221,7 @@ async fn take_steps(job: &Value, directory: &Path, published: &BTreeMap<u16, Soc
     let mut said = String::new();
     for step in job["steps"].as_array().unwrap() {
         if let Some(action) = step["uses"].as_str() {
-            assert_eq!(action, "actions/checkout@v4", "an action that is not played here");
+            assert_eq!(action, "actions/checkout@v4", "this test cannot run the action");
             continue;
         }
         let mut variables = variables(&step["env"]);

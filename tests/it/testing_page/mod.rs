@@ -89,7 +89,7 @@ async fn the_curl_example_passes_and_fails_where_nothing_is_sent() {
         section.file("smoke.sh").replace("wait=5", "wait=0").replace("curl -sf \"$VBC_BASE_URL", ": \"");
     std::fs::write(directory.path().join("smoke.sh"), idle).unwrap();
     let Said { code, text } = run(directory.path(), &section.commands.concat(), &[]).await;
-    assert_eq!(code, Some(22), "curl's own word for a refusal: {text}");
+    assert_eq!(code, Some(22), "curl's exit code for an HTTP error: {text}");
     assert!(text.contains("1 missing"), "{text}");
 }
 

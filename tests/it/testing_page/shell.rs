@@ -1,5 +1,5 @@
-//! Runs the page's commands as its readers do: in a shell, with `vbc-proxy` and the test frameworks
-//! on the path.
+//! Runs the page's commands in a shell, as readers do, with `vbc-proxy` and the test frameworks on
+//! the path.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -35,7 +35,7 @@ pub(super) async fn run(directory: &Path, script: &str, variables: &[(&str, &str
         std::env::var("PATH").unwrap()
     );
     let mut command = Command::new("bash");
-    // `-e` as in GitHub's runner. Everything is installed, so nothing may be downloaded.
+    // GitHub's runner uses `-e` too. Everything is installed, so nothing may be downloaded.
     command.args(["-e", "-c", script]).current_dir(directory).stdin(Stdio::null()).env_clear();
     command.env("PATH", path).env("HOME", directory).env("VBC_PROXY_LOG_LEVEL", "error");
     command.envs([("GOPROXY", "off"), ("PIP_NO_INDEX", "1"), ("npm_config_offline", "true")]);

@@ -33,7 +33,7 @@ type Driven = Connection<Box<dyn Both>, Bytes>;
 
 /// What a test tells a connection to do.
 enum Order {
-    /// Sends GOAWAY and finishes the streams there are.
+    /// Sends GOAWAY and finishes the open streams.
     GoAway,
 }
 
@@ -150,7 +150,7 @@ async fn serve(
     }
 }
 
-/// Responds `h1` to each request, and echoes once a request upgrades the connection.
+/// Responds `h1` to each request. After an upgrade it echoes the bytes.
 async fn serve_h1(mut stream: TlsStream<TcpStream>) {
     let mut received = Vec::new();
     while stream.read_buf(&mut received).await.is_ok_and(|read| read > 0) {

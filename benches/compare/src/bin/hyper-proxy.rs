@@ -45,7 +45,7 @@ impl Config {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::read()?;
-    // Pinned to one core, threads would only cost switches between them.
+    // On one core, several threads would only add context switches.
     let mut builder = match std::thread::available_parallelism()?.get() {
         1 => Builder::new_current_thread(),
         _ => Builder::new_multi_thread(),

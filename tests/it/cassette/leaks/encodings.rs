@@ -12,13 +12,13 @@ pub(super) enum Encoding {
     Raw,
     Percent,
     DoublePercent,
-    /// After this many other bytes.
+    /// Base64 of the secret after this many other bytes.
     Base64(usize),
     Base64Url,
     Hex,
     UpperHex,
     SwappedCase,
-    /// In two pieces, in two places.
+    /// Two pieces, which go to two places.
     Halves,
     Spaced,
     /// Escaped as in JSON and JavaScript.

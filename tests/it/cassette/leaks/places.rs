@@ -89,7 +89,7 @@ impl Exchange {
     }
 }
 
-/// Percent-encodes characters that no URI contains. Existing encodings stay.
+/// Percent-encodes characters that no URI contains. Existing percent-encodings stay.
 fn in_url(piece: &str) -> String {
     let each = |byte: u8| match byte {
         byte if byte.is_ascii_alphanumeric() || b"-._~%=".contains(&byte) => char::from(byte).to_string(),
@@ -98,7 +98,7 @@ fn in_url(piece: &str) -> String {
     piece.bytes().map(each).collect()
 }
 
-/// The piece as a JSON string. An escaped one stays.
+/// The piece as a JSON string. A piece that is escaped already stays unchanged.
 fn in_json(piece: &str) -> String {
     if piece.starts_with("\\u") { format!("\"{piece}\"") } else { serde_json::to_string(piece).unwrap() }
 }
