@@ -1,6 +1,6 @@
-# Without a target: one image for two services, the proxy and the simulator (docker-compose.yml).
-# With `--target simulator`: both in one container, for services that cannot set a command
-# (docs/testing.md).
+# The default target builds one image for two services, the proxy and the simulator
+# (docker-compose.yml). `--target simulator` runs both in one container, for CI services that
+# cannot set a command (docs/testing.md).
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -14,9 +14,9 @@ RUN useradd --system --uid 10001 --home-dir /var/lib/vbc-proxy vbc-proxy \
 COPY --from=build /out/vbc-proxy /usr/local/bin/vbc-proxy
 USER vbc-proxy
 WORKDIR /var/lib/vbc-proxy
-# By default the proxy listens on the container's loopback. Every client that reaches it uses the
-# credential, so the operator decides whether to open it (docker-compose.yml shows how). The admin
-# listener always stays on loopback.
+# By default the proxy listens only on the container's loopback. Every client that reaches the
+# proxy uses the credential, so the operator must open other addresses (docker-compose.yml shows
+# how). In this image the admin listener stays on loopback.
 ENV VBC_PROXY_STORE_PATH=/var/lib/vbc-proxy/tokens
 VOLUME /var/lib/vbc-proxy
 EXPOSE 8080
