@@ -19,10 +19,10 @@ use tokio::time::Instant;
 use super::connection::{OpenConnections, OpenGuard};
 use crate::metrics::{Load, Metrics};
 
-/// Up to this many long-lived connections are collected on one thread.
+/// Up to this many long-lived connections stay on one thread.
 ///
 /// A few connections usually belong to one client: a browser opens six. On one thread they share
-/// upstream connections and wake-ups; spread over two threads they cost a quarter more.
+/// upstream connections and wake-ups. Spread over two, they cost a quarter more CPU per request.
 const SMALL_POOL: i64 = 6;
 
 /// Long-lived connections: a thread keeps at most its fair share plus 1/`SLACK`, capped at

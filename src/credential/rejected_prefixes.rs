@@ -67,7 +67,8 @@ pub struct RejectedPrefixes {
     pub(super) forced: ForcedRefreshes,
     prefixes: [HashMap<Box<str>, PrefixState>; 2],
     /// Forced refreshes of the last minute that are not known to have helped: the time, and the
-    /// revision that got the 401. All 401s for one revision force the same refresh.
+    /// revision that got the 401. 401s for one revision share a
+    /// refresh, so each revision is listed once.
     unproven: [Vec<(Timestamp, u64)>; 2],
     half_fruitful: Vec<Timestamp>,
     pub(super) new_refused: u64,

@@ -36,7 +36,8 @@ pub(super) struct Shared {
     /// begins and when it ends.
     pub(super) waited_in_vain: AtomicBool,
     pub(super) closing: AtomicBool,
-    /// The gateway refuses tokens up to this revision, and no newer one was available in time.
+    /// Requests reported that the gateway refuses tokens up to this revision, and that no newer one
+    /// was available in time.
     pub(super) distrusted: AtomicU64,
     /// The newest revision that the gateway has accepted since a 401 last named a token.
     pub(super) proven: AtomicU64,

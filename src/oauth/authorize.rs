@@ -48,8 +48,8 @@ impl std::fmt::Debug for AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// A request with a new state and, with PKCE, a new verifier. `None` if the system has no
-    /// random bytes, because both must be unguessable.
+    /// A request with a new state and, with PKCE, a new verifier. Both are random, so that nobody
+    /// can guess them. `None` if the system has no random bytes.
     pub fn new(options: &AuthorizeOptions) -> Option<Self> {
         let state = unguessable()?;
         let verifier = if options.pkce { Some(unguessable()?) } else { None };

@@ -106,8 +106,8 @@ impl Transport for HttpClient {
     }
 }
 
-/// The limit for connecting. It is clearly shorter than the timeout of the whole exchange. So a
-/// slow connection meets this limit, and the grant is known to be unsent.
+/// The limit for connecting. It is shorter than the timeout of the exchange, so a slow connection
+/// fails here. Then it is certain that the grant was not sent.
 fn connect_timeout(timeout: Duration) -> Duration {
     CONNECT_TIMEOUT.min(timeout / 2)
 }

@@ -29,8 +29,8 @@ pub(super) struct Admitted<'a> {
 }
 
 impl Connection {
-    /// Decides whether a request is forwarded. Checks the drain, the method and host, the browser's
-    /// origin, the limit on requests in flight, and `Max-Forwards`.
+    /// Decides whether a request is forwarded. Checks the drain, then the gate (method, host, loop,
+    /// the browser's origin), the limit on requests in flight, and `Max-Forwards`.
     ///
     /// # Errors
     /// The reason why the request is not forwarded.

@@ -1,7 +1,7 @@
 //! The data plane. Read `forward` first: it handles one request, with every decision in order.
 //!
-//! Each thread has its own [`Proxy`], and a request stays on its thread. The only lock guards the
-//! memory of 401s, and only a 401 takes it.
+//! Each thread has its own [`Proxy`], and a request stays on its thread. A usual request
+//! takes no lock. A changed bearer, a wait for the refresher, and a 401 take short ones.
 
 mod admission;
 mod bearer;

@@ -26,10 +26,11 @@ use vbc_http::problem::{self, Param};
 /// At most this many bytes of a 401's body are read to judge the 401.
 const JUDGED_BYTES: usize = 16 * 1024;
 
-/// A 401 within this time after its token was minted shows that a fresh token does not help.
+/// A 401 within this time after its token was minted shows that a fresh token does not help. A later
+/// one is no evidence: the token may have been revoked meanwhile.
 const EVIDENCE: Duration = Duration::from_secs(5);
 
-/// The most attempts of a request, the first one included.
+/// How often a request is sent at most because of 401s, the first sending included.
 const SENDINGS: u32 = 3;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -124,7 +125,7 @@ pub(super) struct Retry<'a> {
 
 /// The origin of the bearer of the latest attempt.
 enum Latest<'a> {
-    /// The bearer of the first attempt, or of a late retry.
+    /// The bearer of the first attempt, perhaps sent again by a late retry.
     Same,
     /// A newer bearer that already existed when the bearer of this revision got a 401 of this kind.
     Newer(Kind, u64),
@@ -201,6 +202,7 @@ impl<'a> Retry<'a> {
             tokio::time::sleep(new_for).await;
         }
         if let Some(newer) = credential.newer_than(bearer) {
+            self.latest = Latest::Newer(kind, bearer.revision);
             return Ok(Decision::Send(newer));
         }
         let lives = bearer.is_alive(credential.clock().now());

@@ -50,8 +50,8 @@ struct Inner {
 #[derive(Debug)]
 struct Slot {
     revision: u64,
-    /// The replaced revision, until the replacement has certainly reached the disk. The writer got
-    /// an error and may assume either revision, so a swap from either is allowed.
+    /// The replaced revision, from the rename until the sync of the directory. If the sync fails,
+    /// the writer cannot know which revision is on disk, so a swap from either is allowed.
     unconfirmed_over: Option<u64>,
 }
 

@@ -53,7 +53,7 @@ fn head(out: &mut String, results: &Results) {
          - nginx and HAProxy have no access log. Their buffers are tuned for large bodies where bodies\n  \
            are large.\n\
          - *hyper* is a plain proxy on hyper's HTTP/1 server and hyper-util's pooled client\n  \
-           (`src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no\n  \
+           (`benches/compare/src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no\n  \
            metrics and no limits except hyper's own.\n\
          - *ours* is vbc-proxy with its shipped defaults, every feature included. *ours, PGO* is built\n  \
            with a profile.\n\n\

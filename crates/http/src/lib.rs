@@ -131,8 +131,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long the connection may stay open without a request.
     pub idle_timeout: Duration,
-    /// The longest time between two reads of a request body, and the longest time that a write may
-    /// make no progress.
+    /// Limits two waits: for the next piece of a request body, and for the progress of a write.
     pub body_timeout: Duration,
     /// How long an HTTP/1 connection waits for the next part of the response after the client has
     /// ended its side.

@@ -149,7 +149,7 @@ impl<R: Redeem> Refresher<R> {
     async fn need_login(&mut self) -> Unavailable {
         if !matches!(self.blocked, Some(BlockReason::LoginNeeded)) {
             let name = &self.shared.name;
-            tracing::error!(credential = %name, "login needed: run `vbc-proxy login` with this credential");
+            tracing::error!(credential = %name, run = format!("`vbc-proxy login {name}`"), "login needed");
         }
         let unavailable = self.block(BlockReason::LoginNeeded);
         let record = &mut self.stored.record;

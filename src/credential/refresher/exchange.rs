@@ -78,6 +78,8 @@ impl<R: Redeem> Refresher<R> {
         record.application = None;
         self.ends = ends_in(expires_in);
         self.save().await;
+        // Saving may raise the revision, so it is read only now. A bearer with the old revision
+        // would count as refused if that one was.
         self.token_revision = self.stored.record.revision;
         if presented.is_none() {
             self.logged_in = self.token_revision;

@@ -17,10 +17,11 @@ impl<R: Redeem> Refresher<R> {
     /// login is next.
     pub(super) async fn refresh(&mut self, need: Need) -> Result<bool, Unavailable> {
         // The loop runs at most twice: if the refresh token is refused, another process may have
-        // rotated it. The store then has the successor.
+        // rotated it, if the store can be shared. The store then has the successor.
         for _ in 0..2 {
             let Some(refresh_token) = self.refresh_token() else { break };
             self.may_go_on()?;
+            // The note below uses up this reservation. `redeem` makes another one for its outcome.
             if let Err(error) = self.reserve().await {
                 return Err(self.failed(error).await);
             }

@@ -84,6 +84,8 @@ impl Connection {
         hooks: &Hooks,
     ) -> Result<Response<Outgoing>, Abort> {
         let survey = Survey::of(request.headers());
+        // A replayed response passes only this gate and the drain. A check that must hold for
+        // replays, too, belongs in `Gate::admit`.
         let origin = match self.proxy.gate.admit(&request, request.headers().get(header::HOST), survey) {
             Ok(origin) if !self.proxy.drain.has_begun() => origin,
             // A refused request gets the same response as without hooks.

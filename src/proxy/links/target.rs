@@ -11,8 +11,8 @@ pub(in crate::proxy) struct Target {
     /// The host, in lower case.
     host: Vec<u8>,
     port: u16,
-    /// Whether `port` is the default of the upstream's scheme. Then it may be omitted, and the
-    /// other scheme is recognized too.
+    /// Whether `port` is the default of the upstream's scheme. Then a URL may
+    /// omit the port, and may have the other one of http and https.
     default: bool,
     /// Searchers for the beginnings of JSON strings that may be URLs.
     pub(super) quoted: [Finder<'static>; 2],

@@ -181,7 +181,7 @@ async fn an_untrusted_certificate_is_reported_with_the_remedy() {
     let text = flat(&output);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(text.contains("FAIL upstream the certificate of https://localhost:"), "{}", output.stdout);
-    assert!(text.contains("name it in upstream.ca_file"), "{}", output.stdout);
+    assert!(text.contains("name the file in upstream.ca_file"), "{}", output.stdout);
     assert!(text.contains("not checked, because the upstream cannot be reached"), "{}", output.stdout);
 }
 

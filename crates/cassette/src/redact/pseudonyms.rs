@@ -21,8 +21,8 @@ pub(crate) fn is_hidden(text: &str) -> bool {
 }
 
 /// Whether `recorded` can result from replacing pieces of `text`: the text around the pieces is the
-/// same. If `recorded` is one opaque pseudonym, it must be [`REMOVED`]. Callers compare other
-/// pseudonyms themselves.
+/// same. A whole text that was replaced matches only if `recorded` is [`REMOVED`]; callers compare
+/// other opaque pseudonyms themselves.
 pub(crate) fn may_be_recorded_as(text: &str, recorded: &str) -> bool {
     if is_hidden(recorded) {
         return recorded == REMOVED;
