@@ -187,8 +187,8 @@ impl<'a> Rewrite<'a> {
         Self { links, base, request: Conditions::take(request, survey) }
     }
 
-    /// Rewrites the links in a head. `None`: the body stays as it is. `Some(None)`: the body must be
-    /// rewritten, too, and has no coding. `Some(Some(coding))`: it must be decoded first.
+    /// Rewrites the links in a head. `None`: the body stays as it is. `Some(None)`: the body has no
+    /// coding and must be rewritten, too. `Some(Some(coding))`: it must be decoded first.
     pub(super) fn head<B: Body>(
         &self,
         survey: ResponseSurvey,

@@ -26,8 +26,8 @@ use vbc_http::problem::{self, Param};
 /// At most this many bytes of a 401's body are read to judge the 401.
 const JUDGED_BYTES: usize = 16 * 1024;
 
-/// A 401 within this time after its token was minted shows that a fresh token does not help. A later
-/// one is no evidence: the token may have been revoked meanwhile.
+/// A 401 within this time after its token was minted shows that a fresh token does not help. A
+/// later one is no evidence: the token may have been revoked meanwhile.
 const EVIDENCE: Duration = Duration::from_secs(5);
 
 /// How often a request is sent at most because of 401s, the first sending included.

@@ -125,8 +125,7 @@ impl Scanner {
     }
 
     /// The length of the scheme and authority at the beginning of a string, if they are the
-    /// upstream's and the string is a value, not the name of a member. `end` says that no more text
-    /// follows.
+    /// upstream's. The name of a member never matches. `end` says that no more text follows.
     fn link(&self, text: &[u8], end: bool) -> Result<(usize, Slash), Mismatch> {
         let (length, slash) = match self.target.in_string(text) {
             Err(Mismatch::Incomplete) if end => return Err(Mismatch::Other),
