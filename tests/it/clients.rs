@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use vbc_simulator::SimulatorOptions;
 
-use crate::harness::{World, within};
+use crate::harness::{PATIENCE, World, output};
 
 /// Where API requests go.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +66,7 @@ async fn works(program: &str, expected: &[&str]) {
         let folder = tempfile::tempdir().unwrap();
         let mut command = lay_out(program, folder.path());
         command.args([world.sim.url(), base, world.sim.control_url()]);
-        let output = within(tokio::task::spawn_blocking(move || command.output())).await.unwrap();
-        let output = output.unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
+        let output = output(command, PATIENCE).await;
         let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
         assert!(output.status.success(), "{program} {api:?}\n{out}\n{err}");
         assert_eq!(out.lines().collect::<Vec<_>>(), expected, "{program} {api:?}\n{err}");

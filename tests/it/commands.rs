@@ -1,6 +1,6 @@
 //! How commands end: exit codes, standard error, and signals.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vbc_proxy::Simulator;
 use vbc_simulator::{Action, Fault};
 
-use crate::harness::{Client, World, closed_port, within};
+use crate::harness::{Client, PATIENCE, World, closed_port, output, within};
 use crate::process::{Output, Process, configuration, get, lay_out};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
@@ -83,10 +83,10 @@ async fn two_signals_at_once_end_a_simulator_and_a_replay_cleanly() {
 
 /// Runs a command whose standard output is a full disk.
 async fn on_a_full_disk(directory: &Path, arguments: &[&str], admin: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"));
-    command.args(arguments).env_clear().env(ADMIN, admin).current_dir(directory).stdin(Stdio::null());
-    command.stdout(File::options().write(true).open("/dev/full").unwrap()).stderr(Stdio::piped());
-    let ended = within(tokio::task::spawn_blocking(move || command.output())).await.unwrap().unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", env!("CARGO_BIN_EXE_vbc-proxy")]).args(arguments);
+    command.env_clear().env(ADMIN, admin).current_dir(directory).stdin(Stdio::null());
+    let ended = output(command, PATIENCE).await;
     let stderr = String::from_utf8(ended.stderr).unwrap();
     Output { code: ended.status.code(), stdout: String::new(), stderr }
 }
@@ -318,12 +318,12 @@ async fn a_proxy_request_for_another_site_does_not_suggest_listen_hosts() {
         response.assert_problem(421, "http_request_denied");
         response.json()["detail"].as_str().unwrap().to_owned()
     };
-    let told = detail(world.get("http://other.example/x").await);
-    assert!(told.contains("no_proxy") && !told.contains("listen.hosts"), "{told}");
+    let message = detail(world.get("http://other.example/x").await);
+    assert!(message.contains("no_proxy") && !message.contains("listen.hosts"), "{message}");
     let mut client = world.connect().await;
     client.request("GET /x HTTP/1.1\nHost: other.example", b"").await;
-    let told = detail(client.response().await);
-    assert!(told.contains("listen.hosts") && !told.contains("no_proxy"), "{told}");
+    let message = detail(client.response().await);
+    assert!(message.contains("listen.hosts") && !message.contains("no_proxy"), "{message}");
 }
 
 #[tokio::test]

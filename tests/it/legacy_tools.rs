@@ -3,9 +3,21 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{World, within};
+use crate::harness::{PATIENCE, World, output};
 use crate::testing_page::page::sections_of;
 use crate::tools::python;
+
+/// The examples that are run here.
+const EXAMPLES: [&str; 4] = ["users.sh", "users.py", "users.php", "Users.java"];
+
+/// A new example needs a test here.
+#[test]
+fn every_example_of_the_page_is_run_here() {
+    let sections = sections_of("docs/legacy-tools.md");
+    let files = sections.iter().flat_map(|section| &section.files);
+    let shown: Vec<&str> = files.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(shown, EXAMPLES);
+}
 
 /// Runs the example `file` with `command`. Every token is revoked first, so that the proxy must
 /// cure a 401.
@@ -28,9 +40,9 @@ async fn shows_the_users(file: &str, command: &[&str]) {
     for variable in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command_line.env_remove(variable);
     }
-    let program = command[0].to_owned();
-    let output = within(tokio::task::spawn_blocking(move || command_line.output())).await.unwrap();
-    let output = output.unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
+    // No configuration files of this machine, such as ~/.curlrc.
+    command_line.env("HOME", directory.path());
+    let output = output(command_line, PATIENCE).await;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{file}: {}\n{text}\n{errors}", output.status);
@@ -59,5 +71,5 @@ async fn the_php_example_runs() {
 
 #[tokio::test]
 async fn the_java_example_runs() {
-    shows_the_users("Users.java", &["java"]).await;
+    shows_the_users("Users.java", &["java", "-XX:TieredStopAtLevel=1"]).await;
 }

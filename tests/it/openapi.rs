@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vbc_simulator::SimulatorOptions;
 
-use crate::harness::World;
+use crate::harness::{World, output};
 
 /// Longer than any of the programs takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(540);
@@ -37,8 +37,7 @@ async fn run(program: &str, target: Target, folder: Option<&Path>) -> String {
         Target::Simulator => (world.sim.url(), "direct"),
         Target::Proxy => (format!("http://{}", world.address), "proxy"),
     };
-    let python = repository().join("target/python-tools/bin/python");
-    let mut command = Command::new(&python);
+    let mut command = Command::new(repository().join("target/python-tools/bin/python"));
     // The program must not use proxy settings or configuration files of this machine.
     command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("PYTHONDONTWRITEBYTECODE", "1");
     let home = tempfile::tempdir().unwrap();
@@ -49,10 +48,7 @@ async fn run(program: &str, target: Target, folder: Option<&Path>) -> String {
         &world.sim.control_url(),
     ]);
     command.args(folder);
-    let running = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(PATIENCE, running).await.expect("the program does not end").unwrap();
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error} (scripts/test installs it)", python.display()));
+    let output = output(command, PATIENCE).await;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {target:?}\n{out}\n{err}");
     out.into_owned()

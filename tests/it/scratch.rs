@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::harness::output;
+
 /// Longer than a compiler needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -36,8 +38,6 @@ async fn the_example_for_rust_runs_in_a_crate_that_has_only_the_simulator() {
     let built = Path::new(env!("CARGO_BIN_EXE_vbc-proxy")).parent().and_then(Path::parent).unwrap();
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--offline", "--quiet", "--target-dir"]).arg(built).current_dir(directory.path());
-    let running = tokio::task::spawn_blocking(move || command.output());
-    let output =
-        tokio::time::timeout(PATIENCE, running).await.expect("the example does not end").unwrap().unwrap();
+    let output = output(command, PATIENCE).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vbc_base::secret::hex;
 use vbc_simulator::RecordedRequest;
 
-use crate::harness::{World, within};
+use crate::harness::{PATIENCE, World, output};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 const CALLS: &str = "/t/vbc.prod/telephony/v3/cc/accounts/self/calls";
@@ -53,10 +53,7 @@ impl Tool {
             }
         };
         command.args(&self.command[1..]).arg(base).arg(upload).args(jobs);
-        let program = self.command[0].clone();
-        let output = within(tokio::task::spawn_blocking(move || command.output())).await.unwrap();
-        let output = output.unwrap_or_else(|error| panic!("{program}: {error} (scripts/test installs it)"));
-        said(&output, jobs)
+        said(&output(command, PATIENCE).await, jobs)
     }
 }
 

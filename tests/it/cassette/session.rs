@@ -13,7 +13,7 @@ use serde_json::Value;
 use vbc_proxy::Simulator;
 use vbc_simulator::SimulatorOptions;
 
-use crate::harness::{Client, RawUpstream, Received, UpstreamConnection, within};
+use crate::harness::{Client, PATIENCE, RawUpstream, Received, UpstreamConnection, output};
 use crate::process::{Issued, Relay};
 
 /// Credentials that clients send, and secrets that servers issue to them.
@@ -152,10 +152,10 @@ impl Session {
             let (path, options) = group.split_last().unwrap();
             command.args(options).arg(format!("http://{address}{path}"));
         }
-        command.env_clear().current_dir(directory.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        command.env_clear().current_dir(directory.path()).stdin(Stdio::null());
         command.env("PATH", std::env::var("PATH").unwrap());
         // curl exits with an error if a response is cut short.
-        let _ = within(tokio::task::spawn_blocking(move || command.status().expect("curl"))).await;
+        output(command, PATIENCE).await;
         let read = |index: usize| std::fs::read(directory.path().join(index.to_string())).unwrap_or_default();
         (0..self.0.len()).map(read).collect()
     }

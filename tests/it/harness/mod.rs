@@ -9,6 +9,7 @@ mod upstream;
 mod webdriver;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -265,4 +266,15 @@ pub(crate) fn closed_port() -> (SocketAddr, Socket) {
 /// Fails the test if `future` takes longer than [`PATIENCE`].
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("the test hangs")
+}
+
+/// Runs a command to its end. Fails the test if that takes longer than `patience`, and kills the
+/// command then.
+pub(crate) async fn output(command: Command, patience: Duration) -> Output {
+    let program = command.get_program().to_owned();
+    let mut command = tokio::process::Command::from(command);
+    let running = command.kill_on_drop(true).output();
+    let ended = tokio::time::timeout(patience, running).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{} does not end", program.display()));
+    ended.unwrap_or_else(|error| panic!("{}: {error} (scripts/test installs it)", program.display()))
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::page::root;
+use crate::harness::output;
 
 /// Longer than a compiler needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -41,9 +42,7 @@ pub(super) async fn run(directory: &Path, script: &str, variables: &[(&str, &str
     command.envs([("GOPROXY", "off"), ("PIP_NO_INDEX", "1"), ("npm_config_offline", "true")]);
     command.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"));
     command.envs(variables.iter().copied());
-    let running = tokio::task::spawn_blocking(move || command.output());
-    let Output { status, stdout, stderr } =
-        tokio::time::timeout(PATIENCE, running).await.expect("it does not end").unwrap().unwrap();
+    let Output { status, stdout, stderr } = output(command, PATIENCE).await;
     let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     Said { code: status.code(), text }
 }
