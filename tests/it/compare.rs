@@ -27,6 +27,9 @@ use peers::Peer;
 use table::Row;
 use wire::{ReceivedRequest, ReceivedResponse, Upstream, talk, values};
 
+/// The names of the other servers, in the order of the columns.
+const PEERS: [&str; 4] = ["nginx", "HAProxy", "Caddy", "hyper"];
+
 /// The number of cases that run at a server at the same time.
 const AT_ONCE: usize = 8;
 
@@ -74,6 +77,11 @@ impl Outcome {
     fn refuses_some_of(&self, expected: Expected) -> bool {
         matches!(expected, Expected::Passes(_)) && self.statuses().contains(&400)
     }
+}
+
+/// The names of the peers that this holds for.
+fn named(holds: [bool; 4]) -> Vec<&'static str> {
+    PEERS.into_iter().zip(holds).filter(|(_, holds)| *holds).map(|(name, _)| name).collect()
 }
 
 /// Sends every case to one server.
@@ -189,17 +197,15 @@ async fn requests_have_the_expected_outcome_and_nothing_fails_that_others_pass()
     for (index, case) in cases.iter().enumerate() {
         let others = [&by_nginx[index], &by_haproxy[index], &by_caddy[index], &by_hyper[index]];
         let mut faults = faults(case, index, &ours[index], upstream.address);
-        let differs = others
-            .iter()
-            .any(|other| other.passes_more_than(case.expected) || other.refuses_some_of(case.expected));
-        if differs && case.why.is_empty() {
-            faults.push("differs from the others, and the case does not say why".into());
-        }
+        let differs =
+            |other: &Outcome| other.passes_more_than(case.expected) || other.refuses_some_of(case.expected);
+        let differing = named(others.map(differs));
+        faults.extend(case.why.fault(&differing));
         rows.push(Row {
             name: case.name,
             expected: table::expected(case.expected),
             servers: [&ours[index], others[0], others[1], others[2], others[3]].map(table::outcome),
-            why: if differs { case.why } else { "" },
+            why: if differing.is_empty() { "" } else { case.why.reason },
             faults,
         });
     }
@@ -293,22 +299,20 @@ async fn responses_have_the_expected_outcome_and_nothing_fails_that_others_pass(
         if asked != 1 && !(asked == 2 && case.bytes.is_empty()) {
             faults.push(format!("the upstream got the request {asked} times"));
         }
-        let passed = |other: &&&Passed| {
+        let passed = |other: &Passed| {
             let passed = other
                 .got
                 .first()
                 .is_some_and(|got| !matches!(got.status, 502 | 504) && got.whole || got.status == 9);
             case.becomes == Becomes::BadGateway && passed
         };
-        let differs = others.iter().filter(passed).count() > 0;
-        if differs && case.why.is_empty() {
-            faults.push("differs from the others, and the case does not say why".into());
-        }
+        let differing = named(others.map(passed));
+        faults.extend(case.why.fault(&differing));
         rows.push(Row {
             name: case.name,
             expected: table::becomes(case.becomes),
             servers: [&ours[index], others[0], others[1], others[2], others[3]].map(table::passed),
-            why: if differs { case.why } else { "" },
+            why: if differing.is_empty() { "" } else { case.why.reason },
             faults,
         });
     }

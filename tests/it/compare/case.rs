@@ -16,6 +16,25 @@ pub(super) enum Expected {
     Silence,
 }
 
+/// Why this proxy differs from some peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Why {
+    /// The names of these peers.
+    peers: &'static [&'static str],
+    pub(super) reason: &'static str,
+}
+
+impl Why {
+    /// The fault of a case that differs from these peers, if it does not name each. It may name
+    /// others: what a peer does depends on its version, and sometimes on timing.
+    pub(super) fn fault(self, differing: &[&str]) -> Option<String> {
+        let missing: Vec<&str> =
+            differing.iter().copied().filter(|name| !self.peers.contains(name)).collect();
+        let fault = || format!("differs from {}, and the case does not say why", missing.join(", "));
+        (!missing.is_empty()).then(fault)
+    }
+}
+
 /// The bytes of one client connection.
 pub(super) struct Case {
     pub(super) name: &'static str,
@@ -25,17 +44,25 @@ pub(super) struct Case {
     pub(super) then_ends: bool,
     /// The body that must arrive with the first request.
     pub(super) body: Option<&'static [u8]>,
-    /// Why this proxy differs from nginx or HAProxy. Required where it does.
-    pub(super) why: &'static str,
+    /// Why this proxy differs from a peer. Required where it does.
+    pub(super) why: Why,
 }
 
 impl Case {
     fn new(name: &'static str, bytes: impl AsRef<[u8]>, expected: Expected) -> Self {
-        Self { name, bytes: bytes.as_ref().to_vec(), expected, then_ends: false, body: None, why: "" }
+        Self {
+            name,
+            bytes: bytes.as_ref().to_vec(),
+            expected,
+            then_ends: false,
+            body: None,
+            why: Why::default(),
+        }
     }
 
-    pub(super) fn because(mut self, why: &'static str) -> Self {
-        self.why = why;
+    /// Says why this proxy differs from these peers.
+    pub(super) fn because(mut self, peers: &'static [&'static str], reason: &'static str) -> Self {
+        self.why = Why { peers, reason };
         self
     }
 
@@ -122,13 +149,13 @@ pub(super) struct Response {
     pub(super) becomes: Becomes,
     /// The upstream ends the connection after the bytes.
     pub(super) then_ends: bool,
-    pub(super) why: &'static str,
+    pub(super) why: Why,
 }
 
 impl Response {
     pub(super) fn new(name: &'static str, bytes: impl AsRef<[u8]>, becomes: Becomes) -> Self {
         let bytes = bytes.as_ref().to_vec();
-        Self { name, request: ("GET", "1.1"), bytes, becomes, then_ends: false, why: "" }
+        Self { name, request: ("GET", "1.1"), bytes, becomes, then_ends: false, why: Why::default() }
     }
 
     pub(super) fn to(mut self, method: &'static str, version: &'static str) -> Self {
@@ -141,8 +168,19 @@ impl Response {
         self
     }
 
-    pub(super) fn because(mut self, why: &'static str) -> Self {
-        self.why = why;
+    /// Says why this proxy differs from these peers.
+    pub(super) fn because(mut self, peers: &'static [&'static str], reason: &'static str) -> Self {
+        self.why = Why { peers, reason };
         self
     }
+}
+
+#[test]
+fn a_case_names_each_peer_that_it_differs_from() {
+    let why = Why { peers: &["nginx", "hyper"], reason: "a reason" };
+    for differing in [&[][..], &["hyper"], &["nginx", "hyper"]] {
+        assert_eq!(why.fault(differing), None, "{differing:?}");
+    }
+    let fault = why.fault(&["hyper", "Caddy"]);
+    assert_eq!(fault.as_deref(), Some("differs from Caddy, and the case does not say why"));
 }

@@ -45,22 +45,22 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) async fn start(
-        reply: impl Fn(&ReceivedRequest) -> ScriptedResponse + Send + Sync + 'static,
+        respond: impl Fn(&ReceivedRequest) -> ScriptedResponse + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let reply = Arc::new(reply);
+        let respond = Arc::new(respond);
         let task = tokio::spawn({
             let seen = Arc::clone(&seen);
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (seen, reply) = (Arc::clone(&seen), Arc::clone(&reply));
+                    let (seen, respond) = (Arc::clone(&seen), Arc::clone(&respond));
                     tokio::spawn(async move {
                         let mut reader = Reader { stream, buffer: Vec::new() };
                         while let Some(request) = reader.request().await {
                             seen.lock().push(request.clone());
-                            let (bytes, ends) = reply(&request);
+                            let (bytes, ends) = respond(&request);
                             if reader.stream.write_all(&bytes).await.is_err() || ends {
                                 return;
                             }
