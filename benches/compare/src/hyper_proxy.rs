@@ -5,6 +5,7 @@
 //! It strips hop-by-hop fields, sets `Authorization`, streams both bodies and responds 502 to
 //! errors of the upstream. It has no upgrades, no log and no limits except hyper's own.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+            // Fails if the client has already gone.
+            let _ = stream.set_nodelay(true);
             let proxy = Arc::clone(&self);
             tokio::spawn(async move {
                 let service = service_fn(|request| proxy.handle(request));
@@ -74,7 +76,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Proxy<C> {
         }
     }
 
-    async fn handle(&self, mut request: Request<Incoming>) -> hyper::Result<Response<ProxyBody>> {
+    async fn handle(&self, mut request: Request<Incoming>) -> Result<Response<ProxyBody>, Infallible> {
         if self.prepare(&mut request).is_err() {
             return Ok(error(StatusCode::BAD_REQUEST));
         }

@@ -109,7 +109,7 @@ struct Tally {
     from: Cell<Option<Instant>>,
     to: Cell<Option<Instant>>,
     stopped: Cell<bool>,
-    answered: Cell<u64>,
+    responses: Cell<u64>,
     warm: Cell<usize>,
     /// Notified after every response.
     done: Notify,
@@ -119,7 +119,7 @@ struct Tally {
 
 impl Tally {
     fn note(&self, since: Instant) {
-        self.answered.set(self.answered.get() + 1);
+        self.responses.set(self.responses.get() + 1);
         self.done.notify_one();
         let Some(from) = self.from.get().filter(|from| since >= *from) else { return };
         if self.to.get().is_none_or(|to| since < to) {
@@ -293,7 +293,7 @@ impl Pool {
         let used = window(&self.tally, meter, duration).await;
         ended.set(true);
         asked.set(asked.get() + ticking.await.unwrap());
-        while self.tally.answered.get() < asked.get() {
+        while self.tally.responses.get() < asked.get() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         outcome(&self.tally, used)
@@ -306,12 +306,12 @@ impl Pool {
             let (due, wake, ended) = (Rc::clone(&self.due), Rc::clone(&self.wake), Rc::clone(&ended));
             let tally = Rc::clone(&self.tally);
             spawn_local(async move {
-                let (mut sent, before) = (0, tally.answered.get());
+                let (mut sent, before) = (0, tally.responses.get());
                 while !ended.get() {
                     due.borrow_mut().push_back(Instant::now());
                     wake.notify_one();
                     sent += 1;
-                    while tally.answered.get() < before + sent {
+                    while tally.responses.get() < before + sent {
                         tally.done.notified().await;
                     }
                 }

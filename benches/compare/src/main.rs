@@ -218,7 +218,7 @@ fn hyper() -> PathBuf {
 
 fn commit() -> String {
     let hash = machine::says("git", &["rev-parse", "--short=10", "HEAD"]);
-    let paths = ["src", "crates", "Cargo.toml", "Cargo.lock"];
+    let paths = ["src", "crates", "benches/compare/src", "Cargo.toml", "Cargo.lock"];
     let changed = machine::says("git", &[&["status", "--porcelain", "--"], &paths[..]].concat());
     if changed.is_empty() { hash } else { format!("{hash}, with changes") }
 }

@@ -244,7 +244,7 @@ fn haproxy(listen: SocketAddr, setting: &Setting) -> String {
     )
 }
 
-/// The plain proxy on hyper has nothing to tune.
+/// The plain proxy on hyper has hyper's default buffers, for large bodies too.
 fn hyper(setting: &Setting) -> String {
     let (scheme, roots) =
         if setting.authority.is_some() { ("https", "upstream.ca_file = \"ca.pem\"\n") } else { ("http", "") };

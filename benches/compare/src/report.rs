@@ -30,14 +30,15 @@ fn head(out: &mut String, results: &Results) {
     writeln!(
         out,
         "# vbc-proxy compared with nginx, HAProxy and hyper\n\n\
-         Written by `scripts/bench`; do not edit. The ratios count: each is taken within one round, and the\n\
-         table has the median over rounds. Absolute figures hold for this machine only.\n\n\
-         - Machine: {}\n- Commit: {}\n- Versions: {}\n\
-         - Rounds: {} of {:.1} s, up to half as many more if too few were calm; the proxies take turns in each\n\
+         Written by `scripts/bench`; do not edit. The ratios count: each is taken within one round, and\n\
+         the table has the median over rounds. Absolute figures hold for this machine only.\n\n\
+         - Machine: {}\n- Commit: {}\n- Versions:\n  - {}\n\
+         - Rounds: {} of {:.1} s, up to half as many more if too few were calm. The proxies take turns\n  \
+           in each.\n\
          - Other processes and the hypervisor took {:.0} % of a core (median over all rounds)\n",
         results.machine,
         results.commit,
-        results.versions.join("; "),
+        results.versions.join("\n  - "),
         results.rounds,
         results.duration,
         results.others * 100.0,
@@ -53,8 +54,8 @@ fn head(out: &mut String, results: &Results) {
          - nginx and HAProxy have no access log. Their buffers are tuned for large bodies where bodies\n  \
            are large.\n\
          - *hyper* is a plain proxy on hyper's HTTP/1 server and hyper-util's pooled client\n  \
-           (`benches/compare/src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has no log, no\n  \
-           metrics and no limits except hyper's own.\n\
+           (`benches/compare/src/hyper_proxy.rs`). It strips hop-by-hop fields and adds the token. It has\n  \
+           no log, no metrics and no limits except hyper's own.\n\
          - *ours* is vbc-proxy with its shipped defaults, every feature included. *ours, PGO* is built\n  \
            with a profile.\n\n\
          How to read the tables:\n\n\
@@ -179,11 +180,16 @@ fn constant(out: &mut String, results: &Results) {
 }
 
 fn memory(out: &mut String, found: &[Memory]) {
-    writeln!(out, "## Memory\n\n\
-         Proportional set size with one worker. 50 × 64 MiB: the peak while 50 clients upload and then download\n\
-         64 MiB each, less the quiet figure. `cargo bench --bench endurance -- bodies` does this on every transport.\n\n\
-         Goals for ours: quiet under 12 MB, an idle connection under 10 KB, 50 × 64 MiB under 120 MB. Memory returns\n\
-         to within 20 % of quiet in a minute.\n").unwrap();
+    writeln!(
+        out,
+        "## Memory\n\n\
+         Proportional set size with one worker. 50 × 64 MiB: the peak while 50 clients upload and then\n\
+         download 64 MiB each, less the quiet figure. `cargo bench --bench endurance -- bodies` does this\n\
+         on every transport.\n\n\
+         Goals for ours: quiet under 12 MB, an idle connection under 10 KB, 50 × 64 MiB under 120 MB.\n\
+         Memory returns to within 20 % of quiet in a minute.\n"
+    )
+    .unwrap();
     writeln!(out, "| proxy | quiet, MB | idle connection before its first request, bytes | idle connection after a request, bytes | 50 × 64 MiB, MB | immediately after load, MB | within 20 % of quiet |\n| --- | --- | --- | --- | --- | --- | --- |").unwrap();
     for memory in found {
         writeln!(

@@ -14,7 +14,7 @@ use hyper::Uri;
 use hyper_proxy::{Proxy, connector};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::Connect;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -79,7 +79,11 @@ where
     C: Connect + Clone + Send + Sync + 'static,
 {
     let authorization = format!("Bearer {}", std::env::var("BEARER")?).parse()?;
-    let listener = TcpListener::bind(&config.listen).await?;
+    // With the backlog of the other proxies.
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(config.listen.parse()?)?;
+    let listener = socket.listen(4096)?;
     println!("hyper-proxy listening on http://{}", listener.local_addr()?);
     let proxy: Arc<Proxy<C>> = Proxy::new(connector, config.upstream, authorization);
     Ok(proxy.serve(listener).await?)
