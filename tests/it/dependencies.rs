@@ -232,6 +232,23 @@ fn licence_expressions_follow_the_grammar_of_spdx() {
     }
 }
 
+/// The versions of a package in a lock file.
+fn locked(lock: &str, name: &str) -> Vec<String> {
+    let lock: toml::Table = lock.parse().unwrap();
+    let packages = lock["package"].as_array().unwrap().iter();
+    let versions = packages.filter(|package| package["name"].as_str() == Some(name));
+    versions.map(|package| package["version"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_proxy_to_compare_with_has_the_versions_of_the_product() {
+    let (ours, theirs) = (file("Cargo.lock"), file("benches/compare/Cargo.lock"));
+    for name in ["hyper", "hyper-util", "hyper-rustls", "tokio", "rustls", "tokio-rustls", "aws-lc-rs"] {
+        assert_eq!(locked(&theirs, name), locked(&ours, name), "{name} in benches/compare/Cargo.lock");
+        assert_eq!(locked(&ours, name).len(), 1, "{name}");
+    }
+}
+
 /// The lines of a service of the composition: those indented below its name.
 fn service<'a>(composition: &'a str, name: &str) -> Vec<&'a str> {
     let header = format!("  {name}:");
