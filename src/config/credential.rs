@@ -25,8 +25,9 @@ const SUFFIX: &str = "@vbc.prod";
 
 settings! {
     /// The application and the user whose tokens the proxy keeps fresh. Give `client_id`,
-    /// `client_secret`, `username` and `password` each in one of three forms: `KEY = "…"`,
-    /// `KEY_file` (a file with the value) or `KEY_env` (an environment variable with the value).
+    /// `client_secret`, `username` and `password` each in one of three forms. The forms are
+    /// `KEY = "…"`, `KEY_file` (a file with the value) and `KEY_env` (an environment variable with
+    /// the value).
     /// If there are several credentials, all requests use `[credentials.default]`.
     pub struct Credential ["credentials"] {
         /// `"password"` logs in automatically, with user name and password. `"authorization_code"`

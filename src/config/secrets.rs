@@ -45,7 +45,7 @@ pub(super) fn secret() -> Kind<Secret> {
     sensitive(Secret::from, |page, key, _| page.text(key, "[redacted]"))
 }
 
-/// A secret that is printed as a comment: `[redacted]` under its key would not be a valid
+/// A secret that is printed as a comment. `[redacted]` under its key would not be a valid
 /// configuration, because it would name a file or a variable.
 pub(super) fn first_refresh_token() -> Kind<Secret> {
     sensitive(Secret::from, |page, _, _| page.comment("a first refresh token is given: [redacted]"))

@@ -23,23 +23,25 @@ const REFERENCE_HEAD: &str = r#"# Configuration
 
 This page lists every key of `proxy.toml`. `vbc-proxy init` writes a file with all keys and their
 defaults. `vbc-proxy check` reports all problems of your file at once, each with its line, key and
-remedy, and prints the effective settings without secrets. The file is read once, at the start: restart the
-proxy to apply a change. Only the certificates of `listen.tls` are reloaded while it runs.
+remedy, and prints the effective settings without secrets. The file is read once, at the start:
+restart the proxy to apply a change. Only the certificates of `listen.tls` are reloaded while it
+runs.
 
 ## How the file is found
 
 1. `--config FILE` names it.
 2. Without that option, `proxy.toml` in the working directory is used if it exists.
-3. Without any file, the environment variables `VBC_CLIENT_ID`, `VBC_CLIENT_SECRET`, `VBC_USERNAME` and
-   `VBC_PASSWORD` define one credential, called `default`. All other keys have their defaults.
+3. Without any file, the environment variables `VBC_CLIENT_ID`, `VBC_CLIENT_SECRET`, `VBC_USERNAME`
+   and `VBC_PASSWORD` define one credential, called `default`. All other keys have their defaults.
 
-Relative paths in the configuration are relative to the directory of the file, or to the working directory if
-there is no file. A file that other users can change is rejected. Unknown sections and keys are errors.
+Relative paths in the configuration are relative to the directory of the file, or to the working
+directory if there is no file. A file that other users can change is rejected. Unknown sections and
+keys are errors.
 
 ## Environment variables
 
-`VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file, or sets it if the file does not have it. The name is
-in upper case, with `_` for `-`:
+`VBC_PROXY_<SECTION>_<KEY>` overrides a key of the file, or sets it if the file does not have it.
+The name is in upper case, with `_` for `-`:
 
 | key | variable |
 | --- | --- |
@@ -49,8 +51,8 @@ in upper case, with `_` for `-`:
 | `credentials.my-crm.username` | `VBC_PROXY_CREDENTIALS_MY_CRM_USERNAME` |
 
 The value is written without quotes. In lists and tables, commas separate the items:
-`VBC_PROXY_LISTEN_HOSTS=vbc.internal,vbc.example`. An empty variable counts as not set. A variable with an
-unknown name is ignored with a warning.
+`VBC_PROXY_LISTEN_HOSTS=vbc.internal,vbc.example`. An empty variable counts as not set. A variable
+with an unknown name is ignored with a warning.
 
 ## Secrets
 
@@ -62,9 +64,9 @@ unknown name is ignored with a warning.
 | `client_secret_file = "client_secret"` | a file that contains the value; a line end after it is ignored |
 | `client_secret = "…"` | the value itself |
 
-A first refresh token has only the forms `refresh_token_env` and `refresh_token_file`. There is a warning if
-other users can read a file with a secret. `serve --simulate` reads no secrets. Messages, logs and the output
-of `check` never show a secret.
+A first refresh token has only the forms `refresh_token_env` and `refresh_token_file`. There is a
+warning if other users can read a file with a secret. `serve --simulate` reads no secrets. Messages,
+logs and the output of `check` never show a secret.
 
 ## Values
 
@@ -123,7 +125,7 @@ fn reference() -> String {
     let mut text = REFERENCE_HEAD.to_owned();
     for (name, shape) in shapes() {
         let name = name.replace("default", "NAME");
-        text.push_str(&format!("\n## `[{name}]`\n\n{}\n\n", sentence(shape.doc)));
+        text.push_str(&format!("\n## `[{name}]`\n\n{}\n\n", wrapped(&sentence(shape.doc))));
         text.push_str("| key | value | default | meaning |\n| --- | --- | --- | --- |\n");
         for key in shape.keys {
             text.push_str(&row(key));
@@ -145,6 +147,21 @@ fn row(key: &Key) -> String {
 
 fn sentence(doc: &str) -> String {
     doc.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Breaks a text into lines of at most 100 columns.
+fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= 100 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 #[test]
