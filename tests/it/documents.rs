@@ -1,7 +1,7 @@
 //! Checks the size and the links of documents, and that the things that documents name exist.
 
 mod commands;
-mod markdown;
+pub(crate) mod markdown;
 mod names;
 mod quotes;
 mod troubleshooting;
@@ -10,16 +10,13 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use self::markdown::Markdown;
-use crate::sources::{files, root};
+use crate::sources::{FOLDERS, files, root};
 
 /// The most lines of a document.
 const LENGTHS: [(&str, usize); 2] = [("README.md", 150), ("ARCHITECTURE.md", 250)];
 
 /// The most characters of a table cell.
 const LONGEST_CELL: usize = 300;
-
-/// Folders of the repository that a path in a document may begin with.
-const FOLDERS: [&str; 8] = ["benches", "crates", "docs", "examples", "fuzz", "scripts", "src", "tests"];
 
 /// Every Markdown file by path, with its text.
 fn texts() -> BTreeMap<String, String> {
@@ -43,7 +40,7 @@ fn present_documents() -> BTreeMap<String, Markdown> {
 }
 
 /// Fails with all findings in one message.
-fn assert_none(findings: &[String]) {
+pub(crate) fn assert_none(findings: &[String]) {
     assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }
 
@@ -93,7 +90,7 @@ fn follow(documents: &BTreeMap<String, Markdown>, path: &str, link: &str) -> Res
         Some((file, anchor)) => (file, Some(anchor)),
         None => (link, None),
     };
-    let target = if file.is_empty() { path.to_owned() } else { resolve(path, file) };
+    let target = if file.is_empty() { path.to_owned() } else { resolve(path, file)? };
     if !root().join(&target).exists() {
         return Err(format!("there is no {target}"));
     }
@@ -107,19 +104,21 @@ fn follow(documents: &BTreeMap<String, Markdown>, path: &str, link: &str) -> Res
 }
 
 /// Resolves a file that the document at `path` names. Returns the path from the repository's root.
-fn resolve(path: &str, file: &str) -> String {
+fn resolve(path: &str, file: &str) -> Result<String, String> {
+    let outside = || format!("{file} is outside of the repository");
     let mut found: Vec<&str> = path.split('/').collect();
     found.pop();
     for component in Path::new(file).components() {
         match component {
             Component::ParentDir => {
-                found.pop();
+                found.pop().ok_or_else(outside)?;
             }
             Component::Normal(name) => found.push(name.to_str().unwrap()),
-            _ => {}
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return Err(outside()),
         }
     }
-    found.join("/")
+    Ok(found.join("/"))
 }
 
 #[test]
@@ -163,7 +162,16 @@ fn links_are_followed_and_paths_are_recognized() {
     ] {
         assert_eq!(follow(&documents, "docs/testing.md", good), Ok(()), "{good}");
     }
-    for bad in ["http://a.example/", "#three", "no.md", "../README.md#a-2", "../src/lib.rs#a", "README.md"] {
+    for bad in [
+        "http://a.example/",
+        "#three",
+        "no.md",
+        "../README.md#a-2",
+        "../src/lib.rs#a",
+        "README.md",
+        "../../README.md",
+        "/README.md",
+    ] {
         assert!(follow(&documents, "docs/testing.md", bad).is_err(), "{bad}");
     }
     assert_eq!(repository_path("src/lib.rs"), Some("src/lib.rs"));

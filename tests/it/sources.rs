@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::architecture::tokens::{Kind, Token, tokens};
 
 /// The folders that are read. Files at the top are read too.
-const FOLDERS: [&str; 8] = [".ci", "benches", "crates", "docs", "fuzz", "scripts", "src", "tests"];
+pub(crate) const FOLDERS: [&str; 8] = [".ci", "benches", "crates", "docs", "fuzz", "scripts", "src", "tests"];
 
 /// Folders with files that are not ours, or not written by hand.
 const SKIPPED: [&str; 5] = ["target", "corpus", "artifacts", "node_modules", "published"];
@@ -21,7 +21,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every text file of the repository, sorted by path.
+/// Every text file of the repository that git does not ignore, sorted by path.
 pub(crate) fn files() -> Vec<SourceFile> {
     let mut found = Vec::new();
     collect(root(), "", &mut found);
@@ -32,22 +32,37 @@ pub(crate) fn files() -> Vec<SourceFile> {
 
 /// Reads a directory. `prefix` is empty for the top, and ends with a slash otherwise.
 fn collect(directory: &Path, prefix: &str, found: &mut Vec<SourceFile>) {
+    let ignored = ignored(&fs::read_to_string(directory.join(".gitignore")).unwrap_or_default());
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let kind = entry.file_type().unwrap();
+        if ignored.contains(&name) || SKIPPED.contains(&&*name) {
+            continue;
+        }
         if kind.is_dir() {
-            let is_read =
-                if prefix.is_empty() { FOLDERS.contains(&&*name) } else { !SKIPPED.contains(&&*name) };
-            if is_read {
+            if !prefix.is_empty() || FOLDERS.contains(&&*name) {
                 collect(&entry.path(), &format!("{prefix}{name}/"), found);
             }
-        } else if kind.is_file()
-            && let Ok(text) = fs::read_to_string(entry.path())
-        {
-            found.push(SourceFile { path: format!("{prefix}{name}"), text });
+        } else if kind.is_file() {
+            let path = format!("{prefix}{name}");
+            match String::from_utf8(fs::read(entry.path()).unwrap()) {
+                Ok(text) => found.push(SourceFile { path, text }),
+                Err(_) => assert!(!must_be_text(&path), "{path} is not UTF-8"),
+            }
         }
     }
+}
+
+/// The names that a `.gitignore` lists for its own folder.
+fn ignored(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.trim_matches('/').to_owned()).collect()
+}
+
+/// Whether checks rely on this kind of file. Other files may be binary.
+fn must_be_text(path: &str) -> bool {
+    [".md", ".rs", ".toml"].iter().any(|end| path.ends_with(end))
 }
 
 /// Whether this Rust file belongs to a library or program, and not to tests.
@@ -68,18 +83,26 @@ pub(crate) struct Literal {
 
 /// The string literals outside of items that are only for tests.
 pub(crate) fn literals(source: &str) -> Vec<Literal> {
+    let literals = product_tokens(source).into_iter().filter_map(|token| match token.kind {
+        Kind::Text(text) => Some(Literal { line: token.line, text: text.replace("\\\n", "\n") }),
+        _ => None,
+    });
+    literals.collect()
+}
+
+/// The tokens outside of items that are only for tests.
+pub(crate) fn product_tokens(source: &str) -> Vec<Token<'_>> {
     let tokens = tokens(source);
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
-        if let Some(length) = test_item(&tokens[at..]) {
-            at += length;
-            continue;
+        match test_item(&tokens[at..]) {
+            Some(length) => at += length,
+            None => {
+                found.push(*token);
+                at += 1;
+            }
         }
-        if let Kind::Text(text) = token.kind {
-            found.push(Literal { line: token.line, text: text.replace("\\\n", "\n") });
-        }
-        at += 1;
     }
     found
 }
@@ -124,4 +147,14 @@ fn literals_of_tests_are_left_out_and_continued_lines_are_joined() {
     let found = literals(source);
     let expected = [(1, "one \n two"), (7, "five")];
     assert_eq!(found, expected.map(|(line, text)| Literal { line, text: text.to_owned() }));
+}
+
+#[test]
+fn files_that_git_ignores_are_left_out() {
+    assert_eq!(
+        ignored("# a\n/tokens\n\ntarget/\n/proxy.local.toml\n"),
+        ["tokens", "target", "proxy.local.toml"]
+    );
+    assert!(files().iter().all(|file| file.path != "proxy.local.toml"));
+    assert!(must_be_text("docs/a.md") && !must_be_text("a.der"));
 }

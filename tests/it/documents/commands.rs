@@ -3,10 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use super::markdown::Markdown;
+use super::markdown::{Block, Markdown};
 use super::{assert_none, present_documents};
+use crate::sources::files;
 
-const SHELLS: [&str; 4] = ["console", "sh", "bash", "shell"];
+/// The languages of blocks with commands. The name of a file may follow the language.
+const LANGUAGES: [&str; 5] = ["console", "sh", "bash", "shell", "yaml"];
+
+/// Options of cargo and its tests that documents name alone.
+const OPTIONS_OF_CARGO: [&str; 2] = ["--bench", "--nocapture"];
 
 /// The help texts of the program, read when needed.
 #[derive(Default)]
@@ -14,7 +19,7 @@ struct Program {
     known: BTreeMap<Vec<String>, Help>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Help {
     subcommands: BTreeSet<String>,
     options: BTreeSet<String>,
@@ -28,6 +33,15 @@ impl Program {
             assert!(output.status.success(), "{subcommands:?}: {output:?}");
             Help::read(&String::from_utf8(output.stdout).unwrap())
         })
+    }
+
+    /// The options of these subcommands and of those below them.
+    fn options(&mut self, subcommands: &[String]) -> BTreeSet<String> {
+        let Help { subcommands: below, mut options } = self.help(subcommands).clone();
+        for name in below.into_iter().filter(|name| name != "help") {
+            options.extend(self.options(&[subcommands, &[name]].concat()));
+        }
+        options
     }
 
     /// What is wrong with the arguments of a command line, if anything.
@@ -97,7 +111,8 @@ fn calls_of_line(line: &str) -> Vec<Vec<String>> {
     }
     let mut found = Vec::new();
     for command in line.split(['|', ';', '&', '(', ')', '>', '<']) {
-        let mut words = command.split_whitespace().map(|word| word.trim_matches(['"', '\'', '`']));
+        let mut words =
+            command.split_whitespace().map(|word| word.trim_matches(['"', '\'', '`', '[', ']', ',']));
         let is_program = |word: &str| word == "vbc-proxy" || word.ends_with("/vbc-proxy");
         if words.by_ref().any(is_program) {
             found.push(words.map(ToOwned::to_owned).collect());
@@ -108,7 +123,8 @@ fn calls_of_line(line: &str) -> Vec<Vec<String>> {
 
 /// The calls of the program in a document, with their lines.
 fn calls_of(document: &Markdown) -> Vec<(usize, Vec<String>)> {
-    let blocks = document.blocks.iter().filter(|block| SHELLS.contains(&&*block.language));
+    let language = |block: &Block| block.language.split(' ').next().unwrap_or_default().to_owned();
+    let blocks = document.blocks.iter().filter(|block| LANGUAGES.contains(&&*language(block)));
     let in_blocks = blocks.flat_map(|block| {
         let is_console = block.language == "console";
         let text = block.text.replace("\\\n", " ");
@@ -135,6 +151,54 @@ fn subcommands_and_options_in_documents_exist() {
     }
     assert_none(&findings);
     assert!(count > 20, "only {count} calls were found");
+}
+
+/// The options that a code span begins with, if it has nothing else before them.
+fn lone_options(span: &str) -> Vec<&str> {
+    let words = span.split([' ', '=', '[']).filter(|_| span.starts_with("--"));
+    words.filter(|word| word.len() > 2 && word.starts_with("--")).collect()
+}
+
+/// The words of a script, without the marks of the shell.
+fn words_of(script: &str) -> BTreeSet<String> {
+    let words = script.split(|c: char| c.is_whitespace() || "()\"'|;=".contains(c));
+    words.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn options_in_documents_exist() {
+    let options = Program::default().options(&[]);
+    let scripts = files().into_iter().filter(|file| file.path.starts_with("scripts/"));
+    let of_scripts: BTreeSet<String> = scripts.flat_map(|file| words_of(&file.text)).collect();
+    let is_known = |option: &&str| {
+        options.contains(&option[2..]) || of_scripts.contains(*option) || OPTIONS_OF_CARGO.contains(option)
+    };
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (path, document) in present_documents() {
+        for span in &document.spans {
+            let named = lone_options(&span.text);
+            count += named.len();
+            let unknown = named.into_iter().filter(|option| !is_known(option));
+            findings.extend(unknown.map(|option| format!("{path}:{}: no command has {option}", span.line)));
+        }
+    }
+    assert_none(&findings);
+    assert!(count > 20, "only {count} options were found");
+    assert_eq!(lone_options("--match lenient"), ["--match"]);
+    assert_eq!(lone_options("--seed=1 --control"), ["--seed", "--control"]);
+    for other in ["--", "a --b"] {
+        assert_eq!(lone_options(other), [""; 0], "{other}");
+    }
+    assert!(is_known(&"--match") && !is_known(&"--no-such"));
+}
+
+#[test]
+fn commands_in_files_and_in_yaml_are_found() {
+    let text = "```sh a.sh\nvbc-proxy one\n```\n```yaml\ntest: [\"CMD\", \"vbc-proxy\", \"two\"]\nrun: vbc-proxy three\n```\n";
+    let calls: Vec<String> =
+        calls_of(&Markdown::read(text)).into_iter().map(|(_, call)| call.join(" ")).collect();
+    assert_eq!(calls, ["one", "two", "three"]);
 }
 
 #[test]

@@ -4,34 +4,34 @@ use std::collections::BTreeMap;
 
 /// A part of a document, and its line, counted from one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
-    pub(super) line: usize,
-    pub(super) text: String,
+pub(crate) struct Part {
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 /// A code block with its language.
 #[derive(Debug, PartialEq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// The line of its fence.
-    pub(super) line: usize,
-    pub(super) language: String,
-    pub(super) text: String,
+    pub(crate) line: usize,
+    pub(crate) language: String,
+    pub(crate) text: String,
 }
 
 #[derive(Debug)]
-pub(super) struct Markdown {
+pub(crate) struct Markdown {
     /// The headings with their marks: `## A`.
-    pub(super) headings: Vec<Part>,
-    pub(super) blocks: Vec<Block>,
+    pub(crate) headings: Vec<Part>,
+    pub(crate) blocks: Vec<Block>,
     /// The code spans outside of code blocks, on one line each.
-    pub(super) spans: Vec<Part>,
+    pub(crate) spans: Vec<Part>,
     /// The targets of links.
-    pub(super) links: Vec<Part>,
-    pub(super) cells: Vec<Part>,
+    pub(crate) links: Vec<Part>,
+    pub(crate) cells: Vec<Part>,
 }
 
 impl Markdown {
-    pub(super) fn read(text: &str) -> Self {
+    pub(crate) fn read(text: &str) -> Self {
         let (blocks, paragraphs) = divide(text);
         let spans = paragraphs.iter().flat_map(spans).collect();
         let links = paragraphs.iter().flat_map(links).collect();
@@ -42,7 +42,7 @@ impl Markdown {
     }
 
     /// The anchors of the headings, as GitHub makes them. Repeated ones are numbered.
-    pub(super) fn anchors(&self) -> Vec<String> {
+    pub(crate) fn anchors(&self) -> Vec<String> {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         let anchors = self.headings.iter().map(|heading| {
             let anchor = slug(heading.text.trim_start_matches('#').trim());
@@ -74,6 +74,14 @@ fn slug(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
+const FENCES: [char; 2] = ['`', '~'];
+
+/// Whether a code block begins or ends at this line.
+pub(crate) fn is_fence(line: &str) -> bool {
+    let content = line.trim_start();
+    content.starts_with("```") || content.starts_with("~~~")
+}
+
 /// The code blocks, and the runs of other lines that no blank line divides.
 fn divide(text: &str) -> (Vec<Block>, Vec<Part>) {
     let mut blocks: Vec<Block> = Vec::new();
@@ -82,15 +90,12 @@ fn divide(text: &str) -> (Vec<Block>, Vec<Part>) {
     let mut is_open = false;
     for (line, number) in text.lines().zip(1..) {
         let content = line.trim_start();
-        if let Some(language) = content.strip_prefix("```") {
+        if is_fence(content) {
             is_code = !is_code;
             is_open = false;
             if is_code {
-                blocks.push(Block {
-                    line: number,
-                    language: language.trim().to_owned(),
-                    text: String::new(),
-                });
+                let language = content.trim_start_matches(FENCES).trim().to_owned();
+                blocks.push(Block { line: number, language, text: String::new() });
             }
         } else if is_code {
             let block = blocks.last_mut().unwrap();
@@ -116,7 +121,7 @@ fn lines(paragraph: &Part) -> Vec<Part> {
 }
 
 /// The code spans of a paragraph: where each begins and ends with its backticks, and its content.
-fn ranges(text: &str) -> Vec<(usize, usize, &str)> {
+pub(crate) fn ranges(text: &str) -> Vec<(usize, usize, &str)> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(start) = text[at..].find('`').map(|start| at + start) {
@@ -164,7 +169,7 @@ fn links(paragraph: &Part) -> Vec<Part> {
 }
 
 /// The cells of a line of a table.
-fn cells(line: &Part) -> Vec<Part> {
+pub(crate) fn cells(line: &Part) -> Vec<Part> {
     if !line.text.starts_with('|') {
         return Vec::new();
     }

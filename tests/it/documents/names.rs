@@ -7,14 +7,17 @@ use super::{assert_none, documents, present_documents, texts};
 use crate::architecture::tokens::{Kind, tokens};
 use crate::sources::{SourceFile, files, is_product};
 
-/// Variables that only tests and scripts read.
+/// Variables that only tests, scripts and examples read.
 const VARIABLES_OF_TESTS: [&str; 2] = ["VBC_PROXY_SEED", "VBC_PROXY_WRITE_DOCUMENTS"];
 
-/// The files in which metrics are registered.
-const METRICS: [&str; 2] = ["src/metrics.rs", "src/admin/metrics.rs"];
-
 const METRIC: &str = "vbc_proxy_";
-const VARIABLE: &str = "VBC_PROXY_";
+/// The name of another thing that begins like a metric: a member of cassettes.
+const NO_METRIC: &str = "vbc_proxy_cassette";
+
+const VARIABLE: &str = "VBC_";
+
+/// Tables of examples for other programs: a manifest of cargo, and a scenario of the simulator.
+const OTHER_TABLES: [&str; 2] = ["dev-dependencies", "field"];
 
 /// The string literals and names in these files.
 fn words(files: &[SourceFile]) -> BTreeSet<&str> {
@@ -43,21 +46,22 @@ fn is_known(name: &str, mut known: impl Iterator<Item = String>) -> bool {
     }
 }
 
+/// The metrics in the tables of `docs/operations.md`. A test of the admin listener compares them
+/// with the exposition.
+fn metrics() -> BTreeSet<String> {
+    let documents = documents();
+    let cells = documents["docs/operations.md"].cells.iter();
+    let names = cells.filter_map(|cell| cell.text.strip_prefix('`')?.strip_suffix('`'));
+    let metrics: BTreeSet<String> =
+        names.filter(|name| name.starts_with(METRIC)).map(ToOwned::to_owned).collect();
+    assert!(metrics.len() > 15, "{metrics:?}");
+    metrics
+}
+
 #[test]
 fn metrics_in_documents_exist() {
-    let (metrics, product): (Vec<_>, Vec<_>) = files()
-        .into_iter()
-        .filter(|file| is_product(&file.path))
-        .partition(|file| METRICS.contains(&&*file.path));
-    assert_eq!(metrics.len(), METRICS.len());
-    let registered = words(&metrics);
-    // Other names have the same prefix, for example a member of cassettes.
-    let others = words(&product);
-    let known = |name: &str| {
-        let with_suffix =
-            registered.iter().flat_map(|word| ["", "_total"].map(|suffix| format!("{METRIC}{word}{suffix}")));
-        is_known(name, with_suffix) || others.contains(name)
-    };
+    let metrics = metrics();
+    let known = |name: &str| is_known(name, metrics.iter().cloned()) || name == NO_METRIC;
     let mut findings = Vec::new();
     let mut count = 0;
     for (path, text) in texts() {
@@ -65,19 +69,24 @@ fn metrics_in_documents_exist() {
             for name in names(line, METRIC) {
                 count += 1;
                 if path != "CHANGELOG.md" && !known(name) {
-                    findings.push(format!("{path}:{number}: no metric {name} is registered"));
+                    findings.push(format!("{path}:{number}: docs/operations.md lists no metric {name}"));
                 }
             }
         }
     }
     assert_none(&findings);
     assert!(count > 5, "only {count} metrics were found");
-    for (name, exists) in
-        [("vbc_proxy_connections_open", true), ("vbc_proxy_no", false), ("vbc_proxy_rec_", false)]
-    {
+    for (name, exists) in [
+        ("vbc_proxy_connections_open", true),
+        ("vbc_proxy_records_", true),
+        ("vbc_proxy_requests_total", true),
+        ("vbc_proxy_requests", false),
+        ("vbc_proxy_connections_open_total", false),
+        ("vbc_proxy_no", false),
+        ("vbc_proxy_rec_", false),
+    ] {
         assert_eq!(known(name), exists, "{name}");
     }
-    assert!(known("vbc_proxy_records_") && known("vbc_proxy_requests_total") && known("vbc_proxy_cassette"));
 }
 
 /// The keys of each section, from `docs/configuration.md`, which a test of the library keeps true.
@@ -140,12 +149,66 @@ fn configuration_keys_in_documents_exist() {
     }
 }
 
+/// What is wrong with an example of `proxy.toml`.
+fn check_example(example: &str, keys: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let table: toml::Table = match example.parse() {
+        Ok(table) => table,
+        Err(error) => return vec![format!("not TOML: {error}")],
+    };
+    let mut sections: Vec<(String, &toml::Value)> = Vec::new();
+    for (name, value) in table.iter().filter(|(name, _)| !OTHER_TABLES.contains(&name.as_str())) {
+        match value.as_table() {
+            Some(credentials) if name == "credentials" => {
+                sections.extend(credentials.values().map(|value| ("credentials.NAME".to_owned(), value)));
+            }
+            _ => sections.push((name.clone(), value)),
+        }
+    }
+    let mut found = Vec::new();
+    for (section, value) in sections {
+        let (Some(known), Some(table)) = (keys.get(&section), value.as_table()) else {
+            found.push(format!("there is no [{section}]"));
+            continue;
+        };
+        let unknown = table.keys().filter(|key| !known.contains(*key));
+        found.extend(unknown.map(|key| format!("[{section}] has no key {key}")));
+    }
+    found
+}
+
+#[test]
+fn sections_and_keys_of_examples_exist() {
+    let keys = keys();
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for (path, Markdown { blocks, .. }) in present_documents() {
+        for block in blocks.iter().filter(|block| block.language == "toml") {
+            count += 1;
+            let found = check_example(&block.text, &keys);
+            findings.extend(found.iter().map(|what| format!("{path}:{}: {what}", block.line)));
+        }
+    }
+    assert_none(&findings);
+    assert!(count > 5, "only {count} examples were found");
+    let good = "listen.address = \"a\"\n[credentials.crm]\ngrant = \"a\"\n[field]\na = 1\n";
+    assert_eq!(check_example(good, &keys), [""; 0]);
+    for (bad, what) in [
+        ("[no]\na = 1\n", "there is no [no]"),
+        ("a = 1\n", "there is no [a]"),
+        ("[listen]\nno = 1\n", "[listen] has no key no"),
+        ("[credentials.crm]\nno = 1\n", "[credentials.NAME] has no key no"),
+    ] {
+        assert_eq!(check_example(bad, &keys), [what], "{bad}");
+    }
+    assert_eq!(check_example("[", &keys).len(), 1);
+}
+
 #[test]
 fn environment_variables_in_documents_exist() {
     let keys = keys();
     let of_keys = keys.iter().flat_map(|(section, keys)| {
         let section = section.replace('.', "_").to_uppercase();
-        keys.iter().map(move |key| format!("{VARIABLE}{section}_{}", key.to_uppercase()))
+        keys.iter().map(move |key| format!("VBC_PROXY_{section}_{}", key.to_uppercase()))
     });
     let of_keys: BTreeSet<String> = of_keys.collect();
     let files: Vec<SourceFile> = files().into_iter().filter(|file| is_product(&file.path)).collect();
@@ -180,6 +243,8 @@ fn environment_variables_in_documents_exist() {
         ("VBC_PROXY_LISTEN_", true),
         ("VBC_PROXY_LISTEN_NO", false),
         ("VBC_PROXY_CREDENTIALS_CRM_NO", false),
+        ("VBC_CLIENT_ID", true),
+        ("VBC_CLIENT_NO", false),
     ] {
         assert_eq!(known(name), exists, "{name}");
     }

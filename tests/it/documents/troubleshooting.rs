@@ -1,5 +1,5 @@
-//! `docs/troubleshooting.md` quotes texts that the program prints, and has an entry for every exit
-//! status, `Proxy-Status` error and reason for a blocked credential.
+//! `docs/troubleshooting.md` quotes texts that the program prints. It has an entry for every exit
+//! status, `Proxy-Status` error, reason for a blocked credential and title of a problem.
 //!
 //! An entry is a heading of level 3: its code spans are quotes. A `…` in a quote stands for
 //! anything. A quote may also be `error=TOKEN` of a `Proxy-Status`. Exit statuses are in headings
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::quotes::Pattern;
 use super::{assert_none, documents};
 use crate::architecture::tokens::{Kind, Token, tokens};
-use crate::sources::{SourceFile, files, is_product, literals};
+use crate::sources::{SourceFile, files, is_product, literals, product_tokens};
 
 const PAGE: &str = "docs/troubleshooting.md";
 
@@ -111,9 +111,9 @@ fn every_quote_of_the_troubleshooting_page_is_in_the_code() {
     assert!(count > 20, "only {count} quotes were found");
 }
 
-/// The whole numbers in the code.
+/// The whole numbers in the code, without its tests.
 fn numbers(source: &str) -> Vec<&str> {
-    let words = tokens(source).into_iter().filter_map(|token| match token.kind {
+    let words = product_tokens(source).into_iter().filter_map(|token| match token.kind {
         Kind::Word(word) => Some(word),
         _ => None,
     });
@@ -183,6 +183,32 @@ fn every_error_of_proxy_status_has_an_entry() {
 }
 
 #[test]
+fn every_title_of_a_problem_is_in_a_heading() {
+    let files = product();
+    let titles = titles(source(&files, "src/proxy/error.rs"));
+    assert!(titles.len() > 15, "{titles:?}");
+    let entries = entries();
+    let is_quoted = |title: &str| entries.iter().any(|entry| entry.quotes.iter().any(|quote| quote == title));
+    let findings: Vec<String> = titles
+        .iter()
+        .filter(|title| !is_quoted(title))
+        .map(|title| format!("{PAGE}: no heading quotes the title `{title}`"))
+        .collect();
+    assert_none(&findings);
+}
+
+/// The titles of problems: the second text of each pair.
+fn titles(source: &str) -> BTreeSet<&str> {
+    let tokens = product_tokens(source);
+    let kinds: Vec<Kind<'_>> = tokens.iter().map(|token| token.kind).collect();
+    let titles = kinds.windows(5).filter_map(|window| match window {
+        [Kind::Mark('('), Kind::Text(_), Kind::Mark(','), Kind::Text(title), Kind::Mark(')')] => Some(*title),
+        _ => None,
+    });
+    titles.collect()
+}
+
+#[test]
 fn every_reason_that_keeps_a_credential_from_logging_in_has_an_entry() {
     const FILE: &str = "src/credential/block_reason.rs";
     let files = product();
@@ -241,5 +267,7 @@ fn numbers_arms_and_reasons_are_found_in_code() {
     let expected = [("C", "e f {d}"), ("H", "i j"), ("unusable_l", "o p")];
     assert_eq!(reasons(source), expected.map(|(name, text)| (name, text.to_owned())));
     assert_eq!(numbers(source), ["64"]);
+    assert_eq!(numbers("#[cfg(test)]\nmod tests { const A: u8 = 65; }"), [""; 0]);
+    assert_eq!(titles(source), BTreeSet::from(["o p"]));
     assert!(is_arm(source, "64") && !is_arm(source, "65"));
 }
