@@ -1,5 +1,6 @@
-//! Extracts the code and the text of an error body, in any wrapping: `{"code":…}` (gateway 4.x),
-//! `{"fault":{…}}` (3.x), XML (2.x), a backend's own JSON, plain text, or a page. Pure.
+//! Extracts the code and the text of an error body, in any wrapping. The body may
+//! be `{"code":…}` (gateway 4.x), `{"fault":{…}}` (3.x), XML (2.x), a backend's own JSON, plain
+//! text or a page. Pure.
 
 use http::{HeaderMap, header};
 use serde_json::Value;

@@ -2,9 +2,10 @@
 
     soak.py PROXY FOLDER [SERVER...]
 
-PROXY is the built program, FOLDER has the Node servers with their packages. Each server goes through the same
-life: a wrong password, revoked tokens, a changed password, and 30 times `kill -9` under load. The run fails when
-a refused password is sent twice, or when a credential with a password does not recover by itself.
+PROXY is the built program. FOLDER has the Node servers with their packages. Each server goes
+through the same life: a wrong password, revoked tokens, a changed password, and 30 times `kill -9`
+under load. The run fails when a refused password is sent twice, or when a credential with a
+password does not recover by itself.
 """
 
 import http.client

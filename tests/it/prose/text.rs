@@ -1,6 +1,7 @@
 //! Paragraphs and sentences of comments, documents and messages.
 
 use crate::architecture::tokens::{Kind, tokens_and_comments};
+use crate::documents::markdown::{Part, cells, is_fence, ranges};
 use crate::sources::literals;
 
 /// Stands for a code span, or for a placeholder of a message.
@@ -59,8 +60,9 @@ impl Paragraph {
         found
     }
 
-    /// Its sentences: the line where each begins, its number of words, and its text.
-    pub(super) fn sentences(&self) -> Vec<(usize, usize, String)> {
+    /// Its sentences: the line where each begins, its number of words, and its text. In a message a
+    /// semicolon ends one too.
+    pub(super) fn sentences(&self, is_message: bool) -> Vec<(usize, usize, String)> {
         let lines = self.text.split('\n').zip(self.line..);
         let mut pieces =
             lines.flat_map(|(text, line)| text.split_whitespace().map(move |piece| (line, piece)));
@@ -69,7 +71,9 @@ impl Paragraph {
         loop {
             let next = pieces.next();
             let is_over = match (sentence.last(), next) {
-                (Some((_, last)), Some((_, next))) => divides(last, next),
+                (Some((_, last)), Some((_, next))) => {
+                    is_message && last.ends_with(';') || divides(last, next)
+                }
                 (Some(_), None) => true,
                 (None, _) => false,
             };
@@ -95,28 +99,25 @@ fn is_word(piece: &str) -> bool {
 fn divides(last: &str, next: &str) -> bool {
     let last = last.trim_end_matches(['"', '”', ')', '*', '_']);
     let is_abbreviation = ["e.g.", "i.e.", "etc.", "vs."].iter().any(|short| last.ends_with(short));
-    let begins = |c: char| c.is_uppercase() || matches!(c, CODE | '"' | '“' | '(' | '[' | '*' | '<');
+    let begins = |c: char| c.is_uppercase() || matches!(c, '"' | '“' | '(' | '[' | '*' | '<');
     let may_begin = next.starts_with(begins);
-    last.ends_with(['.', '!', '?']) && (may_begin || !is_abbreviation)
-        || last.ends_with([':', ';']) && may_begin
+    let may_begin_with_code = may_begin || next.starts_with(CODE);
+    last.ends_with(['.', '!', '?']) && (may_begin_with_code || !is_abbreviation)
+        || last.ends_with(';') && may_begin_with_code
+        || last.ends_with(':') && may_begin
 }
 
 /// Replaces each code span by one backtick, and each link by its text. Keeps line breaks.
 fn without_code(text: &str) -> String {
     let mut found = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find(CODE) {
-        found.push_str(&rest[..start]);
-        let length = rest[start..].chars().take_while(|c| *c == CODE).count();
-        let (fence, content) = rest[start..].split_at(length);
-        rest = content;
-        if let Some(end) = content.find(fence) {
-            found.push(CODE);
-            found.extend(content[..end].chars().filter(|c| *c == '\n'));
-            rest = &content[end + length..];
-        }
+    let mut at = 0;
+    for (start, end, content) in ranges(text) {
+        found.push_str(&text[at..start]);
+        found.push(CODE);
+        found.extend(content.chars().filter(|c| *c == '\n'));
+        at = end;
     }
-    found.push_str(rest);
+    found.push_str(&text[at..]);
     without_links(&found)
 }
 
@@ -155,16 +156,22 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn line(&mut self, line: usize, text: &'a str) {
         let content = text.trim().trim_start_matches("> ");
-        let is_fence = content.starts_with("```") || content.starts_with("~~~");
-        self.is_code ^= is_fence;
-        let is_definition = content.starts_with('[') && content.contains("]: ");
-        if self.is_code || is_fence || content.is_empty() || is_definition || content.starts_with("<!--") {
+        self.is_code ^= is_fence(content);
+        let is_definition =
+            content.starts_with('[') && content.split_once("]: ").is_some_and(|(_, url)| !url.contains(' '));
+        if self.is_code
+            || is_fence(content)
+            || content.is_empty()
+            || is_definition
+            || content.starts_with("<!--")
+        {
             return self.close();
         }
         if content.starts_with('|') {
             self.close();
-            let cells = content.split('|').filter(|cell| is_word(cell));
-            return self.found.extend(cells.map(|cell| Paragraph::new(line, cell.trim())));
+            let cells = cells(&Part { line, text: content.to_owned() });
+            let cells = cells.into_iter().filter(|cell| is_word(&cell.text));
+            return self.found.extend(cells.map(|cell| Paragraph::new(line, &cell.text)));
         }
         if content.starts_with('#') {
             self.close();
@@ -230,16 +237,79 @@ pub(super) fn rust_comments(source: &str) -> Vec<Vec<(usize, &str)>> {
     found
 }
 
-/// The comments of a file whose comments begin with `mark`, on lines of their own. Settings that
-/// are commented out divide them.
-pub(super) fn line_comments<'a>(source: &'a str, mark: &str) -> Vec<Vec<(usize, &'a str)>> {
-    let lines = source.lines().zip(1..).map(|(line, number)| {
-        let comment = line.trim_start().strip_prefix(mark).filter(|comment| !comment.starts_with('!'))?;
-        let content = comment.strip_prefix(' ').unwrap_or(comment);
-        (!is_setting(content)).then_some((number, content))
-    });
-    let lines: Vec<_> = lines.collect();
+/// How the comments of a file are marked, other than Rust's.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    /// The beginning of a comment that ends with its line.
+    pub(super) line: &'static str,
+    /// The beginning and the end of a comment that may have several lines.
+    pub(super) block: Option<(&'static str, &'static str)>,
+}
+
+/// The comments of a file: those on lines that follow each other are one. Code divides them, and so
+/// do settings that are commented out.
+pub(super) fn comments(source: &str, marks: Marks) -> Vec<Vec<(usize, &str)>> {
+    let mut lines: Vec<Option<(usize, &str)>> = Vec::new();
+    // Within a block: whether it is a comment.
+    let mut block = None;
+    for (line, number) in source.lines().zip(1..) {
+        let mut content = line.trim_start();
+        if let Some((begin, end)) = marks.block {
+            if block.is_none()
+                && !content.starts_with(marks.line)
+                && let Some((before, after)) = content.split_once(begin)
+                // After code, the mark of Python begins a string.
+                && (before.is_empty() || begin == end)
+            {
+                block = Some(before.is_empty());
+                content = after;
+            }
+            if let Some(is_comment) = block {
+                let text = content.split_once(end).map(|(text, _)| text);
+                let comment = text.unwrap_or(content).trim_start_matches(['*', ' ']);
+                lines.push(is_comment.then_some((number, comment)));
+                if text.is_some() {
+                    block = None;
+                    lines.push(None);
+                }
+                continue;
+            }
+        }
+        match content.strip_prefix(marks.line) {
+            Some(comment) => {
+                let comment = comment.strip_prefix(' ').unwrap_or(comment);
+                let is_prose = !comment.starts_with('!') && !is_setting(comment);
+                lines.push(is_prose.then_some((number, comment)));
+            }
+            None => {
+                let comment = trailing(line, marks.line).map(|comment| (number, comment));
+                lines.extend([None, comment, None]);
+            }
+        }
+    }
     lines.split(Option::is_none).map(|comment| comment.iter().flatten().copied().collect()).collect()
+}
+
+/// The comment after the code of a line.
+fn trailing<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
+    let mut marks = line.match_indices(mark).map(|(at, _)| (&line[..at], &line[at + mark.len()..]));
+    let found = marks.find(|(code, comment)| {
+        code.ends_with(' ') && comment.starts_with(' ') && is_outside_of_quotes(code)
+    });
+    found.map(|(_, comment)| comment.trim_start())
+}
+
+/// Whether no string is open after this code.
+fn is_outside_of_quotes(code: &str) -> bool {
+    let mut quote = None;
+    for c in code.chars() {
+        match quote {
+            None if matches!(c, '"' | '\'' | CODE) => quote = Some(c),
+            Some(open) if c == open => quote = None,
+            _ => {}
+        }
+    }
+    quote.is_none()
 }
 
 /// Whether a line is a table header or a key with its value.
