@@ -1,14 +1,13 @@
 //! Every command that the program advises exists and does what the text says.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use vbc_proxy::Simulator;
 use vbc_simulator::Action;
 
 use crate::process::{Process, configuration, get, lay_out};
+use crate::sources::{SourceFile, files, is_product, literals};
 
 const USERS: &str = "/t/vbc.prod/provisioning/api/accounts/self/users";
 
@@ -31,46 +30,21 @@ const ADVISED: [&str; 10] = [
 const NO_ADVICE: [&str; 3] =
     ["vbc-proxy replay", "vbc-proxy doctor: credential", "vbc-proxy run {simulate}-- sh -c"];
 
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
+/// The texts of the program, each with its file. Multi-line literals are joined.
+fn texts() -> Vec<(String, String)> {
+    let files = files().into_iter().filter(|file| is_product(&file.path));
+    let texts = files.flat_map(|SourceFile { path, text }| {
+        let joined = literals(&text).into_iter().map(|literal| joined(&literal.text));
+        joined.map(move |text| (path.clone(), text)).collect::<Vec<_>>()
+    });
+    texts.collect()
 }
 
-/// The texts of the program: its sources without comments and tests, with multi-line literals
-/// joined.
-fn texts() -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    for folder in ["src", "crates"] {
-        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
-    }
-    let text = |path: PathBuf| {
-        let source = fs::read_to_string(&path).unwrap();
-        let code = source.split("#[cfg(test)]\nmod tests").next().unwrap();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let mut joined = String::new();
-        for line in lines {
-            match joined.strip_suffix("\\\n").map(str::len) {
-                Some(end) => {
-                    joined.truncate(end);
-                    joined.push_str(line.trim_start());
-                }
-                None => joined.push_str(line),
-            }
-            joined.push('\n');
-        }
-        (path, joined)
-    };
-    let is_program = |path: &PathBuf| {
-        let name = path.to_string_lossy();
-        !name.ends_with("tests.rs") && !name.contains("/tests/")
-    };
-    files.into_iter().filter(is_program).map(text).collect()
+/// A literal without its line breaks and the indentation after them.
+fn joined(text: &str) -> String {
+    let mut lines = text.split('\n');
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |joined, line| joined + line.trim_start())
 }
 
 /// An advised command for the credential `default`.
@@ -95,12 +69,12 @@ fn every_advised_command_is_in_the_table_and_between_backticks() {
             if !is_advice {
                 continue;
             }
-            let shown = rest.lines().next().unwrap();
-            // A command for a page is alone in its string literal; others are between backticks.
-            let Some(delimiter @ ('`' | '"')) = text[..at].chars().next_back() else {
-                panic!("not between backticks in {}: {shown}", path.display());
+            let command = match text[..at].chars().next_back() {
+                Some('`') => rest.split('`').next().unwrap(),
+                // A command for a page is alone in its string literal.
+                None => rest,
+                Some(_) => panic!("not between backticks in {path}: {rest}"),
             };
-            let command = rest.split(delimiter).next().unwrap();
             advised.insert(of_default(command));
         }
     }
