@@ -104,7 +104,7 @@ struct Run {
 
 impl Run {
     fn start(directory: &Path) -> Self {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut child = Command::new(env!("CARGO_BIN_EXE_vbc-proxy"))
             .arg("serve")
             .env_clear()
@@ -115,7 +115,7 @@ impl Run {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let started = begun.elapsed();
+        let started = start.elapsed();
         let (_, admin) = line.trim_end().rsplit_once("(admin http://").expect("the listening line");
         Self { child, admin: admin.trim_end_matches(')').parse().unwrap(), started }
     }
@@ -130,13 +130,13 @@ impl Run {
 
     /// Resident memory in bytes once every credential has a token, and the time until then.
     fn resident_with_tokens(self, names: &[String]) -> (usize, Duration) {
-        let begun = Instant::now();
+        let start = Instant::now();
         std::thread::scope(|scope| {
             for names in names.chunks(names.len().div_ceil(LANES)) {
                 scope.spawn(|| refresh(self.admin, names));
             }
         });
-        (self.resident(), begun.elapsed())
+        (self.resident(), start.elapsed())
     }
 }
 

@@ -79,14 +79,14 @@ fn processor(tasks: &str) -> Duration {
 /// Counts the requests that `ask` makes in [`FOR`].
 fn rate(tasks: &str, mut ask: impl FnMut() -> usize) -> Rate {
     ask();
-    let (begun, before, mut responses) = (Instant::now(), processor(tasks), 0);
-    while begun.elapsed() < FOR {
+    let (started, before, mut responses) = (Instant::now(), processor(tasks), 0);
+    while started.elapsed() < FOR {
         responses += ask();
     }
     let responses = responses as f64;
     Rate {
         by_processor: responses / (processor(tasks) - before).as_secs_f64(),
-        by_wall_time: responses / begun.elapsed().as_secs_f64(),
+        by_wall_time: responses / started.elapsed().as_secs_f64(),
     }
 }
 
@@ -169,20 +169,20 @@ fn is_whole(response: &[u8]) -> bool {
 
 /// The time from the start of the program to an access token.
 fn program_start() -> Duration {
-    let begun = Instant::now();
+    let started = Instant::now();
     let program = Program::start();
     Connection::open(&program.address).log_in();
-    begun.elapsed()
+    started.elapsed()
 }
 
 /// The time to start a runtime and a simulator in this process, as a test does, and to get an
 /// access token.
 fn library_start() -> Duration {
-    let begun = Instant::now();
+    let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let sim = runtime.block_on(Simulator::start()).unwrap();
     Connection::open(&sim.address().to_string()).log_in();
-    begun.elapsed()
+    started.elapsed()
 }
 
 fn over_sockets(path: &str) -> Rate {
@@ -224,10 +224,10 @@ fn many() {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     };
-    let (begun, before) = (Instant::now(), resident());
+    let (started, before) = (Instant::now(), resident());
     let sims: Vec<Simulator> =
         (0..SIMULATORS).map(|_| runtime.block_on(Simulator::start()).unwrap()).collect();
-    let took = begun.elapsed();
+    let took = started.elapsed();
     sims.iter().for_each(|sim| drop(Connection::open(&sim.address().to_string()).log_in()));
     println!(
         "{SIMULATORS} simulators in one process: started in {took:.1?}, {} KiB each after a response from each",

@@ -49,8 +49,8 @@ async fn peak(proxy: &Proxy, idle: usize, transport: Transport, clients: usize, 
         let mut client = Client::connect(proxy, transport).await;
         let response = client.send("POST", "/hash/", LENGTH).await.unwrap();
         assert_eq!(response.status(), 200);
-        let told = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
-        assert_eq!(told, expected, "the upload arrived changed");
+        let reported = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(reported, expected, "the upload arrived changed");
         let response = client.send("GET", &format!("/bytes/{LENGTH}"), 0).await.unwrap();
         assert_eq!(response.headers()["content-length"], LENGTH.to_string());
         assert_eq!(hash(response.into_body()).await, (LENGTH, expected.to_owned()));

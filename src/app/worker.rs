@@ -80,7 +80,7 @@ impl Worker {
         // From now on only the accepting tasks hand over. Inboxes close when no thread accepts any
         // more.
         drop(balance);
-        connector.signal.begun().await;
+        connector.signal.started().await;
         let drained = async {
             for task in accepting {
                 let _ = task.await;

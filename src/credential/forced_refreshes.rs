@@ -79,37 +79,37 @@ mod tests {
 
     /// Forces a refresh whenever possible, for `seconds`. Returns the second at which each began.
     fn greedy(forced: &mut ForcedRefreshes, start: Instant, seconds: u64) -> Vec<u64> {
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         let mut now = start;
         let end = start + Duration::from_secs(seconds);
         loop {
             now += forced.wait(now);
             if now >= end {
-                return begun;
+                return started;
             }
             forced.note(now);
-            begun.push(now.duration_since(start).as_secs());
+            started.push(now.duration_since(start).as_secs());
         }
     }
 
     #[test]
     fn forced_refreshes_are_two_seconds_apart_and_from_the_sixth_on_ever_further() {
-        let begun = greedy(&mut ForcedRefreshes::new(1), Instant::now(), 200);
-        assert_eq!(begun, [0, 2, 4, 6, 8, 12, 20, 36, 66, 96, 126, 156, 186]);
+        let started = greedy(&mut ForcedRefreshes::new(1), Instant::now(), 200);
+        assert_eq!(started, [0, 2, 4, 6, 8, 12, 20, 36, 66, 96, 126, 156, 186]);
     }
 
     #[test]
     fn no_minute_has_more_than_ten_however_the_asking_is_spread() {
         for pause in [0, 1, 3, 5, 7, 11] {
             let (mut forced, start) = (ForcedRefreshes::new(1), Instant::now());
-            let (mut now, mut begun) = (start, Vec::new());
+            let (mut now, mut started) = (start, Vec::new());
             for _ in 0..200 {
                 now += forced.wait(now) + Duration::from_secs(pause);
                 forced.note(now);
-                begun.push(now);
+                started.push(now);
             }
-            for (index, at) in begun.iter().enumerate() {
-                let within = begun[index..].iter().filter(|later| **later - *at < WINDOW).count();
+            for (index, at) in started.iter().enumerate() {
+                let within = started[index..].iter().filter(|later| **later - *at < WINDOW).count();
                 assert!(within <= MOST, "{within} within a minute at a pause of {pause} s");
             }
         }
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn a_minute_without_one_ends_the_doubling_and_less_does_not() {
         let (mut forced, start) = (ForcedRefreshes::new(1), Instant::now());
-        let begun = greedy(&mut forced, start, 100);
-        let last = start + Duration::from_secs(*begun.last().unwrap());
+        let started = greedy(&mut forced, start, 100);
+        let last = start + Duration::from_secs(*started.last().unwrap());
         let soon = last + Duration::from_secs(59);
         forced.note(soon);
         assert_eq!(forced.wait(soon), LONGEST);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_test_in_a_hurry_sees_the_same_in_less_time() {
-        let begun = greedy(&mut ForcedRefreshes::new(2), Instant::now(), 34);
-        assert_eq!(begun, [0, 1, 2, 3, 4, 6, 10, 18, 33]);
+        let started = greedy(&mut ForcedRefreshes::new(2), Instant::now(), 34);
+        assert_eq!(started, [0, 1, 2, 3, 4, 6, 10, 18, 33]);
     }
 }

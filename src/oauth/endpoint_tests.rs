@@ -159,16 +159,16 @@ async fn a_lost_response_is_ambiguous() {
 
 #[tokio::test]
 async fn a_refusal_that_is_cut_off_is_a_refusal() {
-    for (begun, class) in [
+    for (beginning, class) in [
         ("400 Bad Request\r\nContent-Length: 500\r\n\r\n{\"error\":\"invalid_grant\",", Class::Refused),
         ("401 Unauthorized\r\nContent-Length: 500\r\n\r\n", Class::Unexplained),
         ("503 Service Unavailable\r\nContent-Length: 500\r\n\r\n<", Class::NotJudged),
         ("500 Internal Server Error\r\nContent-Length: 500\r\n\r\n{", Class::Ambiguous),
         ("200 OK\r\nContent-Length: 500\r\n\r\n{", Class::Ambiguous),
     ] {
-        let (url, server) = serve_once(format!("HTTP/1.1 {begun}")).await;
+        let (url, server) = serve_once(format!("HTTP/1.1 {beginning}")).await;
         let error = endpoint(&url, ClientAuth::Body).redeem(&password()).await.unwrap_err();
-        assert_eq!(error.class, class, "{begun}: {error}");
+        assert_eq!(error.class, class, "{beginning}: {error}");
         server.await.unwrap();
     }
 }

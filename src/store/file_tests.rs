@@ -356,8 +356,8 @@ fn a_directory_that_takes_no_file_is_named_with_the_reason() {
     for directory in ["/sys/kernel", "/sys/kernel/vbc-proxy-tokens"] {
         let refused = FileStore::open(directory).unwrap_err();
         assert!(matches!(refused, StoreError::NotWritable { .. }), "{refused:?}");
-        let told = refused.describe();
-        assert!(told.starts_with("store.path: ") && told.contains(directory), "{told}");
-        assert!(told.contains("denied") || told.contains("not permitted"), "{told}");
+        let message = refused.describe();
+        assert!(message.starts_with("store.path: ") && message.contains(directory), "{message}");
+        assert!(message.contains("denied") || message.contains("not permitted"), "{message}");
     }
 }

@@ -270,7 +270,7 @@ async fn unannounced_trailers_reach_a_client_that_asks_for_them() {
 }
 
 #[tokio::test]
-async fn the_framing_of_a_response_is_written_again() {
+async fn a_response_gets_framing_of_the_proxys_own() {
     let upstream = RawUpstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n00A;ext=\"1\"\r\nhelloworld\r\n000;last\r\n\r\n",
     )

@@ -84,14 +84,15 @@ async fn an_upstream_that_takes_no_connection_in_time_is_a_504() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_respond_is_a_504() {
-    for begun in ["", "HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"] {
+    for beginning in ["", "HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"]
+    {
         for method in ["GET", "POST"] {
             let upstream = RawUpstream::by_hand().await;
             let world = world(&upstream, "upstream.response_timeout = \"20ms\"").await;
             let mut client = world.connect().await;
             client.request(&format!("{method} / HTTP/1.1"), b"body").await;
             let mut connection = upstream.accept().await;
-            connection.respond(begun).await;
+            connection.respond(beginning).await;
             client.response().await.assert_problem(504, "http_response_timeout");
             // The request is not sent again, and the late response is dropped.
             connection.gone().await;

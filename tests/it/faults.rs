@@ -81,9 +81,9 @@ async fn responses_with_a_fault_are_marked_and_counted_and_not_forwarded() {
     client.reset_unread().await;
     assert!(upstream.requests().is_empty());
 
-    let begun = Instant::now();
+    let started = Instant::now();
     let slow = get(address, "/t/slow/x").await;
-    assert!(begun.elapsed() >= Duration::from_millis(60));
+    assert!(started.elapsed() >= Duration::from_millis(60));
     assert_eq!((slow.status, slow.header("vbc-proxy-fault")), (200, Some("3")));
     // The logged time includes the delay.
     let line = serve.logged("/t/slow/x").await;

@@ -69,7 +69,7 @@ async fn a_request_goes_upstream_as_http11_and_its_response_comes_back_without_h
 }
 
 #[tokio::test]
-async fn bodies_are_framed_again_and_only_allowed_trailers_pass_both_ways() {
+async fn bodies_get_new_framing_and_only_allowed_trailers_pass_both_ways() {
     let response = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
                   X-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 3\r\n\r\n";
     let upstream = RawUpstream::responding(response).await;

@@ -98,11 +98,11 @@ async fn a_reset_after_a_half_close_ends_the_request_at_once() {
     let upstream = RawUpstream::by_hand().await;
     // The grace is longer than the test waits.
     let world = world(&upstream, "1h").await;
-    for begun in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
+    for beginning in ["", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
         let mut client = world.connect().await;
         client.request("GET / HTTP/1.1", b"").await;
         let mut connection = upstream.accept().await;
-        connection.respond(begun).await;
+        connection.respond(beginning).await;
         client.shutdown().await;
         client.reset();
         assert_eq!(connection.gone().await, b"");

@@ -16,9 +16,9 @@ async fn a_login_in_the_browser_makes_the_proxy_ready() {
     let world = interactive_login().start().await;
     assert_eq!(world.get(USERS).await.status, 503);
     let mut browser = Browser::new();
-    let begun = browser.visit(world.admin, LOGIN).await;
-    assert_eq!((begun.status, begun.header("cache-control")), (302, Some("no-store")));
-    let location = begun.header("location").unwrap();
+    let started = browser.visit(world.admin, LOGIN).await;
+    assert_eq!((started.status, started.header("cache-control")), (302, Some("no-store")));
+    let location = started.header("location").unwrap();
     assert!(location.starts_with(&format!("{}/authorize?", world.sim.url())), "{location}");
     for (name, value) in [
         ("response_type", "code"),
@@ -58,8 +58,8 @@ async fn a_login_in_the_browser_makes_the_proxy_ready() {
 async fn with_pkce_the_code_is_redeemed_with_its_verifier() {
     let world = interactive_login().config("credentials.default.pkce = true").start().await;
     let mut browser = Browser::new();
-    let begun = browser.visit(world.admin, LOGIN).await;
-    let location = begun.header("location").unwrap();
+    let started = browser.visit(world.admin, LOGIN).await;
+    let location = started.header("location").unwrap();
     assert_eq!(query(location, "code_challenge_method").as_deref(), Some("S256"));
     let callback = approve(location, ALICE).await;
     assert_page(&browser.visit(world.admin, &callback).await, 200, "logged_in", ALICE);
@@ -78,8 +78,8 @@ async fn the_redirect_uri_is_that_of_the_listener_unless_another_is_given() {
     let moved = world.admin("/login").await;
     assert_eq!((moved.status, moved.header("location")), (302, Some(&*format!("{own}/login"))));
     let head = format!("GET {LOGIN} HTTP/1.1\nHost: localhost:{port}");
-    let begun = Browser::new().send(world.admin, &head, b"").await;
-    assert_eq!(query(begun.header("location").unwrap(), "redirect_uri"), Some(format!("{own}/callback")));
+    let started = Browser::new().send(world.admin, &head, b"").await;
+    assert_eq!(query(started.header("location").unwrap(), "redirect_uri"), Some(format!("{own}/callback")));
     assert_eq!(status(&world).await["login_url"], format!("{own}/login/default"));
     let reasons = world.admin("/ready").await.json()["reasons"].to_string();
     assert!(reasons.contains(&format!("log in at {own}/login/default")), "{reasons}");
@@ -221,8 +221,8 @@ async fn logins_to_two_credentials_in_one_browser_do_not_disturb_each_other() {
     let world = World::with(builder.configuration(&sim), sim).await;
     let mut browser = Browser::new();
     let first = browser.authorize(&world, ALICE).await;
-    let begun = browser.visit(world.admin, "/login/second").await;
-    let second = approve(begun.header("location").unwrap(), ALICE).await;
+    let started = browser.visit(world.admin, "/login/second").await;
+    let second = approve(started.header("location").unwrap(), ALICE).await;
     assert_page(&browser.visit(world.admin, &first).await, 200, "logged_in", "(credential default)");
     assert_page(&browser.visit(world.admin, &second).await, 200, "logged_in", "(credential second)");
 }
@@ -235,13 +235,13 @@ async fn a_response_to_another_login_is_reported_as_such_and_leaves_the_login_op
         let head = format!("POST {target} HTTP/1.1\nHost: {HOST}\nContent-Type: application/json");
         browser.send(world.admin, &head, body.as_bytes()).await
     };
-    let begun = post(&mut browser, "/credentials/default/login", String::new()).await.json();
+    let started = post(&mut browser, "/credentials/default/login", String::new()).await.json();
     let response =
-        |response: &str| serde_json::json!({ "login": begun["login"], "answer": response }).to_string();
+        |response: &str| serde_json::json!({ "login": started["login"], "answer": response }).to_string();
     let target = "/credentials/default/login/answer";
     let other = post(&mut browser, target, response(&format!("{REDIRECT}?code=c&state=another"))).await;
     assert_eq!((other.status, other.json()["type"].as_str()), (409, Some("urn:vbc-proxy:other-login")));
-    let back = sent_back(begun["url"].as_str().unwrap(), ALICE).await;
+    let back = sent_back(started["url"].as_str().unwrap(), ALICE).await;
     let done = post(&mut browser, target, response(&back)).await;
     assert_eq!((done.status, done.json()["outcome"].as_str()), (200, Some("logged_in")));
 }

@@ -245,12 +245,12 @@ async fn the_old_tokens_serve_while_the_new_ones_are_on_their_way() {
 #[tokio::test]
 async fn a_browser_does_not_consume_a_login_of_the_command_line() {
     let (world, _) = clocked(interactive_login()).await;
-    let begun = crate::operate::post(world.admin, "/credentials/default/login", "").await.json();
-    let callback = approve(begun["url"].as_str().unwrap(), ALICE).await;
+    let started = crate::operate::post(world.admin, "/credentials/default/login", "").await.json();
+    let callback = approve(started["url"].as_str().unwrap(), ALICE).await;
     let page = Browser::new().visit(world.admin, &callback).await;
     assert_page(&page, 400, "refused", "The command line waits for this login");
     let pasted = format!("http://localhost:8081{callback}");
-    let given = serde_json::json!({ "login": begun["login"], "answer": pasted }).to_string();
+    let given = serde_json::json!({ "login": started["login"], "answer": pasted }).to_string();
     let response = crate::operate::post(world.admin, "/credentials/default/login/answer", &given).await;
     assert_eq!(
         (response.status, response.json()["outcome"].as_str()),

@@ -241,11 +241,11 @@ async fn threads_outside_the_data_plane_have_a_lower_priority() {
         let of = |name: &str| -> Vec<i32> {
             threads.iter().filter(|(found, _)| found.starts_with(name)).map(|(_, nice)| *nice).collect()
         };
-        let (main, beside) = (of("vbc-proxy"), of("tokio-rt"));
+        let (main, others) = (of("vbc-proxy"), of("tokio-rt"));
         main.len() == 1
             && (of("worker-"), of("memory")) == (vec![main[0]; 2], vec![main[0]])
-            && beside.len() >= 2
-            && beside.iter().all(|nice| *nice == (main[0] + 10).min(19))
+            && others.len() >= 2
+            && others.iter().all(|nice| *nice == (main[0] + 10).min(19))
     };
     within(async {
         while !as_it_should_be() {

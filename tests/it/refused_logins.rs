@@ -17,14 +17,14 @@ async fn logins(response: Vec<u8>) -> (usize, String) {
     let directory = tempfile::tempdir().unwrap();
     let token_url = format!("{}/token", endpoint.url());
     lay_out(directory.path(), &configuration(&endpoint.url(), &token_url, ""), "never-again");
-    let mut told = String::new();
+    let mut message = String::new();
     for _ in 0..2 {
         let mut serve = Process::start(directory.path(), &["serve"], &[]);
         let (address, _) = serve.listening().await;
         for _ in 0..5 {
             let response = get(address, USERS).await;
             response.assert_problem(503, "proxy_internal_error");
-            response.text().clone_into(&mut told);
+            response.text().clone_into(&mut message);
         }
         let output = serve.kill();
         assert!(!output.stderr.contains("never-again"), "{}", output.stderr);
@@ -33,7 +33,7 @@ async fn logins(response: Vec<u8>) -> (usize, String) {
         assert_eq!(request.line, "POST /token HTTP/1.1");
         assert_eq!(request.header("accept-encoding"), Some("identity"));
     }
-    (endpoint.requests().len(), told)
+    (endpoint.requests().len(), message)
 }
 
 #[tokio::test]
@@ -52,9 +52,9 @@ async fn a_password_refused_in_any_wording_is_sent_once_across_restarts() {
         (response("400 Bad Request", authlib), "VBC rejected the user name or password"),
         (cut, "VBC rejected the user name or password"),
     ] {
-        let (logins, told) = logins(response).await;
-        assert_eq!(logins, 1, "{told}");
-        assert!(told.contains(words) && told.contains("vbc-proxy unlock default"), "{told}");
+        let (logins, message) = logins(response).await;
+        assert_eq!(logins, 1, "{message}");
+        assert!(message.contains(words) && message.contains("vbc-proxy unlock default"), "{message}");
     }
 }
 
@@ -63,11 +63,11 @@ async fn a_refused_application_is_not_presented_again_after_a_restart() {
     for response in
         [response("401 Unauthorized", br#"{"error":"invalid_client"}"#), response("404 Not Found", b"<html>")]
     {
-        let (logins, told) = logins(response).await;
-        assert_eq!(logins, 1, "{told}");
+        let (logins, message) = logins(response).await;
+        assert_eq!(logins, 1, "{message}");
         assert!(
-            told.contains("the proxy tries again at") && told.contains("vbc-proxy unlock default"),
-            "{told}"
+            message.contains("the proxy tries again at") && message.contains("vbc-proxy unlock default"),
+            "{message}"
         );
     }
 }

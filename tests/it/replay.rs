@@ -203,9 +203,9 @@ async fn events_replay_with_their_recorded_timing() {
     std::fs::write(&path, text.replace(&pieces, &later)).unwrap();
 
     let (playing, address) = replay(directory.path(), &["--timing"]).await;
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let played = get(address, "/events").await;
-    assert!(begun.elapsed().as_millis() >= 290 && played.text().len() == 2 * event.len());
+    assert!(started.elapsed().as_millis() >= 290 && played.text().len() == 2 * event.len());
     playing.terminate().await;
 }
 

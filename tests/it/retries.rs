@@ -129,14 +129,14 @@ async fn a_new_connection_that_ends_without_a_response_is_a_502() {
 
 #[tokio::test]
 async fn nothing_is_sent_again_once_a_response_has_started() {
-    for (begun, error) in
+    for (beginning, error) in
         [("HTTP/1.1 2", "http_protocol_error"), ("HTTP/1.1 103 Early\r\n\r\n", "connection_terminated")]
     {
         let upstream = RawUpstream::by_hand().await;
         let world = World::with_upstream(&upstream).await;
         let (mut client, mut connection) = acquainted(&upstream, &world).await;
         client.request("GET /a HTTP/1.1", b"").await;
-        connection.respond(begun).await;
+        connection.respond(beginning).await;
         drop(connection);
         client.response().await.assert_problem(502, error);
         assert_eq!((upstream.requests().len(), upstream.connections()), (2, 1));

@@ -161,17 +161,17 @@ async fn a_record_whose_key_is_missing_is_kept_and_the_remedy_works() {
     assert_eq!(id.len(), 8);
 
     write_keys(directory, &key(2));
-    let told = held(directory).await;
+    let message = held(directory).await;
     let why = format!("is encrypted with key {id}, which is not in store.key_file; put that key back");
-    assert!(told.contains(&why) && told.contains("/default."), "{told}");
+    assert!(message.contains(&why) && message.contains("/default."), "{message}");
     let check = Process::run(directory, &["check"], &[]).await;
     assert_eq!(check.code, Some(0), "{check:?}");
     assert!(check.stderr.contains(&why), "{}", check.stderr);
 
     lay_out(directory, &with(""), "sim-password");
-    let told = held(directory).await;
+    let message = held(directory).await;
     let why = format!("is encrypted with key {id}, and no key is configured; set store.key_file");
-    assert!(told.contains(&why), "{told}");
+    assert!(message.contains(&why), "{message}");
 
     lay_out(directory, &with(KEY_FILE), "sim-password");
     write_keys(directory, &key(1));

@@ -155,12 +155,12 @@ fn after_an_outcome_a_reader_sees_at_least_that_revision() {
                 world.published.refresh(&mut copy);
                 let first = copy.value.unwrap();
                 let outcome = world.ask(1);
-                let known = outcome.and_then(|outcome| *outcome.lock());
+                let revision = outcome.and_then(|outcome| *outcome.lock());
                 world.published.refresh(&mut copy);
                 let second = copy.value.unwrap();
                 assert!(second >= first, "a reader never goes back");
                 assert!(
-                    known.is_none_or(|known| second >= known),
+                    revision.is_none_or(|revision| second >= revision),
                     "an outcome is given only after its revision is published"
                 );
                 world.mailbox.close();

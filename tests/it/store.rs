@@ -127,8 +127,8 @@ async fn a_store_that_cannot_be_written_to_is_found_at_the_start() {
         for command in ["serve", "check"] {
             let output = Process::run(home.path(), &[command], &[]).await;
             assert_eq!(output.code, Some(78), "{command} {path}: {output:?}");
-            let told = format!("store.path: cannot write to {path}");
-            assert!(output.stderr.contains(&told), "{}", output.stderr);
+            let message = format!("store.path: cannot write to {path}");
+            assert!(output.stderr.contains(&message), "{}", output.stderr);
         }
     }
     assert_eq!(sim.stats().token_requests, 0);
@@ -144,10 +144,10 @@ async fn without_space_the_stored_token_serves_and_no_grant_is_spent() {
     assert_eq!(get(address, USERS).await.status, 200, "the token lives");
     sim.revoke_all_access();
     for _ in 0..3 {
-        let told = detail(address).await;
+        let message = detail(address).await;
         assert!(
-            told.contains("cannot write to the token store: ") && told.contains("file too large"),
-            "{told}"
+            message.contains("cannot write to the token store: ") && message.contains("file too large"),
+            "{message}"
         );
     }
     assert_eq!(sim.stats().token_requests, 1, "no refresh token is spent");
@@ -196,8 +196,8 @@ async fn a_stop_with_tokens_that_could_not_be_stored_exits_1_and_says_so() {
     assert!(status["trouble"].as_str().unwrap().contains("no such file or directory"), "{status}");
     let output = serve.terminate().await;
     assert_eq!(output.code, Some(1), "{output:?}");
-    let told = "could not save the latest token set, so it is lost when this process ends";
-    assert!(output.stderr.contains(told), "{}", output.stderr);
+    let message = "could not save the latest token set, so it is lost when this process ends";
+    assert!(output.stderr.contains(message), "{}", output.stderr);
 }
 
 /// Opens connections that each get a response and stay open, until one gets none.

@@ -81,7 +81,7 @@ async fn an_upload_is_streamed() {
 }
 
 #[tokio::test]
-async fn the_framing_of_an_upload_is_written_again() {
+async fn an_upload_gets_framing_of_the_proxys_own() {
     let upstream = RawUpstream::by_hand().await;
     let world = World::with_upstream(&upstream).await;
     let mut client = world.connect().await;

@@ -425,7 +425,7 @@ async fn a_websocket_goes_out_on_http_1_where_the_rest_is_http_2() {
         assert!(socket.head().await.starts_with("HTTP/1.1 101 "));
         socket.write(b"\0echo").await;
         socket.expect(b"\0echo").await;
-        client.request("GET /beside HTTP/1.1", b"").await;
+        client.request("GET /second HTTP/1.1", b"").await;
         upstream.next_request().await.ok().await;
         assert_eq!(client.response().await.text(), "ok");
         socket.shutdown().await;

@@ -58,11 +58,11 @@ fn records_are_read_back_and_more_are_added_under_the_same_key() {
 fn a_key_that_was_being_written_in_a_crash_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.cassette");
-    let begun = directory.path().join("a.cassette.key.new");
-    std::fs::write(&begun, "0123").unwrap();
+    let started = directory.path().join("a.cassette.key.new");
+    std::fs::write(&started, "0123").unwrap();
     let (_, key) = open(&path).unwrap();
     assert_eq!((read_key(&path).unwrap(), mode(&key_path(&path))), (Some(key), 0o600));
-    assert!(!begun.exists());
+    assert!(!started.exists());
 }
 
 #[test]

@@ -45,8 +45,8 @@ impl DrainSignal {
     }
 
     /// Waits for the drain to start. Dropping the [`Drain`] starts it too. Cancel safe.
-    pub async fn begun(&self) {
-        let _ = self.receiver.clone().wait_for(|begun| *begun).await;
+    pub async fn started(&self) {
+        let _ = self.receiver.clone().wait_for(|started| *started).await;
     }
 
     /// Polls for the start of the drain, for a connection that checks whenever it is polled. Once
@@ -62,7 +62,7 @@ impl DrainSignal {
         self.registered = Some(cx.waker().clone());
         let waiting = self.waiting.get_or_insert_with(|| {
             let signal = Self { receiver: self.receiver.clone(), waiting: None, registered: None };
-            Box::pin(async move { signal.begun().await })
+            Box::pin(async move { signal.started().await })
         });
         // This poll ignores tokio's cooperative budget. With the budget used up, it would return
         // `Pending` without registering the waker.

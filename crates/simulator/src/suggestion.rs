@@ -1,7 +1,7 @@
 //! Suggestions for unknown names.
 
 /// A suggestion lists at most this many known names.
-const TOLD: usize = 60;
+const SHOWN: usize = 60;
 
 /// Suggests the nearest known name. If none is near, lists the known names.
 pub(crate) fn choose(given: &str, known: &[String]) -> String {
@@ -11,10 +11,10 @@ pub(crate) fn choose(given: &str, known: &[String]) -> String {
     if known.iter().all(String::is_empty) {
         return "remove it".to_owned();
     }
-    let told: Vec<&str> = known.iter().take(TOLD).map(String::as_str).collect();
-    let more = known.len() - told.len();
+    let shown: Vec<&str> = known.iter().take(SHOWN).map(String::as_str).collect();
+    let more = known.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("known: {}{more}", told.join(", "))
+    format!("known: {}{more}", shown.join(", "))
 }
 
 /// The longest name, in bytes, that is compared. A longer one is no typing mistake, and comparing

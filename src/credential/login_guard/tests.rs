@@ -18,19 +18,19 @@ async fn begin(permit: &LoginPermit) -> Result<LoginTurn<'_>, BeginError> {
     turn.begin().await.map(|()| turn)
 }
 
-async fn begun(permit: &LoginPermit) -> LoginTurn<'_> {
+async fn started(permit: &LoginPermit) -> LoginTurn<'_> {
     begin(permit).await.unwrap_or_else(|_| panic!("a login may be tried"))
 }
 
 /// A login with this outcome.
 async fn failed(permit: &LoginPermit, outcome: impl FnOnce(&mut LoginHistory, &[String], Timestamp)) {
-    let mut turn = begun(permit).await;
+    let mut turn = started(permit).await;
     turn.recognize().await.unwrap();
     turn.note(outcome).await.unwrap();
 }
 
 async fn lock(permit: &LoginPermit) {
-    begun(permit).await.note(rules::locked).await.unwrap();
+    started(permit).await.note(rules::locked).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,14 +41,14 @@ async fn what_is_learnt_of_a_password_counts_for_every_credential_that_has_it() 
         let [one, same, other] = [("app-1", "wrong"), ("app-2", "wrong"), ("app-1", "right")]
             .map(|(client, password)| guards.permit(&login(client, password)));
         if life == 0 {
-            begun(&one).await.note(rules::refused).await.unwrap();
+            started(&one).await.note(rules::refused).await.unwrap();
         }
         for permit in [&one, &same] {
             assert!(matches!(begin(permit).await, Err(BeginError::Blocked(LoginDecision::Refused))));
             assert_eq!(permit.decision(), LoginDecision::Refused);
         }
         // Another password is not refused.
-        begun(&other).await.note(|record, secret, _| rules::succeeded(record, secret)).await.unwrap();
+        started(&other).await.note(|record, secret, _| rules::succeeded(record, secret)).await.unwrap();
         assert_eq!(
             one.decision(),
             LoginDecision::Refused,
@@ -131,7 +131,7 @@ async fn a_client_secret_is_corrected_as_often_as_it_takes_while_the_password_st
         let login =
             Login::new("alice@vbc.prod".into(), "right".into(), "openid".into(), "app", &secret.into());
         let permit = guards.permit(&login);
-        begun(&permit).await.misconfigured().await.unwrap();
+        started(&permit).await.misconfigured().await.unwrap();
         assert_eq!(permit.decision(), LoginDecision::Allowed);
     }
 }
@@ -140,9 +140,9 @@ async fn a_client_secret_is_corrected_as_often_as_it_takes_while_the_password_st
 async fn a_refused_application_makes_no_unexplained_refusal_younger() {
     let (store, clock): (Arc<dyn TokenStore>, _) = (Arc::new(MemoryStore::new()), Clock::tokio());
     let permit = LoginGuards::new(store, clock).permit(&login("app", "right"));
-    begun(&permit).await.note(rules::unexplained).await.unwrap();
+    started(&permit).await.note(rules::unexplained).await.unwrap();
     tokio::time::advance(rules::LOCK).await;
-    begun(&permit).await.misconfigured().await.unwrap();
+    started(&permit).await.misconfigured().await.unwrap();
     assert_eq!(permit.decision(), LoginDecision::Allowed);
 }
 
@@ -152,7 +152,7 @@ async fn a_record_of_logins_that_was_deleted_or_set_back_under_us_is_written_aga
     let store: Arc<dyn TokenStore> = Arc::new(FileStore::open(directory.path()).unwrap());
     let guards = LoginGuards::new(Arc::clone(&store), Clock::system());
     let permit = guards.permit(&login("app", "wrong"));
-    let mut turn = begun(&permit).await;
+    let mut turn = started(&permit).await;
     let record = || {
         let mut files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
         files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap()
@@ -183,7 +183,7 @@ async fn a_record_of_logins_that_was_damaged_under_us_is_moved_away_by_unlock() 
     let directory = tempfile::tempdir().unwrap();
     let store: Arc<dyn TokenStore> = Arc::new(FileStore::open(directory.path()).unwrap());
     let permit = LoginGuards::new(store, Clock::system()).permit(&login("app", "wrong"));
-    begun(&permit).await.note(rules::refused).await.unwrap();
+    started(&permit).await.note(rules::refused).await.unwrap();
     let mut files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
     let path = files.find(|path| path.extension().is_some_and(|kind| kind == "json")).unwrap();
     std::fs::write(path, "{").unwrap();
@@ -200,7 +200,7 @@ async fn case_and_suffix_of_a_user_name_make_no_other_brake() {
     let of = |user: &str, client| {
         guards.permit(&Login::new(user.into(), "wrong".into(), "openid".into(), client, &"s".into()))
     };
-    begun(&of("alice@vbc.prod", "app")).await.note(rules::refused).await.unwrap();
+    started(&of("alice@vbc.prod", "app")).await.note(rules::refused).await.unwrap();
     for user in ["alice", "ALICE", "alice@VBC.PROD", "Alice@VBC.PROD@vbc.prod"] {
         assert!(
             matches!(begin(&of(user, user)).await, Err(BeginError::Blocked(LoginDecision::Refused))),

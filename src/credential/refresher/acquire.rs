@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::saving::not_begun;
+use super::saving::not_started;
 use super::{BlockReason, Need, Refresher};
 use crate::credential::bearer::Unavailable;
 use crate::credential::block_reason::unusable_login_history;
@@ -246,7 +246,7 @@ impl<R: Redeem> Refresher<R> {
 }
 
 fn no_login(reason: &str) -> TokenError {
-    not_begun(format!(
+    not_started(format!(
         "{reason}, so no login was attempted: unrecorded attempts could lock the account. Free space or make \
          store.path writable"
     ))

@@ -87,8 +87,8 @@ pub(super) struct Refresher<R> {
     /// Tokens up to this revision were named by a 401 that reached the refresher, and a replacement
     /// is due. [`Shared::distrusted`] has the revisions that requests reported themselves.
     distrusted: u64,
-    /// The revision of the last login of this process. A login may return a token that is older than
-    /// itself, so the gateway is assumed to know it from the start.
+    /// The revision of the last login of this process. A login may return a token that is older
+    /// than itself, so the gateway is assumed to know it from the start.
     logged_in: u64,
     refresh_at: Timestamp,
     /// When the access token ends by the monotonic clock.

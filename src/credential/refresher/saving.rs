@@ -73,7 +73,7 @@ impl<R: Redeem> Refresher<R> {
         }
         if let Some(error) = self.stored.unreadable() {
             let reason = unusable_record(error, &self.options.name, self.options.login.is_some());
-            return Err(self.failed(not_begun(reason)).await);
+            return Err(self.failed(not_started(reason)).await);
         }
         if matches!(self.blocked, Some(BlockReason::Record(_))) {
             self.blocked = None;
@@ -96,7 +96,7 @@ impl<R: Redeem> Refresher<R> {
                 credential = %self.shared.name, reason,
                 "cannot write to the token store, so no new tokens are requested"
             );
-            not_begun(format!("no new tokens are requested: {}", unwritable_store(&reason)))
+            not_started(format!("no new tokens are requested: {}", unwritable_store(&reason)))
         })
     }
 
@@ -156,6 +156,6 @@ impl<R: Redeem> Refresher<R> {
     }
 }
 
-pub(super) fn not_begun(message: String) -> TokenError {
+pub(super) fn not_started(message: String) -> TokenError {
     TokenError { class: Class::NotJudged, message, retry_after: None }
 }

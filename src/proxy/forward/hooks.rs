@@ -200,7 +200,7 @@ impl Connection {
         tokio::select! {
             () = tokio::time::sleep(plan.delay) => {}
             // A drain leaves no time for delays.
-            () = self.proxy.drain.begun() => {}
+            () = self.proxy.drain.started() => {}
         }
         let mut response = match effect {
             // The access line began before the delay, so its time includes the delay.

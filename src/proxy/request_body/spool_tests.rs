@@ -28,7 +28,7 @@ fn piece(number: usize) -> Bytes {
     vec![u8::try_from(number % 251).unwrap(); 100_000].into()
 }
 
-fn begun(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, ReplayLoss> {
+fn started(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, ReplayLoss> {
     let mut kept = KeptBytes::new(bytes.len());
     kept.append(bytes);
     Spool::begin(disk, &mut kept)
@@ -38,7 +38,7 @@ fn begun(disk: &Rc<Disk>, bytes: &[u8]) -> Result<Spool, ReplayLoss> {
 async fn what_was_kept_is_read_back_and_memory_stays_at_two_buffers() {
     let directory = tempfile::tempdir().unwrap();
     let disk = disk(directory.path(), 1 << 30);
-    let mut spool = begun(&disk, &piece(0)).unwrap();
+    let mut spool = started(&disk, &piece(0)).unwrap();
     for number in 1..100 {
         poll_fn(|cx| spool.poll_capacity(cx)).await.unwrap();
         spool.push(&piece(number)).unwrap();
@@ -65,10 +65,10 @@ async fn what_was_kept_is_read_back_and_memory_stays_at_two_buffers() {
 async fn the_total_counts_for_all_and_is_given_back() {
     let directory = tempfile::tempdir().unwrap();
     let disk = disk(directory.path(), 250_000);
-    let mut first = begun(&disk, &[]).unwrap();
+    let mut first = started(&disk, &[]).unwrap();
     first.push(&piece(0)).unwrap();
     first.push(&piece(1)).unwrap();
-    let mut second = begun(&disk, &[]).unwrap();
+    let mut second = started(&disk, &[]).unwrap();
     assert_eq!(second.push(&piece(2)), Err(ReplayLoss::DiskFull));
     assert_eq!(disk.used.get(), 200_000);
     // A write that is still running keeps its space.
@@ -81,7 +81,7 @@ async fn the_total_counts_for_all_and_is_given_back() {
 #[tokio::test]
 async fn a_directory_that_is_gone_is_an_error_and_gives_its_space_back() {
     let disk = disk(Path::new("/nowhere"), 1 << 30);
-    let mut spool = begun(&disk, &piece(0)).unwrap();
+    let mut spool = started(&disk, &piece(0)).unwrap();
     assert!(poll_fn(|cx| spool.poll_read(cx, 0)).await.is_err());
     drop(spool);
     assert_eq!(disk.used.get(), 0);

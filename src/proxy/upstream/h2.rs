@@ -57,7 +57,7 @@ impl Exchange {
                     body,
                     piece: Bytes::new(),
                     following: None,
-                    begun: false,
+                    started: false,
                 });
                 Ok(Self { response, upload, to_head, lease })
             }
@@ -113,7 +113,7 @@ impl Exchange {
         tracing::debug!(%error, "a stream failed");
         let connection = Some(self.lease.number());
         if is_unprocessed(&error) {
-            let untouched = self.upload.and_then(|upload| (!upload.begun).then_some(upload.body));
+            let untouched = self.upload.and_then(|upload| (!upload.started).then_some(upload.body));
             return FailedAttempt::Unprocessed(
                 Failure { error: UpstreamError::Refusing, connection },
                 untouched,
@@ -152,7 +152,7 @@ struct Upload {
     /// The frame that followed merged pieces. The inner `None` is the end of the body.
     following: Option<Option<Result<Frame<Bytes>, BoxError>>>,
     /// Whether something has been taken from `body`.
-    begun: bool,
+    started: bool,
 }
 
 /// How an upload ended.
@@ -194,7 +194,7 @@ impl Upload {
                 Some(frame) => frame,
                 None => ready!(Pin::new(&mut self.body).poll_frame(cx)),
             };
-            self.begun = true;
+            self.started = true;
             let ended = match frame {
                 None => self.stream.send_data(Bytes::new(), true),
                 Some(Err(_)) => {

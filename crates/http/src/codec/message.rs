@@ -65,7 +65,7 @@ pub struct MessageWriter<B: Body> {
     /// The body has been taken to its end.
     ended: bool,
     /// A piece of the body has been taken.
-    begun: bool,
+    started: bool,
     written: u64,
     /// TLS may still hold buffered output.
     unflushed: bool,
@@ -89,7 +89,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
             piece: Bytes::new(),
             trailers: true,
             ended,
-            begun: false,
+            started: false,
             written: 0,
             unflushed: false,
             blocked: false,
@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
 
     /// The body, unless a piece of it has been taken.
     pub fn into_untouched_body(self) -> Option<B> {
-        (!self.begun).then_some(self.body)
+        (!self.started).then_some(self.body)
     }
 
     /// Takes one large piece of the body, or several small ones. Pending while the body is pending;
@@ -212,7 +212,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageWriter<B> {
     }
 
     fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyFailure<B::Error>> {
-        self.begun = true;
+        self.started = true;
         let Some(frame) = frame else { return self.end() };
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}

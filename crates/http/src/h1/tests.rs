@@ -119,17 +119,17 @@ async fn a_first_head_in_pieces_gets_its_response_and_so_does_what_follows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_what_has_not_begun_and_waits_for_a_head_that_has() {
+async fn a_drain_ends_what_has_not_started_and_waits_for_a_head_that_has() {
     let (drain, signal) = Drain::new();
     let (silent, _serving) = client(Limits::default(), &signal);
-    let (mut begun, _also) = client(Limits::default(), &signal);
-    begun.write_all(b"GET /a HTTP/1.1\r\nHost: ").await.unwrap();
+    let (mut started, _also) = client(Limits::default(), &signal);
+    started.write_all(b"GET /a HTTP/1.1\r\nHost: ").await.unwrap();
     tokio::task::yield_now().await;
     drain.begin();
     let start = Instant::now();
     assert_eq!(read_to_end(silent).await, "");
-    begun.write_all(b"a\r\n\r\n").await.unwrap();
-    let response = read_to_end(begun).await;
+    started.write_all(b"a\r\n\r\n").await.unwrap();
+    let response = read_to_end(started).await;
     assert!(response.contains("connection: close\r\n") && response.ends_with("/a"), "{response}");
     assert_eq!(start.elapsed().as_secs(), 0);
 }
@@ -145,7 +145,7 @@ async fn what_is_one_too_many_is_told_so_before_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_request_of_a_connection_is_told_so_and_the_next_is_not_begun() {
+async fn the_last_request_of_a_connection_is_told_so_and_the_next_is_not_started() {
     let (_drain, signal) = Drain::new();
     let (mut client, _serving) = client(Limits { requests: 2, ..Limits::default() }, &signal);
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");

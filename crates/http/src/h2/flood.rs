@@ -214,7 +214,7 @@ mod tests {
         bytes
     }
 
-    fn begun(now: Instant) -> FloodMeter {
+    fn started(now: Instant) -> FloodMeter {
         let mut meter = FloodMeter::new(64 * 1024, now);
         meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", now).unwrap();
         meter.read(&frame(kind::SETTINGS, 0, 18), now).unwrap();
@@ -224,7 +224,7 @@ mod tests {
     /// How many repetitions of these frames pass in one instant, up to a hundred thousand.
     fn passed(frames: &[Vec<u8>]) -> usize {
         let now = Instant::now();
-        let mut meter = begun(now);
+        let mut meter = started(now);
         let bytes = frames.concat();
         (0..100_000).take_while(|_| meter.read(&bytes, now).is_ok()).count()
     }
@@ -254,14 +254,14 @@ mod tests {
     #[test]
     fn a_header_block_has_an_end() {
         let now = Instant::now();
-        let mut meter = begun(now);
+        let mut meter = started(now);
         meter.read(&frame(kind::HEADERS, 0, LARGEST), now).unwrap();
         let block = frame(kind::CONTINUATION, 0, LARGEST);
         let count = (0..100).take_while(|_| meter.read(&block, now).is_ok()).count();
         assert_eq!(count, 15, "with the first 256 KiB");
-        assert_eq!(begun(now).read(&frame(kind::CONTINUATION, 0, LARGEST), now), Ok(()));
+        assert_eq!(started(now).read(&frame(kind::CONTINUATION, 0, LARGEST), now), Ok(()));
         // Each header block counts from zero.
-        let mut meter = begun(now);
+        let mut meter = started(now);
         for _ in 0..100 {
             meter.read(&frame(kind::HEADERS, 4, LARGEST), now).unwrap();
         }
@@ -271,15 +271,15 @@ mod tests {
     fn a_frame_that_is_too_long_is_seen_by_its_header() {
         let now = Instant::now();
         let header = &frame(kind::DATA, 0, LARGEST + 1)[..HEADER];
-        assert_eq!(begun(now).read(header, now), Err(Flood::FrameSize));
-        assert_eq!(begun(now).read(&frame(kind::DATA, 0, LARGEST), now), Ok(()));
+        assert_eq!(started(now).read(header, now), Err(Flood::FrameSize));
+        assert_eq!(started(now).read(&frame(kind::DATA, 0, LARGEST), now), Ok(()));
     }
 
     #[test]
     fn honest_clients_are_not_ended() {
         let mut now = Instant::now();
         // Firefox: five priorities, then requests with an update each. Leaving the page resets all.
-        let mut meter = begun(now);
+        let mut meter = started(now);
         let page = [
             vec![frame(kind::WINDOW_UPDATE, 0, 4)],
             vec![frame(PRIORITY, 0, 5); 5],
@@ -291,7 +291,7 @@ mod tests {
             now += Duration::from_secs(4);
         }
         // A download: two updates and a measuring PING for each frame of data.
-        let mut meter = begun(now);
+        let mut meter = started(now);
         let responses =
             [frame(kind::WINDOW_UPDATE, 0, 4), frame(kind::WINDOW_UPDATE, 0, 4), frame(kind::PING, 0, 8)];
         for _ in 0..100_000 {
@@ -306,7 +306,7 @@ mod tests {
             meter.read(&frame(kind::WINDOW_UPDATE, 0, 4), now).unwrap();
         }
         // An upload of small messages, from a client that sends a PING every ten milliseconds.
-        let mut meter = begun(now);
+        let mut meter = started(now);
         for _ in 0..100_000 {
             meter.read(&[frame(kind::DATA, 0, 1), frame(kind::PING, 0, 8)].concat(), now).unwrap();
             now += Duration::from_millis(10);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn what_fades_fades_however_often_one_looks() {
         let start = Instant::now();
-        let mut meter = begun(start);
+        let mut meter = started(start);
         for _ in 0..100 {
             meter.read(&frame(kind::SETTINGS, 0, 0), start).unwrap();
         }

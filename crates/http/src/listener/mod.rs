@@ -54,7 +54,7 @@ pub async fn accept<L: Listener>(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.begun() => break,
+            () = drain.started() => break,
             accepted = L::next(&waiting) => accepted,
         };
         match accepted {

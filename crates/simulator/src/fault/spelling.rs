@@ -101,7 +101,7 @@ mod tests {
 
     /// Every documented spelling, with the canonical fault.
     #[test]
-    fn faults_may_be_spelled_as_the_notes_on_the_service_spell_them() {
+    fn faults_may_be_spelled_in_short() {
         for (spelled, meant) in [
             (json!("revoke_all_access"), json!({ "fault": "revoke_all_access" })),
             (json!("old_access_alive"), json!({ "fault": "old_access", "state": "alive" })),

@@ -61,7 +61,7 @@ pub(crate) struct State {
     /// How far actions have moved the clock.
     pub(crate) advanced: SignedDuration,
     /// How far the clock was moved to reach the start time of the options.
-    begun: SignedDuration,
+    started: SignedDuration,
 }
 
 /// A client and the user it acts for.
@@ -100,8 +100,8 @@ impl State {
     /// The state at the start. Sets the clock to the start time of the options.
     pub(crate) fn begin(options: Arc<SimulatorOptions>, epoch: u64) -> Self {
         let clock = options.clock.clone();
-        let begun = options.start.map_or(SignedDuration::ZERO, |start| clock.set(start));
-        Self { begun, ..Self::seeded(options, clock.now(), epoch) }
+        let started = options.start.map_or(SignedDuration::ZERO, |start| clock.set(start));
+        Self { started, ..Self::seeded(options, clock.now(), epoch) }
     }
 
     pub(crate) fn seeded(options: Arc<SimulatorOptions>, now: Timestamp, epoch: u64) -> Self {
@@ -137,7 +137,7 @@ impl State {
             timeline: Timeline::new(options.timeline.clone(), now),
             settings: Settings::default(),
             advanced: SignedDuration::ZERO,
-            begun: SignedDuration::ZERO,
+            started: SignedDuration::ZERO,
             options,
         }
     }
@@ -145,7 +145,7 @@ impl State {
     /// Resets everything to the start: world, tokens, settings, faults, counters, journal and
     /// clock.
     pub(crate) fn reset(&mut self, options: Arc<SimulatorOptions>) {
-        let back = SignedDuration::ZERO.saturating_sub(self.advanced).saturating_sub(self.begun);
+        let back = SignedDuration::ZERO.saturating_sub(self.advanced).saturating_sub(self.started);
         options.clock.shift(back);
         let fresh = Self::begin(options, self.journal.epoch() + 1);
         let before = std::mem::replace(self, fresh);

@@ -228,8 +228,8 @@ impl Play {
         assert_eq!(ids.len(), all.len());
         for recording in &all {
             let call = &calls[recording["call_id"].as_str().unwrap()];
-            let told = (&recording["caller_id"], &recording["dnis"]);
-            assert_eq!(told, (&call["from"], &call["to"]), "{recording} after {:?}", self.done);
+            let reported = (&recording["caller_id"], &recording["dnis"]);
+            assert_eq!(reported, (&call["from"], &call["to"]), "{recording} after {:?}", self.done);
             assert!(call["status"] == "on-call" && call["end_time"].is_string());
             let parties =
                 [&call["from"], &call["to"]].map(|party| people.contains_key(party.as_str().unwrap()));
@@ -272,9 +272,9 @@ impl Play {
             );
             for (side, party) in [("source", "from"), ("destination", "to")] {
                 let holder = people.get(call[party].as_str().unwrap());
-                let told = log[format!("{side}_extension")].as_u64().map(|number| number.to_string());
+                let reported = log[format!("{side}_extension")].as_u64().map(|number| number.to_string());
                 let number = holder.map(|holder| text(holder, "extension_number"));
-                assert_eq!(told, number, "{log} after {:?}", self.done);
+                assert_eq!(reported, number, "{log} after {:?}", self.done);
                 let user = holder.map_or(&Value::Null, |holder| &holder["user"]["login_name"]);
                 assert_eq!(&log[format!("{side}_user")], user, "{log}");
             }

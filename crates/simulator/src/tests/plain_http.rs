@@ -124,8 +124,8 @@ async fn audio_and_zip_files_have_parts() {
                 );
                 continue;
             };
-            let told = format!("bytes {}-{}/{length}", part.start, part.end - 1);
-            assert_eq!((status, headers["content-range"].to_str().unwrap()), (206, &*told), "{range}");
+            let expected = format!("bytes {}-{}/{length}", part.start, part.end - 1);
+            assert_eq!((status, headers["content-range"].to_str().unwrap()), (206, &*expected), "{range}");
             assert_eq!(body, file.whole.slice(part), "{range}");
         }
         let other = [("range", "bytes=0-1"), ("if-range", "\"other\"")];

@@ -25,13 +25,13 @@ async fn a_body_can_drip() {
     let sim = Simulator::start().await.unwrap();
     let token = sim.log_in().await.text("access_token");
     sim.fault(json!({ "fault": "drip", "bytes_per_second": 1000, "endpoint": "provisioning" })).await;
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     let (response, ended) = raw(&sim, &get(ACCOUNT, &token)).await;
     ended.unwrap();
     // A hundred bytes every tenth of a second, each in its own chunk.
     let chunks = response.matches("\r\n64\r\n").count();
     assert!(chunks >= 3, "{response}");
-    assert!(begun.elapsed() >= Duration::from_millis(90) * u32::try_from(chunks).unwrap());
+    assert!(started.elapsed() >= Duration::from_millis(90) * u32::try_from(chunks).unwrap());
     assert!(response.ends_with("\r\n0\r\n\r\n"));
 }
 

@@ -93,8 +93,8 @@ impl HeadReader {
         }
         self.searched = bytes.len();
         // Bytes that cannot become a response are refused immediately.
-        let begun = bytes.len().min(PREFIX.len());
-        if self.status.is_none() && bytes[..begun] != PREFIX[..begun] {
+        let compared = bytes.len().min(PREFIX.len());
+        if self.status.is_none() && bytes[..compared] != PREFIX[..compared] {
             return Err(UpstreamError::Protocol);
         }
         if bytes.len() > HEAD_BYTES { Err(UpstreamError::HeadTooLarge) } else { Ok(None) }

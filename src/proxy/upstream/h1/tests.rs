@@ -331,19 +331,19 @@ async fn what_was_never_written_goes_out_on_another_connection() {
     far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
     assert!(matches!(again_on(connection).await, FailedAttempt::Uncounted(_)));
     // The request was written, and no response came.
-    for (pooled, begun) in [(false, false), (true, false), (true, true)] {
+    for (pooled, started) in [(false, false), (true, false), (true, true)] {
         let (mut connection, mut far) = open();
         connection.pooled = pooled;
         let upstream = async {
             far.read_u8().await.unwrap();
-            if begun {
+            if started {
                 far.write_all(b"HTTP").await.unwrap();
             }
             drop(far);
         };
         let (again, ()) = tokio::join!(again_on(connection), upstream);
-        assert_eq!(matches!(again, FailedAttempt::Unanswered(_)), pooled && !begun);
-        assert_eq!(matches!(again, FailedAttempt::Final(_)), !pooled || begun);
+        assert_eq!(matches!(again, FailedAttempt::Unanswered(_)), pooled && !started);
+        assert_eq!(matches!(again, FailedAttempt::Final(_)), !pooled || started);
     }
 }
 

@@ -190,8 +190,8 @@ fn readable(bytes: Vec<u8>) -> Option<String> {
     (printable * 2 > bytes.len()).then(|| bytes.iter().map(|byte| char::from(*byte)).collect())
 }
 
-/// Decodes characters written as `before`, `digits` hexadecimal digits, and `behind`.
-fn with(text: &str, before: &str, digits: usize, behind: &str) -> String {
+/// Decodes characters written as `before`, `digits` hexadecimal digits, and `after`.
+fn with(text: &str, before: &str, digits: usize, after: &str) -> String {
     let mut parts = text.split(before);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -199,7 +199,7 @@ fn with(text: &str, before: &str, digits: usize, behind: &str) -> String {
         match code.and_then(char::from_u32) {
             Some(c) => {
                 out.push(c);
-                out.push_str(part[digits..].strip_prefix(behind).unwrap_or(&part[digits..]));
+                out.push_str(part[digits..].strip_prefix(after).unwrap_or(&part[digits..]));
             }
             None => out.push_str(part),
         }

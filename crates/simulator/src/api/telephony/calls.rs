@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::shown::{changed, show};
 use super::{
-    ApiRequest, CALLED, CALLER, Contact, PARTY, ascending, call_of, error, listed, media, moment,
-    not_permitted, page, read_json, told,
+    ApiRequest, CALLED, CALLER, Contact, PARTY, ascending, call_of, error, labelled, listed, media, moment,
+    not_permitted, page, read_json,
 };
 use crate::field::FieldReport;
 use crate::response::{Response, json as json_response, text};
@@ -113,7 +113,7 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let id = account.id;
     let call = account.calls.get(position);
     let shown = call.map(|call| show(id, call, whole(call))).unwrap_or_default();
-    told(&request, &shown)
+    labelled(&request, &shown)
 }
 
 /// Changes a call. The state `active` answers or unparks it, and `parked` parks it. Without a

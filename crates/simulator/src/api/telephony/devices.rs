@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiRequest, ascending, epoch, error, listed, moment, not_permitted, page, told};
+use super::{ApiRequest, ascending, epoch, error, labelled, listed, moment, not_permitted, page};
 use crate::response::Response;
 use crate::world::Device;
 
@@ -32,7 +32,7 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let plain = mac.replace([':', '-'], "");
     let found = account.devices.iter().find(|device| device.mac.eq_ignore_ascii_case(&plain));
     match found.map(|device| show(id, device)) {
-        Some(shown) => told(&request, &shown),
+        Some(shown) => labelled(&request, &shown),
         None => error(404, "Device not found"),
     }
 }

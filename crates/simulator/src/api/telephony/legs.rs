@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::shown::{changed, show_leg};
-use super::{ApiRequest, Contact, PARTY, call_of, error, not_permitted, read_json, told};
+use super::{ApiRequest, Contact, PARTY, call_of, error, labelled, not_permitted, read_json};
 use crate::random::Random;
 use crate::response::{Response, empty, json as json_response};
 use crate::world::Account;
@@ -24,7 +24,7 @@ pub(super) fn list(mut request: ApiRequest<'_>) -> Response {
     let call = account.calls.get(position);
     let shown: Vec<Value> =
         call.into_iter().flat_map(|call| call.legs.iter().map(move |leg| show_leg(id, call, leg))).collect();
-    told(&request, &Value::from(shown))
+    labelled(&request, &Value::from(shown))
 }
 
 pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
@@ -35,7 +35,7 @@ pub(super) fn one(mut request: ApiRequest<'_>) -> Response {
     let Some(account) = request.own_account() else { return not_permitted() };
     let id = account.id;
     let shown = account.calls.get(position).and_then(|call| Some(show_leg(id, call, call.legs.get(leg)?)));
-    told(&request, &shown.unwrap_or_default())
+    labelled(&request, &shown.unwrap_or_default())
 }
 
 /// A change of a leg.

@@ -62,7 +62,7 @@ fn error(code: u16, message: &str) -> Response {
 }
 
 /// A JSON response, labelled as plain text if the client prefers that.
-fn told(request: &ApiRequest<'_>, value: &Value) -> Response {
+fn labelled(request: &ApiRequest<'_>, value: &Value) -> Response {
     let mut response = json_response(200, value);
     if wants_text(request) {
         set(&mut response, http::header::CONTENT_TYPE, "text/plain");
@@ -209,7 +209,7 @@ fn listed(request: &ApiRequest<'_>, name: &str, page: &Page, shown: Vec<Value>) 
     if let Some(previous) = previous {
         list["previous_page_uri"] = uri(previous).into();
     }
-    told(request, &list)
+    labelled(request, &list)
 }
 
 /// Seconds since 1970 as a string, as in the documentation's examples.
