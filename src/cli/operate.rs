@@ -58,7 +58,9 @@ impl Unlock {
     pub(crate) fn run(&self) -> Result<(), Exit> {
         let Unlocked { credential, was_on, store_trouble } = self.target.post("unlock")?;
         print(if was_on {
-            format!("credential {credential}: logins are allowed again; the next login is tried immediately")
+            format!(
+                "credential {credential}: logins are allowed again. The next login uses the password that the proxy read at its start; after a change, restart the proxy instead"
+            )
         } else {
             format!("credential {credential}: logins were not blocked")
         })?;

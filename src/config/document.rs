@@ -104,6 +104,8 @@ pub(super) fn parse(file: &Arc<str>, text: &str) -> (Table, Vec<Finding>) {
 fn remedy(message: &str) -> &'static str {
     if message.contains("duplicate") {
         "keep one of the two"
+    } else if message.contains("escape") {
+        "write paths with backslashes in 'single quotes'"
     } else if message.contains("quoted") {
         "write it as key = \"value\""
     } else {

@@ -175,7 +175,7 @@ fn unsubscribed(suite: Suite, code: &str) -> Check {
         format!("the application is not subscribed to this suite{code}"),
         format!(
             "subscribe the application to {title} in the developer portal (Applications), then run \
-             `vbc-proxy refresh`. If you do not use this suite, exclude it with --suite"
+             `vbc-proxy refresh`. If you do not use this suite, name those that you use: --suite NAME"
         ),
     )
 }

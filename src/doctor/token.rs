@@ -73,9 +73,13 @@ impl LoginState<'_> {
                 "free space or make store.path writable",
             );
         }
+        let untried = match self.grant {
+            GrantKind::Password => "; the password was not tried",
+            GrantKind::AuthorizationCode => "",
+        };
         let found = match (self.refreshes, self.logins) {
-            (0, 0) => format!("not needed: there is a token{left}"),
-            (_, 0) => format!("not needed: the token was refreshed{left}"),
+            (0, 0) => format!("not needed: there is a token{left}{untried}"),
+            (_, 0) => format!("not needed: the token was refreshed{left}{untried}"),
             (0, _) => format!("logged in once and got a token{left}"),
             (..) => format!("the refresh token was rejected; logged in once and got a token{left}"),
         };
@@ -216,6 +220,9 @@ impl LoginState<'_> {
         } else if says("invalid_request") || says("unsupported_grant_type") {
             let remedy = "check oauth.token_url; with client_auth = \"basic\", try \"body\"";
             ("request-refused", detail.to_owned(), remedy.to_owned())
+        } else if says("check token_url") {
+            let remedy = "correct oauth.token_url, then restart";
+            ("token-endpoint-down", detail.to_owned(), remedy.to_owned())
         } else {
             let newer = if self.snapshot.usable { "newer " } else { "" };
             let remedy = "wait: the proxy retries automatically, and nothing is lost. See the token host above; if the \

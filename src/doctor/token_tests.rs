@@ -137,12 +137,12 @@ fn a_token_that_lives_needs_no_login_and_says_how_long() {
     let mut snapshot = Snapshot { usable: true, expires_at: Some(later(82_800)), ..Snapshot::default() };
     assert_eq!(
         state(&snapshot).logged_in(),
-        Check::ok("login", "not needed: there is a token, valid for 23 h")
+        Check::ok("login", "not needed: there is a token, valid for 23 h; the password was not tried")
     );
     let got = LoginState { logins: 1, ..state(&snapshot) }.logged_in();
     assert_eq!(got.found, "logged in once and got a token, valid for 23 h");
     let got = LoginState { refreshes: 1, ..state(&snapshot) }.logged_in();
-    assert_eq!(got.found, "not needed: the token was refreshed, valid for 23 h");
+    assert_eq!(got.found, "not needed: the token was refreshed, valid for 23 h; the password was not tried");
     snapshot.unsaved = true;
     assert_eq!(state(&snapshot).logged_in().verdict, Verdict::Warn);
     snapshot.brake = true;

@@ -1,8 +1,11 @@
 //! Decides whether a request is forwarded.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use super::connection::{Call, Connection, InFlight};
 use super::error::{self, Error};
@@ -10,6 +13,9 @@ use super::links::Rewrite;
 use super::{gate, page};
 use vbc_http::Incoming;
 use vbc_http::headers;
+
+/// The shortest time between two warnings about logins of clients.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// The decision on a request.
 pub(super) enum Admission<'a> {
@@ -51,6 +57,9 @@ impl Connection {
             return Ok(Admission::Respond(gate::preflight(origin, request.headers())));
         }
         call.origin = origin;
+        if request.method() == Method::POST && is_token_path(request.uri().path()) {
+            self.warn_of_login(request.uri().path());
+        }
         let in_flight = InFlight::begin(&self.proxy).ok_or(Error::Overloaded)?;
         if call.survey.max_forwards
             && request.method() == Method::OPTIONS
@@ -69,4 +78,23 @@ impl Connection {
         call.survey.accept_encoding &= rewrite.is_some() || proxy.records;
         Ok(Admission::Forward(Admitted { rewrite, is_navigation, in_flight }))
     }
+
+    /// Warns, at most once a minute for each thread, that a client logs in by itself. VBC counts a
+    /// client's failed logins, and enough of them lock the account.
+    fn warn_of_login(&self, path: &str) {
+        let now = Instant::now();
+        let last = self.proxy.warned_of_login.get();
+        if last.is_none_or(|last| now.duration_since(last) >= WARN_EVERY) {
+            self.proxy.warned_of_login.set(Some(now));
+            tracing::warn!(
+                peer = %self.peer, path,
+                "a client logs in through the proxy; remove the login from the client, because failed ones lock the account"
+            );
+        }
+    }
+}
+
+/// Whether a path is a token endpoint of VBC, which the proxy forwards like any other path.
+fn is_token_path(path: &str) -> bool {
+    path == "/token" || path == "/t/vbc.prod/oauth2/token"
 }

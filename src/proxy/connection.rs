@@ -28,7 +28,7 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// The handler of one connection.
 pub struct Connection {
     pub(super) proxy: Rc<Proxy>,
-    peer: Peer,
+    pub(super) peer: Peer,
     /// The scheme of the client's URLs.
     pub(super) scheme: &'static str,
     pub(super) timer: Rc<LazyTimer>,

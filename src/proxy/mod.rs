@@ -32,6 +32,7 @@ use std::time::Duration;
 use http::{HeaderMap, Request, Response};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::config::{Config, ListenAddress};
 use crate::credential::{Credential, Reader};
@@ -98,6 +99,8 @@ pub struct Proxy {
     /// Counters of responses by source and status, each looked up once.
     counters: RefCell<[Vec<Option<Counter>>; 2]>,
     next_id: Cell<u64>,
+    /// When this thread last warned that a client logs in by itself.
+    warned_of_login: Cell<Option<Instant>>,
     /// The number of requests that this thread is forwarding. A count shared by all threads would
     /// cost each request two cache misses.
     in_flight: Cell<usize>,
@@ -137,6 +140,7 @@ impl Proxy {
             tls: config.listen.tls.is_some(),
             metrics: Arc::clone(&shared.metrics),
             counters: RefCell::default(),
+            warned_of_login: Cell::default(),
             next_id: Cell::new(u64::from_be_bytes(random::bytes())),
             in_flight: Cell::new(0),
             most_in_flight: config.listen.max_requests_in_flight.div_ceil(shared.workers.max(1)),

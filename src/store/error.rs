@@ -26,7 +26,9 @@ pub enum StoreError {
         path: String,
     },
     /// This user is not allowed to write to the store.
-    #[error("store.path: cannot write to {path}; make it writable for this user, or set another directory")]
+    #[error(
+        "store.path: cannot write to {path}; make this user its owner (chown -R), or set another directory"
+    )]
     NotWritable {
         /// The store's directory.
         path: String,

@@ -45,7 +45,7 @@ impl ReadAhead {
                 Ok(None) => continue,
                 Err(error) => {
                     let reason = error.describe();
-                    tracing::warn!(path = %path.display(), reason, "cannot use a file in the token store; left it unchanged");
+                    tracing::warn!(path = %path.display(), reason, "cannot use a file in the token store");
                     continue;
                 }
             };

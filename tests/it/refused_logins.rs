@@ -18,7 +18,7 @@ async fn logins(response: Vec<u8>) -> (usize, String) {
     let token_url = format!("{}/token", endpoint.url());
     lay_out(directory.path(), &configuration(&endpoint.url(), &token_url, ""), "never-again");
     let mut message = String::new();
-    for _ in 0..2 {
+    for start in 1..=2 {
         let mut serve = Process::start(directory.path(), &["serve"], &[]);
         let (address, _) = serve.listening().await;
         for _ in 0..5 {
@@ -28,6 +28,9 @@ async fn logins(response: Vec<u8>) -> (usize, String) {
         }
         let output = serve.kill();
         assert!(!output.stderr.contains("never-again"), "{}", output.stderr);
+        // After a restart no exchange fails, but the log still says why there is no token.
+        let is_explained = output.stderr.contains("no login is tried");
+        assert_eq!(is_explained, start == 2, "{}", output.stderr);
     }
     for request in endpoint.requests() {
         assert_eq!(request.line, "POST /token HTTP/1.1");
@@ -70,4 +73,21 @@ async fn a_refused_application_is_not_presented_again_after_a_restart() {
             "{message}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_client_that_logs_in_by_itself_is_reported_once_a_minute() {
+    let upstream =
+        RawUpstream::responding(response("400 Bad Request", br#"{"error":"invalid_grant"}"#)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let token_url = format!("{}/token", upstream.url());
+    lay_out(directory.path(), &configuration(&upstream.url(), &token_url, ""), "never-again");
+    let mut serve = Process::start(directory.path(), &["serve"], &[("VBC_PROXY_LISTEN_WORKERS", "1")]);
+    let (address, _) = serve.listening().await;
+    for path in ["/token", "/t/vbc.prod/oauth2/token", "/t/vbc.prod/reports/token"] {
+        crate::operate::post(address, path, "grant_type=password&username=alice&password=old").await;
+    }
+    let output = serve.kill();
+    let reports = output.stderr.matches("a client logs in through the proxy").count();
+    assert_eq!(reports, 1, "{}", output.stderr);
 }

@@ -111,12 +111,12 @@ impl<R: Redeem> Refresher<R> {
         match turn.begin().await {
             Ok(()) => self.blocked = None,
             Err(BeginError::Blocked(decision)) => {
-                return Err(self.block(BlockReason::LoginGuard(decision)));
+                return Err(self.block_without_exchange(BlockReason::LoginGuard(decision)));
             }
             Err(BeginError::Store(reason)) => return Err(self.failed(no_login(&reason)).await),
             Err(BeginError::Record(error)) => {
                 let text = unusable_login_history(&error.describe(), &self.shared.name);
-                return Err(self.block(BlockReason::LoginHistory(text.into())));
+                return Err(self.block_without_exchange(BlockReason::LoginHistory(text.into())));
             }
         }
         let grant = Grant::Password {

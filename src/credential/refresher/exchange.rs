@@ -134,8 +134,10 @@ impl<R: Redeem> Refresher<R> {
     /// Restores the block of an application that an earlier run stored, unless the configuration
     /// has changed.
     pub(super) fn restore_application_block(&mut self) {
-        if let Some(block) = self.stored.record.application.as_deref() {
-            self.blocked = BlockReason::of_application(block, &self.configuration(), self.now());
+        let Some(block) = self.stored.record.application.as_deref() else { return };
+        self.blocked = None;
+        if let Some(reason) = BlockReason::of_application(block, &self.configuration(), self.now()) {
+            self.block_without_exchange(reason);
         }
     }
 

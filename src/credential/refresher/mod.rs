@@ -283,6 +283,17 @@ impl<R: Redeem> Refresher<R> {
         unavailable
     }
 
+    /// Blocks the credential because of earlier logins. Logs the reason, because no failed exchange
+    /// in this log explains the block: the failures may be from before a restart.
+    fn block_without_exchange(&mut self, reason: BlockReason) -> Unavailable {
+        let is_news = self.blocked.is_none();
+        let unavailable = self.block(reason);
+        if is_news {
+            tracing::error!(credential = %self.shared.name, reason = unavailable.detail, "no login is tried");
+        }
+        unavailable
+    }
+
     fn blocked_by(&self, reason: &BlockReason) -> Unavailable {
         let (detail, retry_after) = self.describe(reason, self.now());
         self.unavailable(&detail, retry_after)
