@@ -207,7 +207,7 @@ pub(super) fn admin_target(config: &Config) -> Result<Target, Exit> {
 
 pub(super) fn no_proxy(target: &Target) -> Exit {
     let reason = format!(
-        "No proxy is running at {}. Start it with `vbc-proxy serve`, or name its file with --config.",
+        "No proxy is running at {}. Start it with `vbc-proxy serve`, or name its configuration file with --config.",
         name(target)
     );
     fail(Exit::Unavailable, reason)

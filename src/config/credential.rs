@@ -308,7 +308,7 @@ impl Credential {
             }
         }
         if self.client_id.chars().any(char::is_control) || self.client_id.trim() != self.client_id {
-            let message = "it has surrounding blanks or control characters";
+            let message = "it begins or ends with white space, or contains control characters";
             let location = secrets::location(section, "client_id");
             section.report_at(location, "client_id", Flaw::new(message, "write only the Consumer Key"));
         }
@@ -385,7 +385,7 @@ fn refuse_password_of_code(section: &mut Section<'_, '_>) {
 fn with_suffix(name: &str, allow_api_user: bool) -> Result<String, Flaw> {
     let bare = name.strip_suffix(SUFFIX).unwrap_or(name);
     if bare.is_empty() || bare.trim() != bare || bare.chars().any(char::is_control) {
-        let message = "the name is empty, or has surrounding blanks or control characters";
+        let message = "the name is empty, begins or ends with white space, or contains control characters";
         return Err(Flaw::new(message, "write the VBC user name, for example \"alice\""));
     }
     if bare.ends_with(SUFFIX) {

@@ -225,7 +225,9 @@ mod tests {
 
     const TENTH: Duration = Duration::from_millis(100);
 
-    /// Reads a file of this age whose content changes. Returns the content, and the total pause.
+    /// Reads a simulated file with [`settled`]. Each pause brings the next of `contents`, until the
+    /// last. `first_age` is the file's age at the first read. Returns the content and the total
+    /// pause.
     fn read(contents: &[&'static str], first_age: Duration) -> (Option<&'static str>, Duration) {
         let (age, at, paused) = (Cell::new(first_age), Cell::new(0), RefCell::new(Duration::ZERO));
         let outcome = settled(

@@ -54,7 +54,7 @@ pub(super) fn redirect_uri(text: &str) -> Result<String, Flaw> {
     let example = "http://localhost:8081/callback";
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         let remedy = "write it exactly as it is registered with the application";
-        return Err(Flaw::new("it contains blanks or control characters", remedy));
+        return Err(Flaw::new("it contains white space or control characters", remedy));
     }
     http_url(text, example).map(|_| text.to_owned())
 }

@@ -38,7 +38,8 @@ pub(super) struct ErrorText {
 }
 
 impl ErrorText {
-    /// The quote in a form that can follow a sentence. Empty without a quote.
+    /// The quote after a colon and in quotation marks, to append to a sentence. Empty if there is
+    /// no quote.
     pub(super) fn quoted(&self) -> String {
         if self.quote.is_empty() { String::new() } else { format!(": \"{}\"", self.quote) }
     }

@@ -176,7 +176,7 @@ async fn nobody_else_can_confirm_another_user() {
     browser.log_in(&world, ALICE).await;
     let (token, action) = question(browser.log_in(&world, BOB).await.text());
     let form = format!("token={token}&choice=replace");
-    // Attempts without the cookie, with a guessed token, without a token, and from another page.
+    // Attempts without the cookie, with a guessed token, without a token, and from other origins.
     let page = Browser::new().submit(world.admin, &action, &form).await;
     assert_page(&page, 403, "refused", "another browser");
     let page = browser.submit(world.admin, &action, "token=guess&choice=replace").await;

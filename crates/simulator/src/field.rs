@@ -27,7 +27,7 @@ pub enum FieldReport {
     ApplicationToken,
     /// Users whose names end in `.api` get tokens.
     ApiUsers,
-    /// The suite Reports responds "Problem with provided token" to users without the role, and to
+    /// The Reports suite responds "Problem with provided token" to users without the role, and to
     /// tokens older than five minutes.
     ReportsToken,
     /// Provisioning responds "missing user data" to users without the role.
@@ -62,7 +62,7 @@ impl FieldReport {
     /// Describes the effect in one sentence.
     pub fn says(self) -> &'static str {
         match self {
-            Self::ReportsSelf => "Reports responds with 404 to accounts/self",
+            Self::ReportsSelf => "the Reports suite responds with 404 to accounts/self",
             Self::ExtensionsArray => {
                 "the list of extensions is _embedded.extensions instead of _embedded.data"
             }
@@ -70,7 +70,7 @@ impl FieldReport {
             Self::ApplicationToken => "Telephony responds with an empty 202 to an application's own token",
             Self::ApiUsers => "users whose names end in .api get tokens",
             Self::ReportsToken => {
-                "Reports responds with \"Problem with provided token\" to users without the role and to tokens older \
+                "the Reports suite responds with \"Problem with provided token\" to users without the role and to tokens older \
                  than 5 minutes"
             }
             Self::MissingUserData => {

@@ -151,7 +151,8 @@ pub(super) fn decide(history: &LoginHistory, secret: &[String], now: Timestamp) 
     if has_any(&history.refused, secret) {
         return LoginDecision::Refused;
     }
-    // No decision holds longer than a lock, even if the clock was wrong.
+    // A clock that was wrong may have stored a time far ahead. No wait is longer than `LOCK` from
+    // now.
     let in_force = |until: Timestamp| (until > now).then(|| until.min(clock::after(now, LOCK)));
     let proven = is_proven(history, secret);
     if !proven && history.exhausted {

@@ -12,6 +12,7 @@ use vbc_base::clock::{self, Timestamp};
 use vbc_base::random;
 
 /// How long a due exchange waits, on average, if the exchange of another credential goes first.
+/// Also how long the refresher pauses after a round in which nothing could be done.
 const TURN_AGAIN: Duration = Duration::from_secs(1);
 
 impl<R: Redeem> Refresher<R> {

@@ -103,7 +103,8 @@ struct Backing {
     file: OnceLock<File>,
     reserved: AtomicI64,
     used: Gauge,
-    /// Dropped after `file`, which needs the descriptor.
+    /// The right to the descriptor of `file`. Declared after `file`, so that the file is closed
+    /// before the right is given back.
     _descriptor: Descriptor,
 }
 

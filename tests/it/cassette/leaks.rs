@@ -87,7 +87,7 @@ fn tries(count: usize, secrets: &[String], places: &[places::Named], encodings: 
     (0..count).map(one).collect()
 }
 
-/// The files and outputs that a session of attempts left.
+/// What a session leaves: the cassette in `directory`, and the attempts that it contains.
 struct Left {
     directory: tempfile::TempDir,
     tries: Vec<Try>,

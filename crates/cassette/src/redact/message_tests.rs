@@ -214,7 +214,8 @@ fn what_is_unknown_is_kept_where_that_was_asked_for() {
         text(&record.response.body).ends_with(r#"","b":"c"}]}"#)
             && !text(&record.response.body).contains("s3cret")
     );
-    // Within an operation the table decides.
+    // `unknown` does not apply within an operation of the API. There, names and values that no
+    // table lists are redacted.
     let record =
         written("GET /t/vbc.prod/vis/v1/self", "", "application/json", r#"{"zip":"s3cret"}"#, retention);
     assert!(!text(&record.response.body).contains("s3cret") && !text(&record.response.body).contains("zip"));

@@ -109,7 +109,8 @@ struct Wire {
     head: HeadReader,
     /// Whether the kernel's buffer has been enlarged.
     has_large_buffer: bool,
-    /// Whether the request has not been written completely.
+    /// Whether part of the request is unwritten. Set when the response begins, and cleared once the
+    /// upload succeeds.
     uploads: bool,
     /// Whether a write has failed. The failed write consumed the report of a reset, so a reset now
     /// looks like a clean end to reads.
