@@ -224,7 +224,10 @@ impl FailureReader<'_> {
         let code = self.body.find_member("code").or_else(|| self.throttle_code().map(Cow::Owned));
         let parts = [code, text];
         let words: Vec<String> = parts.iter().flatten().map(|part| self.redactor.clean(part)).collect();
-        if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
+        // A full stop would end the sentence that continues after the words.
+        let words = words.join(" ");
+        let words = words.trim_end_matches('.');
+        if words.is_empty() { String::new() } else { format!(": {words}") }
     }
 }
 

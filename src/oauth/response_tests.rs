@@ -277,6 +277,13 @@ fn oauth_errors_are_told_apart() {
 }
 
 #[test]
+fn the_servers_sentence_can_be_continued() {
+    let body = error_body("invalid_client", "Client credentials are invalid.");
+    let error = outcome_of(&password(), 401, None, body.as_bytes()).unwrap_err();
+    assert_eq!(error.message, "status 401, invalid_client: Client credentials are invalid");
+}
+
+#[test]
 fn responses_that_are_not_oauths_go_by_their_status() {
     use Class::{Ambiguous, NotJudged, Refused, Unexplained, WrongUrl};
     // status, class for a login, class for a refresh

@@ -34,7 +34,10 @@ pub(crate) fn advice(error: &FaultError, names: &Names) -> String {
         FaultError::NotAFault => "add it, such as fault = \"revoke_all_access\"".into(),
         FaultError::Unknown(given) => choose(given, &names.faults),
         FaultError::UnknownParameter { parameter, takes, .. } => {
-            choose(parameter, &takes.split(", ").map(str::to_owned).collect::<Vec<_>>())
+            let takes: Vec<String> = takes.split(", ").map(str::to_owned).collect();
+            // Not only the name: a parameter may have the name of its fault, such as `status`.
+            let near = near(parameter, &takes).map(|word| format!("did you mean the parameter `{word}`?"));
+            near.unwrap_or_else(|| choose(parameter, &takes))
         }
         FaultError::ClockOutOfRange => "use a time in this range".into(),
         FaultError::BadParameter { expected, .. } => format!("write {expected}"),

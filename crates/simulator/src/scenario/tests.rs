@@ -116,7 +116,7 @@ at = "40s"
             "s.toml:13:1: timeline.0.fault: unknown fault `revoke_all_acess`; did you mean `revoke_all_access`?",
             "s.toml:16:1: timeline.1.at: this is not a duration; write the time after the start, such as at = \"30s\"",
             "s.toml:18:1: timeline.1.status: invalid value; write a status from 200 to 599",
-            "s.toml:24:1: timeline.2.patth: `status` takes no `patth`; did you mean `path`?",
+            "s.toml:24:1: timeline.2.patth: `status` takes no `patth`; did you mean the parameter `path`?",
             "s.toml:26:1: timeline.3: `fault` is missing; add it, such as fault = \"revoke_all_access\"",
         ]
     );

@@ -213,8 +213,14 @@ async fn faults_that_make_no_sense_are_refused_with_what_may_have_been_meant() {
         ),
         (
             r#"{"fault":"quota","per_minut":1}"#,
-            "`quota` takes no parameter `per_minut`; it takes: per_minute, client_id; did you mean `per_minute`?",
+            "`quota` takes no parameter `per_minut`; it takes: per_minute, client_id; did you mean the parameter `per_minute`?",
             &["quota"],
+        ),
+        (
+            r#"{"fault":"status","sttus":3}"#,
+            "`status` takes no parameter `sttus`; it takes: status, retry_after, seconds, body, content_type, path, \
+             endpoint, method, grant, after, count, lasts, probability, seed; did you mean the parameter `status`?",
+            &["status"],
         ),
         (r#"{"fault":"lock_user","user":"Alice"}"#, "no user `Alice`; did you mean `alice@vbc.prod`?", &[]),
         (
