@@ -225,7 +225,7 @@ fn nothing_at_all(mut findings: Vec<Finding>) -> Findings {
          VBC_CLIENT_SECRET, VBC_USERNAME and VBC_PASSWORD is set"
     );
     let remedy = "run `vbc-proxy init` to write a commented file, or set the four variables; to try the proxy without \
-                  an account, run `vbc-proxy serve --simulate`";
+                  an account, run `vbc-proxy serve --simulate`, or `vbc-proxy run --simulate -- CMD`";
     findings.push(Finding::new(Location::Environment, "", Flaw::new(message, remedy)));
     Findings::new(findings)
 }

@@ -25,10 +25,14 @@ const ADVISED: [&str; 10] = [
     "vbc-proxy unlock default",
 ];
 
-/// Texts that name the program but advise no fixed command. The last advises `run` with the user's
-/// own command; a test of `run` covers it.
-const NO_ADVICE: [&str; 3] =
-    ["vbc-proxy replay", "vbc-proxy doctor: credential", "vbc-proxy run {simulate}-- sh -c"];
+/// Texts that name the program but advise no fixed command. The last two advise `run` with the
+/// user's own command; tests of `run` cover them.
+const NO_ADVICE: [&str; 4] = [
+    "vbc-proxy replay",
+    "vbc-proxy doctor: credential",
+    "vbc-proxy run {simulate}-- sh -c",
+    "vbc-proxy run --simulate -- CMD",
+];
 
 /// The texts of the program, each with its file. Multi-line literals are joined.
 fn texts() -> Vec<(String, String)> {

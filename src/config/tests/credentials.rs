@@ -54,7 +54,7 @@ fn missing_variables_are_named() {
 fn with_nothing_at_all_one_finding_shows_the_ways_on() {
     let found = shown(without_file(&[("VBC_PROXY_LISTEN_WORKERS", "1")]).unwrap_err().iter().as_slice());
     assert_eq!(found.len(), 1);
-    for way in ["vbc-proxy init", "VBC_CLIENT_ID", "serve --simulate"] {
+    for way in ["vbc-proxy init", "VBC_CLIENT_ID", "serve --simulate", "run --simulate -- CMD"] {
         assert!(found[0].contains(way), "{found:?}");
     }
 }
