@@ -108,7 +108,10 @@ fn parse() -> Result<Cli, Result<(), Exit>> {
         None => Cli::command(),
     };
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| {
+    parsed.map_err(|mut error| {
+        if std::env::args_os().nth(1).is_some_and(|subcommand| subcommand == "run") {
+            run::explain(&mut error);
+        }
         let shown = error.print().and_then(|()| std::io::stdout().flush());
         if error.use_stderr() { Err(Exit::Usage) } else { output::printed(shown) }
     })

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rustix::process::{Pid, Rlimit, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -72,7 +73,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     world: simulate::WorldArgs,
     /// The command and its arguments
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 
@@ -161,7 +162,7 @@ impl Run {
     fn report_not_run(&self, error: &std::io::Error) -> u8 {
         let name = self.name();
         report(format_args!("vbc-proxy: cannot run {name}: {error}"));
-        if error.kind() != ErrorKind::NotFound {
+        if error.kind() != io::ErrorKind::NotFound {
             return NOT_RUN;
         }
         if let Some(line) = self.shell_line() {
@@ -192,6 +193,19 @@ impl Run {
         command.args(words).kill_on_drop(true);
         privacy::without_secrets(command.as_std_mut(), secret_variables);
         command
+    }
+}
+
+/// Explains an unknown option: it may belong to another subcommand, or be a command that begins
+/// with a hyphen.
+pub(super) fn explain(error: &mut clap::Error) {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) {
+        let hint =
+            format!("`{option}` is not an option of `run`; a command that begins with `-` goes after `--`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
     }
 }
 

@@ -63,6 +63,26 @@ async fn a_command_that_a_signal_ended_or_that_is_missing_has_the_status_that_sh
 }
 
 #[tokio::test]
+async fn an_unknown_option_is_wrong_usage_and_not_the_command() {
+    let directory = tempfile::tempdir().unwrap();
+    for unknown in ["--record", "-x"] {
+        let arguments = ["run", "--simulate", unknown, "x.cassette", "--", "true"];
+        let output = Process::run(directory.path(), &arguments, &variables(&directory)).await;
+        assert_eq!(output.code, Some(64), "{output:?}");
+        let hint = format!(
+            "`{unknown}` is not an option of `run`; a command that begins with `-` goes after `--`\n"
+        );
+        assert!(output.stderr.contains(&hint), "{}", output.stderr);
+    }
+    // After `--`, or after the name of the command, everything belongs to the command.
+    for (command, code) in [(&["--", "--record"][..], 127), (&["sh", "-c", "exit 7"], 7)] {
+        let arguments = [&["run", "--simulate"], command].concat();
+        let output = Process::run(directory.path(), &arguments, &variables(&directory)).await;
+        assert_eq!(output.code, Some(code), "{output:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_shell_command_given_as_one_word_gets_advice() {
     let directory = tempfile::tempdir().unwrap();
     for (word, hint) in [
