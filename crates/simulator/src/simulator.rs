@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::engine::{AfterReset, HookFuture, ResetHook};
 use crate::fault::{Fault, FaultError};
 use crate::journal::RecordedRequest;
 use crate::listeners::{Control, Front};
@@ -157,6 +158,28 @@ impl Simulator {
     /// clock.
     pub fn reset(&self) {
         self.service.reset();
+    }
+
+    /// Registers what to do around a reset by the control plane, that is, around `POST
+    /// /__sim/reset` and `POST /__sim/scenario`. A second hook replaces the first.
+    ///
+    /// `hook` runs before the reset. The function that it returns is called after the reset, or
+    /// dropped if the request is rejected. The response waits for both. Use it to reset a client
+    /// under test that keeps tokens. [`reset`](Self::reset) does not run the hook.
+    pub fn on_reset<B, A, F>(&self, hook: impl Fn() -> B + Send + Sync + 'static)
+    where
+        B: Future<Output = A> + Send + 'static,
+        A: FnOnce() -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hook: ResetHook = Arc::new(move || {
+            let before = hook();
+            Box::pin(async move {
+                let after = before.await;
+                Box::new(move || Box::pin(after()) as HookFuture<()>) as AfterReset
+            })
+        });
+        *self.service.engine.on_reset.lock() = Some(hook);
     }
 
     /// Starts a call from outside, and returns the call's id.

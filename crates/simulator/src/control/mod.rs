@@ -58,6 +58,8 @@ struct Route {
     takes: Option<&'static str>,
     /// The status of a successful response, and the schema of its body.
     gives: (u16, Option<&'static str>),
+    /// Whether a successful response means that the simulator was reset.
+    resets: bool,
     /// Creates the response. `None` means: run it again after the next change.
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 }
@@ -112,7 +114,15 @@ async fn route(engine: &Arc<Engine>, head: &Parts, body: &[u8]) -> Response {
     };
     let query = head.uri.query().unwrap_or_default();
     let request = ControlRequest { engine, id: *id, query, body, may_wait: true };
-    patiently(route, request).await
+    let after_reset = if route.resets { engine.before_reset().await } else { None };
+    let response = patiently(route, request).await;
+    if let Some(after_reset) = after_reset
+        && response.status().is_success()
+    {
+        // A task, so that it runs to its end even if the client leaves.
+        let _ = tokio::spawn(after_reset()).await;
+    }
+    response
 }
 
 /// Runs the route, again after every change, until it responds or the request has waited long

@@ -24,7 +24,16 @@ const fn get(
     schema: &'static str,
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 ) -> Route {
-    Route { method: "GET", path, summary, query: &[], takes: None, gives: (200, Some(schema)), run }
+    Route {
+        method: "GET",
+        path,
+        summary,
+        query: &[],
+        takes: None,
+        gives: (200, Some(schema)),
+        resets: false,
+        run,
+    }
 }
 
 const fn delete(
@@ -32,7 +41,7 @@ const fn delete(
     summary: &'static str,
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 ) -> Route {
-    Route { method: "DELETE", path, summary, query: &[], takes: None, gives: (204, None), run }
+    Route { method: "DELETE", path, summary, query: &[], takes: None, gives: (204, None), resets: false, run }
 }
 
 const fn post(
@@ -42,7 +51,7 @@ const fn post(
     gives: &'static str,
     run: fn(&ControlRequest<'_>) -> Option<Response>,
 ) -> Route {
-    Route { method: "POST", path, summary, query: &[], takes, gives: (200, Some(gives)), run }
+    Route { method: "POST", path, summary, query: &[], takes, gives: (200, Some(gives)), resets: false, run }
 }
 
 /// Every route.
@@ -115,29 +124,35 @@ pub(super) const ROUTES: &[Route] = &[
     post("/__sim/clock", "Moves or sets the simulator's clock", Some("ClockChange"), "Clock", |request| {
         Some(set_clock(request).unwrap_or_else(|error| refuse(400, &error)))
     }),
-    post(
-        "/__sim/scenario",
-        "Resets everything, then applies a scenario (TOML)",
-        Some("Scenario"),
-        "Status",
-        |request| Some(scenario(request)),
-    ),
+    Route {
+        resets: true,
+        ..post(
+            "/__sim/scenario",
+            "Resets everything, then applies a scenario (TOML)",
+            Some("Scenario"),
+            "Status",
+            |request| Some(scenario(request)),
+        )
+    },
     Route {
         gives: (201, Some("Called")),
         ..post("/__sim/calls", "Starts a call from outside", Some("Call"), "Called", |request| {
             Some(call(request).unwrap_or_else(|error| refuse(400, &error)))
         })
     },
-    post(
-        "/__sim/reset",
-        "Resets everything to the start: world, tokens, faults, counters, journal and clock",
-        None,
-        "Status",
-        |request| {
-            request.engine.reset(None);
-            Some(json_response(200, &json!({ "status": "reset" })))
-        },
-    ),
+    Route {
+        resets: true,
+        ..post(
+            "/__sim/reset",
+            "Resets everything to the start: world, tokens, faults, counters, journal and clock",
+            None,
+            "Status",
+            |request| {
+                request.engine.reset(None);
+                Some(json_response(200, &json!({ "status": "reset" })))
+            },
+        )
+    },
 ];
 
 /// Starts a call from outside.

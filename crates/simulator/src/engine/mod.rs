@@ -3,6 +3,7 @@
 mod delivery;
 mod exchange;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -16,6 +17,14 @@ use crate::state::State;
 
 pub(crate) use crate::journal::ConnectionNumber;
 pub(crate) use exchange::Arrival;
+
+/// What an embedding program does around a reset. The future runs before the reset, and its output
+/// is called after it.
+pub(crate) type ResetHook = Arc<dyn Fn() -> HookFuture<AfterReset> + Send + Sync>;
+
+pub(crate) type AfterReset = Box<dyn FnOnce() -> HookFuture<()> + Send>;
+
+pub(crate) type HookFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The simulation that both listeners share.
 pub(crate) struct Engine {
@@ -32,6 +41,8 @@ pub(crate) struct Engine {
     /// Delayed requests, which are executed even if their client disconnects, and deliveries of
     /// webhooks.
     pub(crate) delayed: Mutex<JoinSet<()>>,
+    /// Runs around each reset by the control plane.
+    pub(crate) on_reset: Mutex<Option<ResetHook>>,
 }
 
 impl Engine {
@@ -40,7 +51,8 @@ impl Engine {
         let host_guard = HostGuard::lenient(options.hosts.iter().cloned());
         let state = Mutex::new(State::begin(Arc::clone(&options), 0));
         let [released, changed] = [Notify::new(), Notify::new()];
-        Self { options, host_guard, state, released, changed, delayed: Mutex::default() }
+        let (delayed, on_reset) = Default::default();
+        Self { options, host_guard, state, released, changed, delayed, on_reset }
     }
 
     /// Locks the state, and runs the due steps of the timeline.
@@ -92,5 +104,11 @@ impl Engine {
         }
         self.released.notify_waiters();
         self.changed.notify_waiters();
+    }
+
+    /// Runs the embedding program's hook. Returns its second half, which is called after the reset.
+    pub(crate) async fn before_reset(&self) -> Option<AfterReset> {
+        let hook = self.on_reset.lock().clone()?;
+        Some(hook().await)
     }
 }

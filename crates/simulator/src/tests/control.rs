@@ -110,3 +110,35 @@ async fn bodies_are_known_by_length_and_hash() {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
     assert_eq!(entry.body_sha256, vbc_base::secret::hex(hash.as_ref()));
 }
+
+#[tokio::test]
+async fn a_hook_runs_around_each_reset_of_the_control_plane() {
+    use std::sync::Arc;
+
+    let sim = Simulator::start().await.unwrap();
+    let seen: Arc<parking_lot::Mutex<Vec<(&str, u64)>>> = Arc::default();
+    let (service, log) = (sim.service(), Arc::clone(&seen));
+    sim.on_reset(move || {
+        let (service, log) = (service.clone(), Arc::clone(&log));
+        async move {
+            tokio::task::yield_now().await;
+            log.lock().push(("before", service.stats().token_requests));
+            move || async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                log.lock().push(("after", service.stats().token_requests));
+            }
+        }
+    });
+    for (path, body, status, expected) in [
+        ("/__sim/reset", "", 200, &[("before", 1), ("after", 0)][..]),
+        ("/__sim/scenario", "seed = 7", 200, &[("before", 1), ("after", 0)]),
+        ("/__sim/scenario", "sede = 7", 400, &[("before", 1)]),
+        ("/__sim/clock", r#"{"advance":1}"#, 200, &[]),
+    ] {
+        sim.reset();
+        assert!(seen.lock().is_empty(), "the program's own reset runs no hook");
+        sim.log_in().await;
+        assert_eq!(sim.control("POST", path, body).await.status, status);
+        assert_eq!(std::mem::take(&mut *seen.lock()), expected, "{path} {body}");
+    }
+}
