@@ -12,6 +12,7 @@ mod balance;
 mod connection;
 mod credentials;
 mod examine;
+mod forgetter;
 mod limits;
 mod listeners;
 mod offline_admin;
@@ -44,6 +45,7 @@ use worker::Worker;
 
 pub use credentials::{StoreFindings, examine_store};
 pub use examine::{Examined, examine};
+pub use forgetter::{Forgetter, Hold};
 pub use offline_admin::{Closed, OfflineAdmin};
 pub use start_error::StartError;
 
@@ -188,6 +190,12 @@ impl App {
     /// The credential whose tokens are sent to the upstream.
     pub fn credential(&self) -> Credential {
         self.shared.credential.clone()
+    }
+
+    /// Makes the running proxy forget what it has learned from the service. For tests whose
+    /// simulator is reset.
+    pub fn forgetter(&self) -> Forgetter {
+        Forgetter::new(self.credentials.iter().map(|(credential, _)| credential.clone()).collect())
     }
 
     /// Serves until `shutdown` resolves, then drains: it accepts no new connections and completes

@@ -123,6 +123,7 @@ impl Run {
         if let Some(simulator) = &simulator {
             command.env("VBC_SIMULATOR_URL", simulator.url());
             command.env("VBC_CONTROL_URL", simulator.control_url());
+            simulate::reset_together(simulator, &app);
         }
         let (stop, stopped) = oneshot::channel::<()>();
         let mut proxy = tokio::spawn(app.run(async move {

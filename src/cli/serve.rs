@@ -56,6 +56,9 @@ impl Serve {
         let hooks = self.hooks.open(&config)?;
         let bound = App::bind(config).await;
         let app = hooks.join(bound.map_err(|error| fail(Exit::of_start(&error), &error))?);
+        if let Some(simulator) = &simulator {
+            simulate::reset_together(simulator, &app);
+        }
         let announced = simulator.as_ref().map_or(Ok(()), simulate::announce).and_then(|()| {
             print(format_args!("vbc-proxy listening on {} (admin {})", app.name(), app.admin_name()))
         });

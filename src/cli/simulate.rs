@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::output::{fail, print, report};
 use super::signals::Signals;
 use super::{logging, runtime};
+use crate::app::App;
 use crate::config::{self, Config};
 use vbc_http::bind_advice;
 use vbc_simulator::{Field, FieldReport, Identity, Scenario, Simulator, SimulatorOptions, WebhookTargets};
@@ -191,6 +192,19 @@ pub(super) async fn start_for_proxy(config: &mut Config, world: &WorldArgs) -> R
         config.listen.workers = 1;
     }
     Ok(simulator)
+}
+
+/// Makes each reset of the simulator reset what the proxy has learned from it. Otherwise the first
+/// request of the next test would send a token that the simulator no longer knows.
+pub(super) fn reset_together(simulator: &Simulator, app: &App) {
+    let forgetter = app.forgetter();
+    simulator.on_reset(move || {
+        let forgetter = forgetter.clone();
+        async move {
+            let hold = forgetter.hold().await;
+            move || hold.forget()
+        }
+    });
 }
 
 /// Starts the simulator on the configured addresses, with `identities` in addition to its own.

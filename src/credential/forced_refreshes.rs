@@ -56,6 +56,12 @@ impl ForcedRefreshes {
         next.saturating_duration_since(now)
     }
 
+    /// Forgets all forced refreshes except their total.
+    pub(super) fn forget(&mut self) {
+        self.at.clear();
+        self.spacing = SPACING / self.hurry;
+    }
+
     pub(super) fn note(&mut self, now: Instant) {
         let window = WINDOW / self.hurry;
         if self.at.last().is_none_or(|last| now.duration_since(*last) >= window) {

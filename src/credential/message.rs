@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::bearer::{Bearer, Replacement, Unavailable};
 use super::code_login::{CodeLogin, LoginError, LoginSummary};
+use super::reset::AnnouncedReset;
 
 /// Where an outcome is sent. The receiver may be gone.
 pub(super) type RespondTo<T, E = Unavailable> = oneshot::Sender<Result<T, E>>;
@@ -26,6 +27,8 @@ pub(super) enum Message {
     Refresh { operated: u64, respond_to: RespondTo<()> },
     /// An operator ends all blocks and pauses.
     Unlock { respond_to: RespondTo<bool> },
+    /// The simulated service will be reset, and will know no token any more.
+    Reset(AnnouncedReset),
     /// An interactive login brought a code.
     Code { login: Box<CodeLogin>, respond_to: RespondTo<LoginSummary, LoginError> },
     /// The login of another user is confirmed.

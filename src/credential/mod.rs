@@ -19,6 +19,7 @@ mod reader;
 mod record;
 mod refresher;
 pub mod rejected_prefixes;
+mod reset;
 mod schedule;
 mod shared;
 mod snapshot;
@@ -47,6 +48,7 @@ pub use reader::Reader;
 use record::StoredRecord;
 use refresher::Refresher;
 use rejected_prefixes::{Kind, RejectedPrefixes};
+pub use reset::PendingReset;
 pub use schedule::RefreshAt;
 use shared::Shared;
 pub use snapshot::Snapshot;
@@ -63,7 +65,8 @@ const SHORT_WAIT: Duration = Duration::from_millis(800);
 /// [`younger`](Self::younger), and report what the gateway thought of a bearer with
 /// [`trust`](Self::trust) and [`distrust`](Self::distrust). Operators use
 /// [`snapshot`](Self::snapshot), [`refresh`](Self::refresh), [`unlock`](Self::unlock),
-/// [`redeem_code`](Self::redeem_code) and [`confirm`](Self::confirm).
+/// [`redeem_code`](Self::redeem_code) and [`confirm`](Self::confirm). A simulator that is reset
+/// uses [`expect_reset`](Self::expect_reset).
 #[derive(Clone)]
 pub struct Credential {
     shared: Arc<Shared>,
@@ -358,6 +361,21 @@ impl Credential {
     /// cannot be read.
     pub async fn unlock(&self) -> Result<bool, Unavailable> {
         self.ask(|respond_to| Message::Unlock { respond_to }).await
+    }
+
+    /// Announces that the service will be reset, as a simulator is between two tests.
+    ///
+    /// Once the reset is confirmed, the credential forgets what it has learned from the service:
+    /// tokens, blocks, pauses, 401s, and the logins of its user. Then it gets a new token.
+    ///
+    /// Requests in flight may still get a 401 for an old token. They then get the new one.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the refresher has ended.
+    pub fn expect_reset(&self) -> Result<PendingReset, Unavailable> {
+        let (pending, announced) = reset::announce();
+        self.shared.send(Message::Reset(announced))?;
+        Ok(pending)
     }
 
     /// Lets the refresher finish its current exchange and end. Requests are served from the cache

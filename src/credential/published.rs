@@ -33,6 +33,12 @@ impl<T: Clone> Published<T> {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
+    /// Takes the value back.
+    pub(super) fn withdraw(&self) {
+        *self.value.write() = None;
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
     pub(super) fn latest(&self) -> Option<T> {
         self.value.read().clone()
     }

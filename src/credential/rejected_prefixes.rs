@@ -96,6 +96,15 @@ impl RejectedPrefixes {
         }
     }
 
+    /// Forgets everything except the totals that metrics show.
+    pub(super) fn forget(&mut self) {
+        self.forced.forget();
+        self.prefixes = Default::default();
+        self.unproven = Default::default();
+        self.half_fruitful.clear();
+        self.warned = None;
+    }
+
     /// Counts a refused new token. Returns whether a warning is due.
     pub(super) fn note_new_refused(&mut self, now: Instant) -> bool {
         self.new_refused += 1;

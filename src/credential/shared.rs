@@ -107,6 +107,19 @@ impl Shared {
         self.distrusted.fetch_max(revision, Ordering::Relaxed);
     }
 
+    /// Forgets the token and every 401. Totals that metrics show stay.
+    pub(super) fn forget(&self) {
+        self.published.withdraw();
+        *self.refresh_token.lock() = None;
+        self.nudged.store(false, Ordering::Relaxed);
+        self.waited_in_vain.store(false, Ordering::Relaxed);
+        self.distrusted.store(0, Ordering::Relaxed);
+        self.proven.store(0, Ordering::Relaxed);
+        if let Some(prefixes) = &mut *self.rejected_prefixes.lock() {
+            prefixes.forget();
+        }
+    }
+
     pub(super) fn unavailable(&self, detail: &str, retry_after: Option<Duration>) -> Unavailable {
         Unavailable { credential: self.name.to_string(), detail: detail.to_owned(), retry_after }
     }

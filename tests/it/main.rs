@@ -55,6 +55,7 @@ mod prose;
 mod refresh;
 mod refused_logins;
 mod replay;
+mod reset;
 mod responses;
 mod restart;
 mod retries;

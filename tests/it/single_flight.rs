@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "the file is the proxy's, not made for this test")]
 mod mailbox;
 #[path = "../../src/credential/published.rs"]
+#[allow(dead_code, reason = "the file is the proxy's, not made for this test")]
 mod published;
 
 use std::future::poll_fn;

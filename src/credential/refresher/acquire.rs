@@ -215,7 +215,7 @@ impl<R: Redeem> Refresher<R> {
         Ok(held)
     }
 
-    async fn clear_login_history(&self, permit: &LoginPermit) -> Result<bool, Unavailable> {
+    pub(super) async fn clear_login_history(&self, permit: &LoginPermit) -> Result<bool, Unavailable> {
         let mut turn = permit.turn().await;
         let mut outcome = permit.read().await;
         if let Err(error) = &outcome

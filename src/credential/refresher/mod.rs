@@ -10,6 +10,7 @@ mod exchange;
 mod plan;
 mod refresh;
 mod report;
+mod reset;
 mod respond;
 mod saving;
 

@@ -59,6 +59,7 @@ impl<R: Redeem> Refresher<R> {
             Message::Early => self.act_on_schedule().await,
             Message::Refresh { operated, respond_to } => self.refresh_for_operator(operated, respond_to),
             Message::Unlock { respond_to } => drop(respond_to.send(self.unlock().await)),
+            Message::Reset(reset) => self.reset(reset).await,
             Message::Code { login, respond_to } => {
                 let outcome = self.redeem_code(*login).await;
                 self.report();
@@ -84,7 +85,7 @@ impl<R: Redeem> Refresher<R> {
                 let replacement = newer.map(|bearer| Replacement { bearer, fresh: false });
                 let _ = request.respond_to.send(replacement.ok_or_else(ended));
             }
-            Message::Early => {}
+            Message::Early | Message::Reset(_) => {}
             Message::Refresh { respond_to, .. } => drop(respond_to.send(Err(ended()))),
             Message::Unlock { respond_to } => drop(respond_to.send(Err(ended()))),
             Message::Code { respond_to, .. } | Message::Confirm { respond_to, .. } => {

@@ -5,6 +5,7 @@ mod forced;
 mod login_responses;
 mod logins;
 mod refresh;
+mod reset;
 mod storing;
 
 use std::collections::VecDeque;
