@@ -1,5 +1,6 @@
 //! A reset of the built-in simulator also resets what the proxy has learned from it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 use futures_util::future::join;
@@ -185,14 +186,22 @@ async fn a_proxy_in_another_process_is_reset_by_its_admin_listener() {
 #[tokio::test]
 async fn requests_in_flight_survive_a_reset() {
     let world = Simulated::start().await;
+    let (responses, is_over) = (Cell::new(0), Cell::new(false));
     let resets = async {
         for _ in 0..20 {
             world.reset().await;
+            // A request is sent three times at most, so it must not meet several resets.
+            let enough = responses.get() + 2;
+            while responses.get() < enough {
+                tokio::task::yield_now().await;
+            }
         }
+        is_over.set(true);
     };
     let requests = async {
-        for _ in 0..200 {
+        while !is_over.get() {
             assert_eq!(world.users().await.status, 200);
+            responses.set(responses.get() + 1);
         }
     };
     within(join(resets, requests)).await;
