@@ -1,7 +1,12 @@
 //! Decides which recorded request a given one matches.
 //!
 //! A part of a request matches in one of two forms: as it was sent, or as it would be recorded
-//! under the cassette's key.
+//! under the cassette's key. Parameters are compared decoded, because clients encode a query in
+//! different ways.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 
 use super::accept::accept_alike;
 use super::body::ComparableBody;
@@ -63,7 +68,7 @@ impl Segment {
     }
 }
 
-/// A parameter of a query.
+/// A parameter of a query, decoded.
 #[derive(Clone, Debug)]
 struct Parameter {
     name: Text,
@@ -128,7 +133,10 @@ impl ComparableRequest {
         let query = pairs.map(|(pair, redacted)| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (redacted_name, redacted_value) = redacted.split_once('=').unwrap_or((redacted, ""));
-            Parameter { name: text(name, redacted_name), value: text(value, redacted_value) }
+            Parameter {
+                name: text(&decoded(name), &decoded(redacted_name)),
+                value: text(&decoded(value), &decoded(redacted_value)),
+            }
         });
         // Redacting keeps the order and the names of these fields.
         let headers = choosing(sent).zip(choosing(redacted));
@@ -156,6 +164,17 @@ impl ComparableRequest {
         let mut pairs = self.path.iter().zip(&recorded.path);
         self.path.len() == recorded.path.len()
             && pairs.all(|(own, other)| own.matches(other, matching, self.has_key))
+    }
+
+    /// Whether the decoded paths are equal. Such paths do not match, because the gateway
+    /// distinguishes `%40` from `@` in them.
+    fn has_respelled_path(&self, recorded: &Self) -> bool {
+        let mut pairs = self.path.iter().zip(&recorded.path);
+        self.path.len() == recorded.path.len()
+            && pairs.all(|(own, other)| {
+                let mut forms = [Some(&own.text.sent), own.text.redacted.as_ref()].into_iter().flatten();
+                forms.any(|form| percent_decode_str(form).eq(percent_decode_str(&other.text.sent)))
+            })
     }
 
     fn same_query(&self, recorded: &Self) -> bool {
@@ -214,6 +233,8 @@ impl ComparableRequest {
             // A body that is known to be equal is preferred to an unknown one.
             + 50 * u32::from(self.body.equals(&recorded.body))
             + 50 * u32::from(same_headers)
+            // The same spelling is preferred to an equal query in another one.
+            + 10 * u32::from(self.target == recorded.target)
     }
 
     /// The differences in words. Empty if this request matches the recorded one strictly.
@@ -223,7 +244,12 @@ impl ComparableRequest {
             found.push(format!("the recorded method is {}", recorded.method.sent));
         }
         if !self.same_path(recorded, Matching::Strict) {
-            found.push(format!("the recorded path is {}", parts(&recorded.target).0));
+            let only = if self.has_respelled_path(recorded) {
+                ", which differs only in its percent-encoding"
+            } else {
+                ""
+            };
+            found.push(format!("the recorded path is {}{only}", parts(&recorded.target).0));
         } else if !self.same_query(recorded) {
             found.push(self.difference_of_queries(recorded));
         }
@@ -267,6 +293,12 @@ impl ComparableRequest {
 
 fn choosing(request: &RecordedRequest) -> impl Iterator<Item = &(String, String)> {
     request.headers.iter().filter(|(name, _)| CHOOSING.contains(&name.as_str()))
+}
+
+/// A name or value of a query without its encoding. Bytes that are not UTF-8 stay encoded.
+fn decoded(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {

@@ -116,6 +116,37 @@ fn strict_is_about_target_body_and_choosing_headers_and_not_about_credentials() 
     assert!(matches!(player.play(&other), Outcome::NoMatch { .. }));
 }
 
+#[test]
+fn a_query_matches_in_every_encoding() {
+    const LOGS: &str = "GET /t/vbc.prod/reports/accounts/self/call-logs";
+    let curl = format!("{LOGS}?start:gte=2026-11-29%2000:00:00&start:lte=2026-11-30 00:00:00");
+    let python = format!("{LOGS}?start%3Agte=2026-11-29+00%3A00%3A00&start%3alte=2026-11-30+00%3a00%3a00");
+    for (recorded, sent) in [(&curl, &python), (&python, &curl)] {
+        for key in [Some(KEY), None] {
+            let records = [(recorded.as_str(), "")];
+            let player = with_key(&records, Matching::Strict, Order::Any, key, Retention::default());
+            assert_eq!(plays(&player, sent, ""), 1, "{sent}");
+        }
+    }
+    let both = player(&[(&curl, ""), (&python, "")], Matching::Strict, Order::Any);
+    assert_eq!(plays(&both, &python, ""), 2, "the same spelling is preferred");
+
+    let player = player(
+        &[("GET /a?x=1%2B2&y=b%26c", ""), ("GET /b?x=%ff", ""), ("GET /a@b?x=1", "")],
+        Matching::Strict,
+        Order::Any,
+    );
+    assert_eq!(plays(&player, "GET /a?%78=1%2b2&y=b%26%63", ""), 1);
+    for other in ["/a?x=1+2&y=b%26c", "/a?x=1%2B2&y=b&c", "/b?x=%fe", "/b?x=%EF%BF%BD"] {
+        assert_eq!(plays(&player, &format!("GET {other}"), ""), 0, "{other}");
+    }
+    assert_eq!(plays(&player, "GET /b?x=%FF", ""), 2);
+    assert_eq!(
+        nearest(&player, "GET /a%40b?x=1"),
+        "the nearest is record 3, GET /a@b?x=1: the recorded path is /a@b, which differs only in its percent-encoding"
+    );
+}
+
 const JANE: &str =
     "GET /t/vbc.prod/provisioning/api/accounts/1/users/jane?email=jane%40x.org&first_name=Jane";
 
