@@ -255,7 +255,7 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
 
     // A fault typed by the user is injected and removed. An invalid one is rejected.
     browser.find("#inject").await.click().await;
-    reads(&browser, "#faults", "drip 100, once").await;
+    reads(&browser, "#faults", "drip 100 bytes/s, once").await;
     browser.find("#faults li button").await.click().await;
     reads(&browser, "#faults", "none").await;
     browser.find("#own").await.type_in("x").await;
@@ -263,9 +263,22 @@ async fn the_simulators_page_shows_requests_and_injects_faults() {
     reads(&browser, "#said", "expected a JSON object").await;
 
     // Changed settings are listed too, and each can be reverted.
+    reads(&browser, "#clock", "simulator's time: ").await;
+    browser.find("button[data-fault*='lock_user']").await.click().await;
+    reads(&browser, "#faults", "lock_user alice@vbc.prod").await;
+    browser.find("#faults li button").await.click().await;
+    reads(&browser, "#faults", "none").await;
+    browser.find("button[data-fault*='expire_in']").await.click().await;
+    reads(&browser, "#faults", "expire_in 10 s").await;
+    browser.find("#faults li button").await.click().await;
+    reads(&browser, "#faults", "none").await;
+    browser.find("button[data-fault*='delay']").await.click().await;
+    reads(&browser, "#faults", "delay 2000 ms, endpoint api, until ").await;
+    browser.find("#clear").await.click().await;
+    reads(&browser, "#faults", "none").await;
     browser.find("button[data-fault*='\"per_minute\":10']").await.click().await;
     browser.find("button[data-fault*='\"seconds\":86400']").await.click().await;
-    reads(&browser, "#faults li:first-child", "quota 10").await;
+    reads(&browser, "#faults li:first-child", "quota 10 per minute").await;
     reads(&browser, "#faults li:last-child", "clock 1 d ahead").await;
     browser.find("#faults li:first-child button").await.click().await;
     reads(&browser, "#faults li:first-child", "clock 1 d ahead").await;

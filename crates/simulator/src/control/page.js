@@ -5,6 +5,8 @@ const by = (id) => document.getElementById(id);
 let since = 0;
 let listed = "";
 let asking = 0;
+// How many milliseconds the simulator's clock is ahead of this machine's; null while unknown.
+let ahead = null;
 const pending = new Map();
 
 function cell(row, text, name) {
@@ -101,11 +103,30 @@ async function start() {
   by("start").textContent = words.length ? `Set at the start: ${words.join(", ")}` : "";
 }
 
+async function clock() {
+  ahead = Date.parse((await json("/__sim/clock")).now) - Date.now();
+  tick();
+}
+
+function tick() {
+  const time = ahead === null ? "" : new Date(Date.now() + ahead).toISOString();
+  by("clock").textContent = time && `simulator's time: ${time.slice(0, 10)} ${time.slice(11, 19)} UTC`;
+}
+
+const UNITS = {
+  bytes: "bytes",
+  bytes_per_second: "bytes/s",
+  millis: "ms",
+  per_minute: "per minute",
+  requests: "requests",
+  seconds: "s",
+};
+
 // Describes a fault, its requests and how long it lasts: "status 500, endpoint api, once".
 function describe(fault) {
   const on = ["path", "endpoint", "method", "grant"].filter((name) => fault[name]).map((name) => `${name} ${fault[name]}`);
   if (fault.fault.startsWith("clock_")) return `clock ${span(fault.with.seconds)}`;
-  const given = Object.values(fault.with).map(String);
+  const given = Object.entries(fault.with).map(([name, value]) => [value, UNITS[name]].filter(Boolean).join(" "));
   const words = [[fault.fault, ...given].join(" "), ...on];
   if (fault.probability < 1) words.push(`with probability ${fault.probability}`);
   if (fault.passing > 0) words.push(`after ${fault.passing} more requests`);
@@ -136,6 +157,7 @@ async function act(method, path, body) {
       forget();
     }
     await faults();
+    await clock();
   } catch (error) {
     by("said").textContent = error.message;
     by("said").className = "bad";
@@ -188,9 +210,12 @@ async function watch() {
       }
       await settle();
       await faults();
+      await clock();
     } catch (error) {
       by("state").textContent = `not connected: ${error.message}`;
       connected = false;
+      ahead = null;
+      tick();
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
   }
@@ -207,4 +232,5 @@ by("call").addEventListener("submit", (event) => {
 by("clear").addEventListener("click", () => act("DELETE", "/__sim/faults"));
 by("reset").addEventListener("click", () => act("POST", "/__sim/reset"));
 forget();
+setInterval(tick, 1000);
 watch();
