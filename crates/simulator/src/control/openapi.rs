@@ -213,6 +213,7 @@ fn add_expectations(schemas: &mut Map<String, Value>) {
         ("query", texts()),
         ("headers", texts()),
         ("grant", text()),
+        ("body", described(json!({}), "a text, or a JSON object or list")),
         ("status", number()),
         ("times", number()),
         ("at_least", number()),

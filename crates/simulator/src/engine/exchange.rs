@@ -8,6 +8,7 @@ use http::Request;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderValue, TRANSFER_ENCODING};
 
 use super::Engine;
+use crate::expect::hash_of_json;
 use crate::fault::{EarlyResponse, Fate, Plan, Subject, Substitute};
 use crate::journal::{self, ConnectionNumber, JournalPosition, RecordedRequest, RecordedResponse};
 use crate::names::KNOWN_GRANTS;
@@ -85,6 +86,7 @@ impl Engine {
             headers,
             body_length: 0,
             body_sha256: String::new(),
+            body_json: None,
             grant: None,
             token,
             status: None,
@@ -110,11 +112,13 @@ impl Engine {
         arrival: Arrival<'_>,
         position: JournalPosition,
     ) -> Result<Response, Abort> {
+        let body_json = hash_of_json(&request.body.data);
         let plan = {
             let mut state = self.state();
             if let Some(entry) = state.journal.entry(position) {
                 entry.body_length = request.body.length;
                 entry.body_sha256.clone_from(&request.body.sha256);
+                entry.body_json = body_json;
                 entry.grant = request.grant().map(known_grant);
             }
             if request.body.too_long {

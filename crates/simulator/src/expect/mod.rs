@@ -1,9 +1,14 @@
 //! The requests that a test expects, and the verdict on these expectations.
 
+mod body;
+
 use serde_json::{Map, Value, json};
 
 use crate::journal::{Journal, RecordedRequest};
 use crate::pattern::fits;
+use body::ExpectedBody;
+
+pub(crate) use body::hash_of_json;
 
 /// A verdict names at most this many of the nearest requests for an expectation.
 const NEAREST: usize = 3;
@@ -20,6 +25,7 @@ pub struct Expectation {
     query: Vec<(String, String)>,
     headers: Vec<(String, String)>,
     grant: Option<String>,
+    body: Option<ExpectedBody>,
     status: Option<u16>,
     at_least: Option<u64>,
     at_most: Option<u64>,
@@ -36,6 +42,7 @@ impl Expectation {
             query: Vec::new(),
             headers: Vec::new(),
             grant: None,
+            body: None,
             status: None,
             at_least: None,
             at_most: None,
@@ -67,6 +74,14 @@ impl Expectation {
     #[must_use]
     pub fn grant(mut self, grant: &str) -> Self {
         self.grant = Some(grant.to_owned());
+        self
+    }
+
+    /// Requires this body. JSON is compared by its values if it has 64 KiB at most, anything else
+    /// byte for byte.
+    #[must_use]
+    pub fn body(mut self, body: &str) -> Self {
+        self.body = Some(ExpectedBody::new(body));
         self
     }
 
@@ -138,6 +153,9 @@ impl Expectation {
             let is = request.status.map_or_else(|| "absent".to_owned(), |status| status.to_string());
             differ("the status", &is, &wanted.to_string());
         }
+        if self.body.as_ref().is_some_and(|wanted| !wanted.is_of(request)) {
+            found.push(format!("the body of {} bytes is not the expected one", request.body_length));
+        }
         found
     }
 
@@ -163,6 +181,9 @@ impl Expectation {
         if let Some(grant) = &self.grant {
             words.push_str(&format!(", grant {grant}"));
         }
+        if let Some(body) = &self.body {
+            words.push_str(&format!(", body {}", body.beginning()));
+        }
         if let Some(status) = self.status {
             words.push_str(&format!(", status {status}"));
         }
@@ -176,7 +197,8 @@ impl Expectation {
 
     /// Reads an expectation of the control plane.
     pub(crate) fn from_json(value: &Value) -> Result<Self, String> {
-        const KEYS: &str = "name, method, path, query, headers, grant, status, times, at_least, at_most";
+        const KEYS: &str =
+            "name, method, path, query, headers, grant, body, status, times, at_least, at_most";
         let members = value.as_object().ok_or("expected an object with a `path`")?;
         if let Some(stray) = members.keys().find(|key| !KEYS.split(", ").any(|known| known == *key)) {
             return Err(format!("`{stray}` is not a key of an expectation; known keys: {KEYS}"));
@@ -194,6 +216,11 @@ impl Expectation {
         let path = text("path")?.ok_or("an expectation needs a `path`, such as \"/t/vbc.prod/**\"")?;
         let mut read = Self::new(&text("method")?.unwrap_or_else(|| "*".into()).to_uppercase(), &path);
         (read.name, read.grant) = (text("name")?, text("grant")?);
+        read.body = match members.get("body") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(ExpectedBody::new(text)),
+            Some(json) => Some(ExpectedBody::new(&json.to_string())),
+        };
         read.query = pairs(members, "query")?;
         read.headers = pairs(members, "headers")?;
         read.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());

@@ -16,6 +16,7 @@ fn journal(requests: &[(&str, &str, u16)]) -> Journal {
             headers: vec![("accept".into(), "*/*".into())],
             body_length: 0,
             body_sha256: String::new(),
+            body_json: None,
             grant: target.starts_with("/token").then(|| "password".into()),
             token: None,
             status: Some(*status),
@@ -79,6 +80,43 @@ fn a_verdict_names_what_is_missing_and_what_came_nearest() {
 }
 
 #[test]
+fn a_body_is_compared_as_json_or_byte_for_byte() {
+    let json = r#"{"to":"1001","tags":[1,{"a":null,"b":"ü"}]}"#;
+    let long = format!("[\"{}\"]", "x".repeat(64 * 1024));
+    for (sent, expected, met) in [
+        (json, json!(json), true),
+        (json, json!({ "tags": [1, { "b": "ü", "a": null }], "to": "1001" }), true),
+        (json, json!(" {\"tags\": [1, {\"b\": \"ü\", \"a\": null}],\n \"to\": \"1001\"}"), true),
+        (json, json!({ "to": "1001" }), false),
+        (json, json!({ "to": "1001", "tags": [{ "a": null, "b": "ü" }, 1] }), false),
+        ("a=1&b=2", json!("a=1&b=2"), true),
+        ("a=1&b=2", json!("b=2&a=1"), false),
+        ("", json!(""), true),
+        ("", json!("{}"), false),
+        (long.as_str(), json!(long), true),
+        (long.as_str(), json!([" "]), false),
+    ] {
+        let known = journal(&[("POST", "/a", 200)]).entries().next().unwrap().clone();
+        let mut journal = Journal::new(5, 0);
+        journal.add(|sequence| RecordedRequest {
+            sequence,
+            body_length: sent.len() as u64,
+            body_sha256: body::sha256(sent.as_bytes()),
+            body_json: hash_of_json(sent.as_bytes()),
+            ..known
+        });
+        let expectation =
+            Expectation::from_json(&json!({ "method": "POST", "path": "/a", "body": expected })).unwrap();
+        let verdict = verdict(&journal, vec![expectation], false);
+        assert_eq!(verdict.met, met, "{expected} {verdict}");
+        if !met {
+            let problem = format!("the body of {} bytes is not the expected one", sent.len());
+            assert!(verdict.to_string().ends_with(&problem), "{verdict}");
+        }
+    }
+}
+
+#[test]
 fn order_matters_where_it_was_asked_for() {
     let journal = journal(&DAY);
     let logs = || Expectation::new("GET", "/**/call-logs");
@@ -108,7 +146,7 @@ fn nonsense_is_refused_with_a_reason() {
         (
             json!({ "path": "/", "count": 1 }),
             "`count` is not a key of an expectation; known keys: name, method, path, query, \
-                                              headers, grant, status, times, at_least, at_most",
+                                              headers, grant, body, status, times, at_least, at_most",
         ),
         (json!({ "path": "/", "times": -1 }), "`times` must be a whole number"),
         (

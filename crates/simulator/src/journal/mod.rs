@@ -44,6 +44,8 @@ pub struct RecordedRequest {
     /// The SHA-256 of the body in hexadecimal. Empty until the body has arrived, and for a body
     /// that was not read to its end.
     pub body_sha256: String,
+    /// A hash of the body's values if it is JSON, for expectations.
+    pub(crate) body_json: Option<u64>,
     /// The `grant_type` of a token request.
     pub grant: Option<String>,
     /// The name of its access token: `access-1` is the first one issued, `unknown-1` the first one
