@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use vbc_proxy::Simulator;
 use vbc_simulator::Scenario;
 
-use self::page::{root, section, sections};
+use self::page::{root, section, sections, sections_of};
 use self::shell::{Said, run};
 
 /// Lays out a section and runs its commands; all of them must pass, and the last must say `passed`.
@@ -72,6 +72,15 @@ async fn the_junit_example_passes() {
     let launcher = "/usr/share/java/junit-platform-console-standalone.jar";
     assert!(std::fs::exists(launcher).unwrap(), "no {launcher}: scripts/test installs it (junit5)");
     assert_passes("JUnit", "2 tests successful", &[("JUNIT", launcher)]).await;
+
+    // A page that is not read makes the test fail.
+    let section = section("JUnit");
+    let directory = section.lay_out();
+    let careless = section.file("VbcTest.java").replace("page <= 2", "page <= 1").replace("wait=5", "wait=0");
+    std::fs::write(directory.path().join("VbcTest.java"), careless).unwrap();
+    let said = run(directory.path(), &section.commands.concat(), &[("JUNIT", launcher)]).await;
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    assert!(said.text.contains("1 tests failed") && said.text.contains("1 missing"), "{}", said.text);
 }
 
 #[tokio::test]
@@ -91,6 +100,33 @@ async fn the_curl_example_passes_and_fails_where_nothing_is_sent() {
     let Said { code, text } = run(directory.path(), &section.commands.concat(), &[]).await;
     assert_eq!(code, Some(22), "curl's exit code for an HTTP error: {text}");
     assert!(text.contains("1 missing"), "{text}");
+}
+
+#[tokio::test]
+async fn the_replay_script_reports_failed_tests_and_requests_without_a_match() {
+    const RECORD: &str = "vbc-proxy cassette import calls.cassette --har calls.har";
+    const HAR: &str = r#"{"log":{"version":"1.2","creator":{"name":"t","version":"1"},"entries":[{
+        "startedDateTime":"2026-12-01T00:00:00Z","time":1,"cache":{},"timings":{"send":0,"wait":1,"receive":0},
+        "request":{"method":"GET","url":"https://api.vonage.com/t/a","httpVersion":"HTTP/1.1","cookies":[],
+            "headers":[],"queryString":[],"headersSize":-1,"bodySize":0},
+        "response":{"status":200,"statusText":"OK","httpVersion":"HTTP/1.1","cookies":[],"headers":[],
+            "content":{"size":2,"mimeType":"application/json","text":"{}"},"redirectURL":"",
+            "headersSize":-1,"bodySize":2}}]}}"#;
+    let section = sections_of("docs/record-replay.md");
+    let section = section.iter().find(|section| section.title == "In continuous integration").unwrap();
+    for (tests, code, words) in [
+        ("curl -sf \"$VBC_BASE_URL/t/a\"", 0, "1 requests replayed, 0 without a match"),
+        ("curl -s \"$VBC_BASE_URL/t/b\"", 1, "0 requests replayed, 1 without a match"),
+        ("exit 7", 7, "not requested: record 1"),
+    ] {
+        let directory = section.lay_out();
+        std::fs::write(directory.path().join("tests.sh"), tests).unwrap();
+        std::fs::write(directory.path().join("calls.har"), HAR).unwrap();
+        let script = [RECORD, &section.commands.concat()].join("\n");
+        let said = run(directory.path(), &script, &[]).await;
+        assert_eq!(said.code, Some(code), "{tests}: {}", said.text);
+        assert!(said.text.contains(words), "{tests}: {}", said.text);
+    }
 }
 
 #[tokio::test]
