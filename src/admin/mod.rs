@@ -136,16 +136,18 @@ impl Handler for Admin {
     }
 
     fn reject(&self, rejection: RequestRejection) -> Response<Body> {
-        let status = match rejection {
-            RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        let (status, kind, title) = match rejection {
+            RequestRejection::HeadTimeout | RequestRejection::BodyTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request not received in time")
+            }
             RequestRejection::TooManyConnections => {
                 let detail = "the admin listener has reached its connection limit; close some connections";
                 let wait = Duration::from_secs(1);
                 return retry_later("too-many-connections", "Too many connections", detail, wait);
             }
-            _ => StatusCode::BAD_REQUEST,
+            _ => (StatusCode::BAD_REQUEST, "malformed-request", "Malformed request"),
         };
-        problem(status, "malformed-request", "Malformed request", "the request is not valid HTTP/1.1")
+        problem(status, kind, title, rejection.to_string())
     }
 }
 

@@ -49,7 +49,7 @@ impl Characters {
     pub(super) fn allowed(self) -> &'static str {
         match self {
             Self::Ascii => "only visible ASCII characters and blanks are allowed",
-            Self::Unicode => "control characters are not allowed",
+            Self::Unicode => "control characters, U+FFFE and U+FFFF are not allowed",
         }
     }
 }
