@@ -183,9 +183,9 @@ fn memory(out: &mut String, found: &[Memory]) {
     writeln!(
         out,
         "## Memory\n\n\
-         Proportional set size with one worker. 50 × 64 MiB: the peak while 50 clients upload and then\n\
-         download 64 MiB each, less the quiet figure. `cargo bench --bench endurance -- bodies` does this\n\
-         on every transport.\n\n\
+         Proportional set size with one worker. 50 × 64 MiB: the growth of the peak resident set\n\
+         while 50 clients upload and then download 64 MiB each. `cargo bench --bench endurance -- bodies`\n\
+         does this on every transport.\n\n\
          Goals for ours: quiet under 12 MB, an idle connection under 10 KB, 50 × 64 MiB under 120 MB.\n\
          Memory returns to within 20 % of quiet in a minute.\n"
     )

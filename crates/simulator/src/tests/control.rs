@@ -124,7 +124,10 @@ async fn a_hook_runs_around_each_reset_of_the_control_plane() {
             tokio::task::yield_now().await;
             log.lock().push(("before", service.stats().token_requests));
             move || async move {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                // A response that does not wait for this half would be sent meanwhile.
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await;
+                }
                 log.lock().push(("after", service.stats().token_requests));
             }
         }
